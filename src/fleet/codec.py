@@ -1,0 +1,275 @@
+"""Messages and states as plain JSON values, and back: the only door between the core and bytes.
+
+Law: a tag is for ever. A type that is renamed keeps its tag, a shape that changes gets an upcast in
+UPCASTS, and the golden journals of every released version prove both. Fields that hold their default
+are left out. No input or output happens here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
+from typing import Any, cast
+
+from fleet.core import messages as m
+from fleet.core.plan import Ask, Failure, Need, NeedsChange, Patch, Plan, Retry, Revise, Step, Swap
+from fleet.core.state import (
+    Answered,
+    Note,
+    OpenQuestion,
+    Standing,
+    State,
+    StepState,
+    uses_of,
+)
+
+TAGS: dict[str, type] = {
+    "start-run": m.StartRun,
+    "revise-plan": m.RevisePlan,
+    "release-step": m.ReleaseStep,
+    "hold-step": m.HoldStep,
+    "pause-run": m.PauseRun,
+    "resume-run": m.ResumeRun,
+    "cancel-run": m.CancelRun,
+    "retry-step": m.RetryStep,
+    "skip-step": m.SkipStep,
+    "raise-question": m.RaiseQuestion,
+    "answer-question": m.AnswerQuestion,
+    "check-in": m.CheckIn,
+    "send-note": m.SendNote,
+    "report-progress": m.ReportProgress,
+    "report-outcome": m.ReportOutcome,
+    "tick": m.Tick,
+    "run-started": m.RunStarted,
+    "plan-revised": m.PlanRevised,
+    "step-released": m.StepReleased,
+    "step-held": m.StepHeld,
+    "run-paused": m.RunPaused,
+    "run-resumed": m.RunResumed,
+    "cancel-requested": m.CancelRequested,
+    "attempt-started": m.AttemptStarted,
+    "attempt-progressed": m.AttemptProgressed,
+    "stop-requested": m.StopRequested,
+    "attempt-ended": m.AttemptEnded,
+    "retry-scheduled": m.RetryScheduled,
+    "params-swapped": m.ParamsSwapped,
+    "question-raised": m.QuestionRaised,
+    "question-answered": m.QuestionAnswered,
+    "checked-in": m.CheckedIn,
+    "note-sent": m.NoteSent,
+    "step-settled": m.StepSettled,
+    "run-ended": m.RunEnded,
+    "retry": Retry,
+    "swap": Swap,
+    "revise": Revise,
+    "ask": Ask,
+}
+
+UPCASTS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+"""Tag -> what makes today's shape of a shape that an older release wrote."""
+
+_NAMES = {kind: tag for tag, kind in TAGS.items()}
+_Plain = dict[str, Any]
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _tuple(value: list[Any]) -> tuple[Any, ...]:
+    return tuple(value)
+
+
+def _each(decode_one: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda values: tuple([decode_one(value) for value in values])
+
+
+def _maybe(decode_one: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else decode_one(value)
+
+
+def _values(decode_one: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda values: {name: decode_one(value) for name, value in values.items()}
+
+
+def _of(kind: type) -> Callable[[Any], Any]:
+    return lambda value: _decode_as(kind, value)
+
+
+_DECODERS: dict[tuple[type, str], Callable[[Any], Any]] = {
+    (Step, "needs"): _each(_of(Need)),
+    (Step, "ladder"): _each(lambda value: decode(value)),
+    (Plan, "steps"): lambda steps: {s["id"]: _decode_as(Step, s) for s in steps},
+    (Patch, "put"): _each(_of(Step)),
+    (Patch, "needs"): _values(_of(NeedsChange)),
+    (NeedsChange, "add"): _each(_of(Need)),
+    (Revise, "patch"): _of(Patch),
+    (m.Outcome, "ending"): m.Ending,
+    (m.Outcome, "failure"): _maybe(Failure),
+    (m.Outcome, "patch"): _maybe(_of(Patch)),
+    (m.Outcome, "question"): _maybe(_of(m.Question)),
+    (m.Question, "then"): m.Then,
+    (StepState, "step"): _of(Step),
+    (StepState, "standing"): Standing,
+    (StepState, "failure"): _maybe(Failure),
+    (StepState, "used"): _each(_tuple),
+    (OpenQuestion, "question"): _of(m.Question),
+    (Answered, "question"): _of(m.Question),
+}
+_BY_FIELD: dict[str, Callable[[Any], Any]] = {
+    "plan": _of(Plan),
+    "patch": _maybe(_of(Patch)),
+    "outcome": _of(m.Outcome),
+    "question": _of(m.Question),
+    "on": lambda value: value if isinstance(value, str) else frozenset(map(Failure, value)),
+    "parent": _maybe(_tuple),
+    "steps": _tuple,
+    "drop": _tuple,
+    "remove": _tuple,
+    "stop": lambda value: value if isinstance(value, bool) else tuple(value),
+    "choices": _tuple,
+    "refusals": _tuple,
+    "grants": _tuple,
+    "delivered": _tuple,
+    "blockers": lambda value: tuple(value) if isinstance(value, list) else value,
+}
+
+
+def _shape(kind: type) -> list[tuple[str, Any, Callable[[Any], Any]]]:
+    shape = []
+    for one in fields(kind):
+        default = one.default
+        if default is MISSING and one.default_factory is not MISSING:
+            default = one.default_factory()
+        decoder = _DECODERS.get((kind, one.name)) or _BY_FIELD.get(one.name, _same)
+        shape.append((one.name, default, decoder))
+    return shape
+
+
+_SHAPES: dict[type, list[tuple[str, Any, Callable[[Any], Any]]]] = {}
+
+
+def _shape_of(kind: type) -> list[tuple[str, Any, Callable[[Any], Any]]]:
+    shape = _SHAPES.get(kind)
+    if shape is None:
+        shape = _SHAPES[kind] = _shape(kind)
+    return shape
+
+
+def encode(message: object) -> _Plain:
+    """Returns a tagged message (a command, an event, a rung) as plain JSON values."""
+    return {"is": _NAMES[type(message)], **_encode_fields(message)}
+
+
+def _encode_fields(value: object) -> _Plain:
+    plain: _Plain = {}
+    for name, default, _ in _shape_of(type(value)):
+        found = getattr(value, name)
+        if found != default:
+            plain[name] = _plain(found)
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    kind = type(value)
+    if kind in _ATOMS:
+        return value
+    if kind is dict:
+        return {str(name): _plain(one) for name, one in value.items()}
+    if kind is tuple or kind is list:
+        return [_plain(one) for one in value]
+    if kind is Plan:
+        return {
+            **_encode_fields(
+                Plan(name=value.name, steps={}, limits=value.limits, about=value.about)
+            ),
+            "steps": [_encode_fields(step) for step in value.steps.values()],
+        }
+    if kind in _NAMES:
+        return encode(value)
+    if isinstance(value, str):
+        return str(value)
+    if kind is frozenset:
+        return sorted(value)
+    if isinstance(value, Mapping):
+        return {str(name): _plain(one) for name, one in value.items()}
+    return _encode_fields(value)
+
+
+_ATOMS = frozenset({str, int, float, bool, type(None)})
+
+
+def decode(plain: _Plain) -> Any:
+    """Returns the message that a tagged JSON object stands for; raises KeyError on an unknown tag."""
+    tag = plain["is"]
+    if tag in UPCASTS:
+        plain = UPCASTS[tag](plain)
+    return _decode_as(TAGS[tag], plain)
+
+
+def _decode_as(kind: type, plain: _Plain) -> Any:
+    return kind(
+        **{name: decoder(plain[name]) for name, _, decoder in _shape_of(kind) if name in plain}
+    )
+
+
+def dumps(message: object) -> str:
+    """Returns a message as one line of JSON."""
+    return json.dumps(encode(message), ensure_ascii=False, separators=(",", ":"))
+
+
+def loads_command(text: str | bytes) -> m.Command:
+    """Returns the command that a line of JSON stands for; raises ValueError or KeyError."""
+    found = decode(json.loads(text))
+    if not isinstance(found, m.Command):
+        raise ValueError(f"{type(found).__name__} is no command")  # noqa: TRY004
+    return found
+
+
+def loads_event(text: str | bytes) -> m.Event:
+    """Returns the event that a journal line stands for; raises ValueError or KeyError."""
+    return cast("m.Event", decode(json.loads(text)))
+
+
+# --- snapshots ------------------------------------------------------------------------------------
+
+_DERIVED = frozenset({"steps", "dependents", "ready", "agenda", "failures", "notes"})
+
+
+def dump_state(state: State) -> str:
+    """Returns a state as JSON; what follows from its steps is left out and made again on loading."""
+    plain = {
+        name: _plain(getattr(state, name))
+        for name, default, _ in _shape_of(State)
+        if name not in _DERIVED and getattr(state, name) != default
+    }
+    plain["steps"] = [_encode_fields(one) for one in state.steps.values()]
+    plain["notes"] = [[n, note.step, note.text] for n, note in state.notes.items()]
+    return json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
+
+
+def load_state(text: str | bytes) -> State:
+    """Returns the state that `dump_state` wrote."""
+    plain = json.loads(text)
+    state = State(run=plain["run"])
+    for name, _, _ in _shape_of(State):
+        if name in plain and name not in _DERIVED:
+            setattr(state, name, plain[name])
+    state.parent = tuple(plain["parent"]) if plain.get("parent") else None
+    state.questions = _values(_of(OpenQuestion))(plain.get("questions", {}))
+    state.answers = _values(_of(Answered))(plain.get("answers", {}))
+    state.notes = {n: Note(step, note) for n, step, note in plain["notes"]}
+    for one in plain["steps"]:
+        found = cast("StepState", _decode_as(StepState, one))
+        state.steps[found.step.id] = found
+    for found in state.steps.values():
+        for need in found.step.needs:
+            state.dependents.setdefault(need.step, []).append((found.step.id, need.on))
+        if found.standing is Standing.FAILED:
+            state.failures.add(found.step.id)
+        if found.standing is Standing.READY and found.may_start:
+            state.ready.setdefault(uses_of(found.step), []).append((-found.tail_ms, found.step.id))
+    for steps in state.ready.values():
+        steps.sort()
+    return state

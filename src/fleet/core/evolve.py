@@ -1,0 +1,228 @@
+"""How an event changes a run: `evolve`, total on journaled events.
+
+Rule: what follows from an event by computation alone happens here (a need is met, a join settles, a
+step becomes unreached, or reachable again); what has to be decided happens in `decide` and arrives
+as a further event. `evolve` updates in place and only the owner of a run calls it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from fleet.core import messages as m
+from fleet.core.graph import begin, due, list_ready, move, revise
+from fleet.core.plan import Failure, Step
+from fleet.core.state import Answered, Note, OpenQuestion, Standing, State, StepState
+
+
+def evolve(state: State | None, event: m.Event) -> State:
+    """Returns the state after an event; `state` itself, changed, unless the event starts the run."""
+    if isinstance(event, m.RunStarted):
+        return begin(event)
+    assert state is not None, "the first event of a run starts it"
+    state.at_ms = event.at_ms
+    _CHANGES[type(event)](state, event)
+    return state
+
+
+def replay(events: Iterable[m.Event]) -> State | None:
+    """Returns the state that a journal's events make, oldest first; None of none."""
+    state = None
+    for event in events:
+        state = evolve(state, event)
+        state.agenda.clear()
+    return state
+
+
+# --- events ---------------------------------------------------------------------------------------
+
+
+def _released(state: State, event: m.StepReleased) -> None:
+    one = state.steps[event.step]
+    listed = one.standing is Standing.READY and one.may_start
+    one.released, one.held = True, False
+    list_ready(state, one, listed=listed)
+
+
+def _held(state: State, event: m.StepHeld) -> None:
+    one = state.steps[event.step]
+    listed = one.standing is Standing.READY and one.may_start
+    one.held, one.text = True, event.reason
+    list_ready(state, one, listed=listed)
+
+
+def _started(state: State, event: m.AttemptStarted) -> None:
+    one = state.steps[event.step]
+    state.alarms.pop(event.step, None)
+    one.attempt = event.attempt
+    one.started_ms = event.at_ms
+    one.first_ms = one.first_ms or event.at_ms
+    one.ended_ms, one.failure, one.text, one.stopping = 0, None, "", ""
+    state.running[event.step] = event.attempt
+    move(state, one, Standing.RUNNING, event.at_ms)
+
+
+def _progressed(state: State, event: m.AttemptProgressed) -> None:
+    one = state.steps[event.step]
+    one.facts = {**one.facts, **event.facts}
+    for number in event.delivered:
+        state.notes.pop(number, None)
+
+
+def _stop_requested(state: State, event: m.StopRequested) -> None:
+    state.steps[event.step].stopping = event.why
+
+
+def _ended(state: State, event: m.AttemptEnded) -> None:
+    one, outcome = state.steps[event.step], event.outcome
+    del state.running[event.step]
+    one.ended_ms = event.at_ms
+    one.failure, one.text, one.evidence = outcome.failure, outcome.text, outcome.evidence
+    ending = outcome.ending
+    if ending is m.Ending.FAILED and not one.stopping:
+        one.tries += outcome.failure is Failure.TASK
+        move(state, one, Standing.FAILING, event.at_ms)
+    elif ending is m.Ending.SUCCEEDED:
+        one.label, one.output = outcome.label, outcome.output
+        _close_questions(state, event.step)
+        move(state, one, Standing.SUCCEEDED, event.at_ms)
+    elif ending is m.Ending.ASKED and not one.stopping:
+        move(state, one, Standing.ASKING, event.at_ms)
+    elif ending is m.Ending.DEFERRED and outcome.until_ms and not one.unmet and not one.barred:
+        one.released = one.released and not outcome.hold
+        _back_off(state, one, outcome.until_ms, event.at_ms)
+    else:
+        one.released = one.released and not outcome.hold
+        move(state, one, due(one), event.at_ms)
+
+
+def _back_off(state: State, one: StepState, until_ms: int, at_ms: int) -> None:
+    if until_ms > at_ms:
+        state.alarms[one.step.id] = until_ms
+        move(state, one, Standing.BACKOFF, at_ms)
+    else:
+        state.alarms.pop(one.step.id, None)
+        move(state, one, due(one), at_ms)
+
+
+def _retry_scheduled(state: State, event: m.RetryScheduled) -> None:
+    one = state.steps[event.step]
+    if event.rung >= 0:
+        spent = dict(one.used)
+        spent[event.rung] = spent.get(event.rung, 0) + 1
+        one.used = tuple(sorted(spent.items()))
+    _back_off(state, one, event.retry_at_ms, event.at_ms)
+
+
+def _swapped(state: State, event: m.ParamsSwapped) -> None:
+    one = state.steps[event.step]
+    step = one.step
+    one.step = Step(
+        id=step.id,
+        kind=step.kind,
+        params={**step.params, **event.params},
+        needs=step.needs,
+        uses=step.uses,
+        ladder=step.ladder,
+        span_ms=step.span_ms,
+        whole=step.whole,
+        released=step.released,
+    )
+
+
+def _raised(state: State, event: m.QuestionRaised) -> None:
+    one = state.known(event.step)
+    state.asked += 1
+    attempt = one.attempt if one else 0
+    state.questions[event.id] = OpenQuestion(
+        event.id, event.question, event.step, attempt, event.by, event.at_ms
+    )
+    if event.question.expires_at_ms is not None:
+        state.alarms[f"?{event.id}"] = event.question.expires_at_ms
+    if one is not None and one.standing is Standing.FAILING:
+        move(state, one, Standing.ASKING, event.at_ms)
+
+
+def _answered(state: State, event: m.QuestionAnswered) -> None:
+    asked = state.questions.pop(event.id)
+    state.alarms.pop(f"?{event.id}", None)
+    state.answers[event.id] = Answered(
+        event.id, asked.question, asked.step, event.value, event.note, event.by, event.at_ms
+    )
+    one = state.known(asked.step)
+    if one is None or one.standing is not Standing.ASKING:
+        return
+    then = asked.question.then
+    if then is m.Then.AGAIN or (then is m.Then.LADDER and event.value == "retry"):
+        move(state, one, due(one), event.at_ms)
+
+
+def _checked_in(state: State, event: m.CheckedIn) -> None:
+    state.steps[event.step].checkin = {
+        "at_ms": event.at_ms,
+        "done": event.done,
+        "next": event.next,
+        "blockers": list(event.blockers),
+        "by": event.by,
+    }
+
+
+def _note_sent(state: State, event: m.NoteSent) -> None:
+    state.noted = event.note
+    state.notes[event.note] = Note(event.step, event.text)
+
+
+def _settled(state: State, event: m.StepSettled) -> None:
+    one = state.steps[event.step]
+    one.text = event.text or one.text
+    one.ended_ms = event.at_ms
+    if event.standing == Standing.SUCCEEDED:
+        one.output, one.label = event.output, event.label
+    state.alarms.pop(event.step, None)
+    _close_questions(state, event.step)
+    move(state, one, Standing(event.standing), event.at_ms)
+
+
+def _close_questions(state: State, step: str) -> None:
+    for question in [q for q in state.questions.values() if q.step == step]:
+        del state.questions[question.id]
+        state.alarms.pop(f"?{question.id}", None)
+
+
+def _run_paused(state: State, _: m.RunPaused) -> None:
+    state.paused = True
+
+
+def _run_resumed(state: State, _: m.RunResumed) -> None:
+    state.paused = False
+
+
+def _cancel_requested(state: State, _: m.CancelRequested) -> None:
+    state.cancelling = True
+
+
+def _run_ended(state: State, event: m.RunEnded) -> None:
+    state.ended, state.ended_ms = event.standing, event.at_ms
+
+
+_CHANGES: dict[type, Callable[[State, Any], None]] = {
+    m.PlanRevised: revise,
+    m.StepReleased: _released,
+    m.StepHeld: _held,
+    m.AttemptStarted: _started,
+    m.AttemptProgressed: _progressed,
+    m.StopRequested: _stop_requested,
+    m.AttemptEnded: _ended,
+    m.RetryScheduled: _retry_scheduled,
+    m.ParamsSwapped: _swapped,
+    m.QuestionRaised: _raised,
+    m.QuestionAnswered: _answered,
+    m.CheckedIn: _checked_in,
+    m.NoteSent: _note_sent,
+    m.StepSettled: _settled,
+    m.RunPaused: _run_paused,
+    m.RunResumed: _run_resumed,
+    m.CancelRequested: _cancel_requested,
+    m.RunEnded: _run_ended,
+}

@@ -1,0 +1,123 @@
+"""What the whole fleet has of each limit, and which wanted steps may start.
+
+Limits, launch rates and account pauses belong to the fleet, not to a run: several runs share them.
+`grant` is pure: the runtime keeps the ledger true by telling it what started and ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
+
+from fleet.core.state import State, Uses, uses_of
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """So many starts of a limit's users in a window of time."""
+
+    starts: int
+    window_ms: int
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Limits by name, the units in use, accounts that rest until a time, and recent starts."""
+
+    limits: dict[str, int] = field(default_factory=dict)
+    rates: dict[str, Rate] = field(default_factory=dict)
+    used: dict[str, int] = field(default_factory=dict)
+    paused_until_ms: dict[str, int] = field(default_factory=dict)
+    starts_ms: dict[str, list[int]] = field(default_factory=dict)
+
+    def take(self, uses: Uses, at_ms: int) -> None:
+        """Books the units of a step that has started."""
+        for name, units in uses:
+            self.used[name] = self.used.get(name, 0) + units
+            if name in self.rates:
+                self.starts_ms.setdefault(name, []).append(at_ms)
+
+    def give_back(self, uses: Uses) -> None:
+        """Books back the units of a step that has ended."""
+        for name, units in uses:
+            self.used[name] = self.used.get(name, 0) - units
+            assert self.used[name] >= 0, f"more of {name!r} was given back than taken"
+
+    def pause(self, account: str, until_ms: int) -> None:
+        """Lets nothing that uses an account start before a time; never shortens a pause."""
+        self.paused_until_ms[account] = max(until_ms, self.paused_until_ms.get(account, 0))
+
+
+def ledger_of(states: Iterable[State], limits: Mapping[str, int]) -> Ledger:
+    """Returns the ledger that follows from live runs alone (after a start or in a test)."""
+    ledger = Ledger(limits=dict(limits))
+    for state in states:
+        for step in state.running:
+            one = state.steps[step]
+            ledger.take(uses_of(one.step), one.started_ms)
+    return ledger
+
+
+Wants = Mapping[str, Mapping[Uses, list[tuple[int, str]]]]
+"""Run -> units -> [(-tail_ms, step)], each list in order."""
+
+
+def grant(ledger: Ledger, wanted: Wants, now_ms: int) -> dict[str, list[str]]:
+    """Returns the steps of each run that may start now, longest tail first, then run and id.
+
+    Costs O(groups + grants log groups): a group (a run's steps that use the same units) is left as
+    soon as its next step does not fit.
+    """
+    used = dict(ledger.used)
+    begun = {name: 0 for name in ledger.rates}
+    heads = [
+        (steps[0][0], run, steps[0][1], uses, 0)
+        for run, groups in wanted.items()
+        for uses, steps in groups.items()
+        if steps
+    ]
+    heapify(heads)
+    granted: dict[str, list[str]] = {}
+    while heads:
+        _, run, step, uses, place = heappop(heads)
+        if not _fits(ledger, used, begun, uses, now_ms):
+            continue
+        for name, units in uses:
+            used[name] = used.get(name, 0) + units
+            if name in begun:
+                begun[name] += 1
+        granted.setdefault(run, []).append(step)
+        steps = wanted[run][uses]
+        if place + 1 < len(steps):
+            tail, following = steps[place + 1]
+            heappush(heads, (tail, run, following, uses, place + 1))
+    return granted
+
+
+def _fits(
+    ledger: Ledger, used: Mapping[str, int], begun: Mapping[str, int], uses: Uses, now_ms: int
+) -> bool:
+    for name, units in uses:
+        if name in ledger.limits and used.get(name, 0) + units > ledger.limits[name]:
+            return False
+        if ledger.paused_until_ms.get(name, 0) > now_ms:
+            return False
+        if name in ledger.rates:
+            rate = ledger.rates[name]
+            recent = [at for at in ledger.starts_ms.get(name, ()) if at > now_ms - rate.window_ms]
+            if len(recent) + begun[name] >= rate.starts:
+                return False
+    return True
+
+
+def next_opening(ledger: Ledger, now_ms: int) -> int | None:
+    """Returns when a pause or a launch rate next lets more start, or None when neither is in force."""
+    times = [at for at in ledger.paused_until_ms.values() if at > now_ms]
+    for name, rate in ledger.rates.items():
+        times += [
+            at + rate.window_ms
+            for at in ledger.starts_ms.get(name, ())
+            if at + rate.window_ms > now_ms
+        ]
+    return min(times, default=None)

@@ -1,0 +1,383 @@
+"""The three words of the kernel: what it is told, what it decides, what it wants.
+
+A Command is told to a run (imperative). An Event is what a run has decided (past tense), journaled
+once and never changed. An Effect is what a run wants of the world now, recomputed from its state and
+never journaled. What can be computed from events is no event: a step that becomes ready, a join that
+settles and a step that can no longer be reached follow from the events about others.
+
+Times are integer milliseconds of the epoch and come in on commands. Ids are made of (run, step,
+attempt). Nothing here has behaviour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from fleet.core.plan import Failure, Patch, Plan
+
+# --- values ---------------------------------------------------------------------------------------
+
+
+class Ending(StrEnum):
+    """How an attempt ended: `ASKED` waits for an answer, `DEFERRED` for needs or a time."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    ASKED = "asked"
+    DEFERRED = "deferred"
+
+
+class Then(StrEnum):
+    """What an answer does to the step that asked."""
+
+    NOTE = "note"
+    """It is delivered to the running attempt, or kept for the next one's brief."""
+    AGAIN = "again"
+    """The step is tried again and finds the answer among its inputs."""
+    SETTLE = "settle"
+    """The step ends with the answer as its output and label."""
+    LADDER = "ladder"
+    """A rung asked: retry, skip, fail, or a patch that the answer carries."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What a run asks of a person or of an agent's role; `refusals` are answers that fail the step."""
+
+    message: str
+    kind: str = "text"
+    choices: tuple[str, ...] = ()
+    refusals: tuple[str, ...] = ()
+    whom: str = "person"
+    topic: str = ""
+    then: Then = Then.NOTE
+    expires_at_ms: int | None = None
+    default: str | None = None
+    about: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How an attempt ended, with its evidence.
+
+    `label` picks a branch; `patch` is the change of the plan that follows from it, applied before
+    any other consequence; `until_ms` is when an account opens again or a deferred step looks again;
+    `hold` leaves a deferred step to a person's release.
+    """
+
+    ending: Ending
+    text: str = ""
+    output: object = None
+    label: str = ""
+    failure: Failure | None = None
+    account: str = ""
+    until_ms: int | None = None
+    hold: bool = False
+    patch: Patch | None = None
+    question: Question | None = None
+    evidence: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What every command and event carries: when, and by whom."""
+
+    at_ms: int = 0
+    by: str = ""
+
+
+# --- commands -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartRun(Told):
+    """Begin; `parent` is (run, step, attempt) of the step that a child run answers to."""
+
+    run: str
+    plan: Plan
+    parent: tuple[str, str, int] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevisePlan(Told):
+    patch: Patch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseStep(Told):
+    """Let unreleased or held steps go."""
+
+    steps: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldStep(Told):
+    """Keep a step from starting; with `stop`, end its running attempt too, spending no retry."""
+
+    step: str
+    reason: str = ""
+    stop: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PauseRun(Told):
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumeRun(Told):
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelRun(Told):
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryStep(Told):
+    """Try again now a step that backs off or whose ladder asks."""
+
+    step: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkipStep(Told):
+    """Count unsettled steps as succeeded without trying them."""
+
+    steps: tuple[str, ...]
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RaiseQuestion(Told):
+    question: Question
+    step: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerQuestion(Told):
+    """Answer an open question; `patch` is the change that the answer stands for."""
+
+    id: str
+    value: str
+    note: str = ""
+    patch: Patch | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckIn(Told):
+    """A task's daily report, kept with the step that `step` names."""
+
+    step: str
+    done: str = ""
+    next: str = ""
+    blockers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendNote(Told):
+    """A message for the running attempt of a step."""
+
+    step: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportProgress(Told):
+    """Facts seen about a step (its session, a branch's head, usage) and notes that were delivered."""
+
+    step: str
+    attempt: int
+    facts: Mapping[str, object] = field(default_factory=dict)
+    delivered: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportOutcome(Told):
+    step: str
+    attempt: int
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tick(Told):
+    """Time has passed, and `grants` are the wanted steps that the fleet's limits let start."""
+
+    grants: tuple[str, ...] = ()
+
+
+Command = (
+    StartRun | RevisePlan | ReleaseStep | HoldStep | PauseRun | ResumeRun | CancelRun | RetryStep
+    | SkipStep | RaiseQuestion | AnswerQuestion | CheckIn | SendNote | ReportProgress
+    | ReportOutcome | Tick
+)  # fmt: skip
+
+# --- events ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted(Told):
+    run: str
+    plan: Plan
+    parent: tuple[str, str, int] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRevised(Told):
+    revision: int
+    patch: Patch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepReleased(Told):
+    step: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepHeld(Told):
+    step: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPaused(Told):
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResumed(Told):
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelRequested(Told):
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptStarted(Told):
+    step: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptProgressed(Told):
+    step: str
+    attempt: int
+    facts: Mapping[str, object] = field(default_factory=dict)
+    delivered: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopRequested(Told):
+    """`why` is hold, skip or revise: what becomes of the step when its attempt has ended."""
+
+    step: str
+    attempt: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptEnded(Told):
+    step: str
+    attempt: int
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryScheduled(Told):
+    """`rung` is the ladder's rung that is spent by it, -1 when none is."""
+
+    step: str
+    rung: int
+    retry_at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParamsSwapped(Told):
+    step: str
+    rung: int
+    params: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuestionRaised(Told):
+    id: str
+    question: Question
+    step: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuestionAnswered(Told):
+    id: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedIn(Told):
+    step: str
+    done: str = ""
+    next: str = ""
+    blockers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoteSent(Told):
+    note: int
+    step: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepSettled(Told):
+    """A step ended without, or against, the word of its last attempt."""
+
+    step: str
+    standing: str
+    text: str = ""
+    output: object = None
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEnded(Told):
+    standing: str
+
+
+Event = (
+    RunStarted | PlanRevised | StepReleased | StepHeld | RunPaused | RunResumed | CancelRequested
+    | AttemptStarted | AttemptProgressed | StopRequested | AttemptEnded | RetryScheduled
+    | ParamsSwapped | QuestionRaised | QuestionAnswered | CheckedIn | NoteSent | StepSettled
+    | RunEnded
+)  # fmt: skip
+
+# --- effects --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RunAttempt:
+    step: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class StopAttempt:
+    step: str
+    attempt: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeliverNote:
+    step: str
+    attempt: int
+    note: int
+    text: str
+
+
+Effect = RunAttempt | StopAttempt | DeliverNote

@@ -1,0 +1,98 @@
+"""Whether a change of the plan may be applied to a live run, and every reason why not.
+
+A patch is checked as a whole plan is, as far as it reaches and no further, so that its cost follows
+its size and not the plan's. It may touch only what has not started, what it stops itself, and the
+deferred step that it comes from.
+"""
+
+from __future__ import annotations
+
+from fleet.core.graph import with_needs
+from fleet.core.plan import Need, Patch, Step, circle, step_problems
+from fleet.core.state import SETTLED_STANDINGS, UNSTARTED, State
+from fleet.errors import Problem
+
+
+def patch_problems(state: State, patch: Patch, own: str = "") -> list[Problem]:
+    """Returns why a patch may not be applied to a run now; nothing when it may.
+
+    It is checked as a plan is, as far as it reaches: ids, needs, uses, circles; and it may touch only
+    what has not started, what it stops itself, and the deferred step `own` that it comes from.
+    """
+    problems = [*_untouchable(state, patch, own)]
+    after: dict[str, Step] = {step.id: step for step in patch.put}
+    if len(after) < len(patch.put):
+        problems.append(Problem("a step is put twice"))
+    for name, change in patch.needs.items():
+        one = state.known(name)
+        if one is None or name in after:
+            problems.append(Problem(f"the needs of {name!r} cannot be changed: no such step stays"))
+            continue
+        gone = set(change.remove) - {need.step for need in one.step.needs}
+        problems += [Problem(f"step {name!r} does not need {need!r}") for need in sorted(gone)]
+        kept = tuple(need for need in one.step.needs if need.step not in change.remove)
+        after[name] = with_needs(one.step, (*kept, *change.add))
+    known = _Known(state, after, patch.drop)
+    limits = {**state.limits, **patch.limits}
+    for step in after.values():
+        problems += step_problems(step, known, limits)
+    for name in patch.drop:
+        edges = state.dependents[name] if name in state.dependents else []
+        left = [d for d, _ in edges if d not in patch.drop and d not in after]
+        left += [s.id for s in after.values() if any(n.step == name for n in s.needs)]
+        problems += [Problem(f"step {name!r} is dropped, but {d!r} needs it") for d in left]
+    if not problems:
+        ring = circle(_Needs(state, after))
+        if ring:
+            problems.append(
+                Problem(f"steps would need each other in a circle: {' -> '.join(ring)}")
+            )
+    return problems
+
+
+def _untouchable(state: State, patch: Patch, own: str) -> list[Problem]:
+    problems = []
+    for name in patch.stop:
+        if name not in state.running:
+            problems.append(Problem(f"step {name!r} is not running, so it cannot be stopped"))
+    stopped = {*patch.stop, own}
+    for name in (*patch.drop, *(step.id for step in patch.put), *patch.needs):
+        one = state.known(name)
+        if one is None:
+            if name in patch.drop:
+                problems.append(Problem(f"step {name!r} is not there to be dropped"))
+        elif one.standing not in UNSTARTED and (name not in stopped or name in patch.drop):
+            problems.append(Problem(f"step {name!r} is {one.standing} and may not be changed"))
+    return problems
+
+
+class _Known(dict[str, object]):
+    """The ids that will be there after a patch, without listing a whole plan."""
+
+    def __init__(self, state: State, after: dict[str, Step], drop: tuple[str, ...]) -> None:
+        super().__init__(after)
+        self._state, self._drop = state, drop
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or (name in self._state.steps and name not in self._drop)
+
+
+class _Needs(dict[str, tuple[str, ...]]):
+    """The graph from the revised steps upwards; what has settled is a leaf of it."""
+
+    def __init__(self, state: State, after: dict[str, Step]) -> None:
+        super().__init__({s.id: _names(s.needs) for s in after.values()})
+        self._state = state
+
+    def __contains__(self, name: object) -> bool:
+        if super().__contains__(name):
+            return True
+        one = self._state.known(str(name))
+        return one is not None and one.standing not in SETTLED_STANDINGS
+
+    def __missing__(self, name: str) -> tuple[str, ...]:
+        return _names(self._state.steps[name].step.needs)
+
+
+def _names(needs: tuple[Need, ...]) -> tuple[str, ...]:
+    return tuple(need.step for need in needs)

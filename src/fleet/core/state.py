@@ -1,0 +1,339 @@
+"""What a run is: its steps, how each stands, what is open. Data and questions about it, no rules.
+
+`evolve` alone changes a State; the sets that say what is ready, running, alarmed or asked are kept,
+never found by scanning, so that an event costs the edges that it touches and not the plan. `fork`
+gives a twin that copies what it touches: `decide` lets events play on it and throws it away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from copy import copy
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from typing import TypeVar, cast
+
+from fleet.core.messages import (
+    DeliverNote,
+    Effect,
+    Question,
+    RunAttempt,
+    StopAttempt,
+)
+from fleet.core.plan import FAILED, JOIN, SETTLED, SUCCEEDED, Failure, Step
+
+
+class Standing(StrEnum):
+    """How a step stands; the last four are settled for good."""
+
+    WAITING = "waiting"
+    UNREACHED = "unreached"
+    READY = "ready"
+    BACKOFF = "backing-off"
+    RUNNING = "running"
+    ASKING = "asking"
+    FAILING = "failing"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+
+
+SETTLED_STANDINGS = frozenset(
+    {Standing.SUCCEEDED, Standing.FAILED, Standing.SKIPPED, Standing.CANCELLED}
+)
+UNSTARTED = frozenset({Standing.WAITING, Standing.UNREACHED, Standing.READY, Standing.BACKOFF})
+"""Standings in which a patch may change a step: nothing of it runs and nothing has settled."""
+
+FOLLOWING = frozenset({Standing.WAITING, Standing.UNREACHED, Standing.READY})
+"""Standings that follow from the needs alone."""
+
+CLOSED = SETTLED_STANDINGS | {Standing.UNREACHED}
+
+PENDING, MET, NEVER = 0, 1, 2
+
+
+def verdict(on: str, standing: Standing, label: str) -> int:
+    """Returns whether a need on a step that stands so is PENDING, MET or NEVER to be met."""
+    if standing not in CLOSED:
+        return PENDING
+    if on == SETTLED:
+        return MET
+    if on == SUCCEEDED:
+        return MET if standing in (Standing.SUCCEEDED, Standing.SKIPPED) else NEVER
+    if on == FAILED:
+        return MET if standing is Standing.FAILED else NEVER
+    return MET if standing is Standing.SUCCEEDED and label == on else NEVER
+
+
+@dataclass(slots=True)
+class StepState:
+    """One step of a run; `unmet` and `barred` count its needs that are open and impossible."""
+
+    step: Step
+    standing: Standing = Standing.WAITING
+    unmet: int = 0
+    barred: int = 0
+    released: bool = True
+    held: bool = False
+    attempt: int = 0
+    tries: int = 0
+    stopping: str = ""
+    used: tuple[tuple[int, int], ...] = ()
+    failure: Failure | None = None
+    text: str = ""
+    label: str = ""
+    output: object = None
+    evidence: Mapping[str, object] = field(default_factory=dict)
+    facts: Mapping[str, object] = field(default_factory=dict)
+    checkin: Mapping[str, object] | None = None
+    tail_ms: int = 0
+    since_ms: int = 0
+    started_ms: int = 0
+    first_ms: int = 0
+    ended_ms: int = 0
+
+    def uses_of(self, rung: int) -> int:
+        """Returns how often a rung of the ladder was spent."""
+        return dict(self.used).get(rung, 0)
+
+    @property
+    def may_start(self) -> bool:
+        """Whether nothing but a limit or the run's pause keeps it from starting."""
+        return self.released and not self.held
+
+    def clone(self) -> StepState:
+        """Returns a copy; its values are immutable or replaced whole, so a shallow one will do."""
+        return StepState(*[getattr(self, name) for name in _STEP_FIELDS])
+
+
+_STEP_FIELDS = tuple(f.name for f in fields(StepState))
+
+
+@dataclass(frozen=True, slots=True)
+class OpenQuestion:
+    id: str
+    question: Question
+    step: str
+    attempt: int
+    by: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    id: str
+    question: Question
+    step: str
+    value: str
+    note: str
+    by: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    step: str
+    text: str
+
+
+Value = TypeVar("Value")
+Uses = tuple[tuple[str, int], ...]
+
+
+class Overlay(dict[str, Value]):
+    """A mapping over another: what is read is copied up first, what is removed is only marked."""
+
+    __slots__ = ("gone", "under")
+
+    def __init__(self, under: dict[str, Value]) -> None:
+        super().__init__()
+        self.under = under
+        self.gone: set[str] = set()
+
+    def __missing__(self, key: str) -> Value:
+        if key in self.gone:
+            raise KeyError(key)
+        found = self.under[key]
+        copied = cast("Value", found.clone() if isinstance(found, StepState) else copy(found))
+        self[key] = copied
+        return copied
+
+    def __contains__(self, key: object) -> bool:
+        return super().__contains__(key) or (key not in self.gone and key in self.under)
+
+    def __delitem__(self, key: str) -> None:
+        super().pop(key, None)
+        self.gone.add(key)
+
+    def __setitem__(self, key: str, value: Value) -> None:
+        self.gone.discard(key)
+        super().__setitem__(key, value)
+
+
+@dataclass(slots=True)
+class State:
+    """A run as its events have made it."""
+
+    run: str
+    name: str = ""
+    about: Mapping[str, object] = field(default_factory=dict)
+    limits: Mapping[str, int] = field(default_factory=dict)
+    parent: tuple[str, str, int] | None = None
+    revision: int = 1
+    steps: dict[str, StepState] = field(default_factory=dict)
+    dependents: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    ready: dict[Uses, list[tuple[int, str]]] = field(default_factory=dict)
+    running: dict[str, int] = field(default_factory=dict)
+    alarms: dict[str, int] = field(default_factory=dict)
+    questions: dict[str, OpenQuestion] = field(default_factory=dict)
+    answers: dict[str, Answered] = field(default_factory=dict)
+    notes: dict[int, Note] = field(default_factory=dict)
+    failures: set[str] = field(default_factory=set)
+    unsettled: int = 0
+    asked: int = 0
+    noted: int = 0
+    paused: bool = False
+    cancelling: bool = False
+    ended: str = ""
+    started_ms: int = 0
+    ended_ms: int = 0
+    at_ms: int = 0
+    agenda: list[str] = field(default_factory=list)
+    """Steps that came into a standing from which they may start at once; `decide` empties it."""
+
+    def fork(self) -> State:
+        """Returns a twin on which events may play; this state stays as it is.
+
+        The twin's `ready` and `alarms` only gather what is new: `decide` reads those of the origin.
+        """
+        return State(
+            run=self.run,
+            name=self.name,
+            about=self.about,
+            limits=self.limits,
+            parent=self.parent,
+            revision=self.revision,
+            steps=Overlay(self.steps),
+            dependents=Overlay(self.dependents),
+            running=dict(self.running),
+            questions=dict(self.questions),
+            failures=set(self.failures),
+            unsettled=self.unsettled,
+            asked=self.asked,
+            noted=self.noted,
+            paused=self.paused,
+            cancelling=self.cancelling,
+            ended=self.ended,
+            started_ms=self.started_ms,
+            ended_ms=self.ended_ms,
+            at_ms=self.at_ms,
+        )
+
+    def known(self, step: str) -> StepState | None:
+        """Returns a step's state, or None when the run has no such step."""
+        return self.steps[step] if step in self.steps else None
+
+
+def uses_of(step: Step) -> Uses:
+    """Returns the units that a step takes, in one order."""
+    return tuple(sorted(step.uses.items()))
+
+
+def outstanding(state: State) -> list[Effect]:
+    """Returns all that ought to be so in the world now; asking twice changes nothing."""
+    found: list[Effect] = []
+    for step in state.running:
+        found += effects_of(state, step)
+    return found
+
+
+def effects_of(state: State, step: str) -> list[Effect]:
+    """Returns the effects that concern one step: run its attempt or stop it, deliver its notes."""
+    attempt = state.running.get(step)
+    if attempt is None:
+        return []
+    stopping = "cancel" if state.cancelling else state.steps[step].stopping
+    if stopping:
+        return [StopAttempt(step, attempt, stopping)]
+    wanted: list[Effect] = [RunAttempt(step, attempt)]
+    wanted += [
+        DeliverNote(step, attempt, number, note.text)
+        for number, note in state.notes.items()
+        if note.step == step
+    ]
+    return wanted
+
+
+def next_wakeup(state: State, now_ms: int) -> int | None:
+    """Returns when time alone changes something next, strictly later than `now_ms`, or None."""
+    if state.paused or state.ended:
+        return None
+    return min((at_ms for at_ms in state.alarms.values() if at_ms > now_ms), default=None)
+
+
+def due_alarms(state: State, now_ms: int) -> Iterator[str]:
+    """Yields what has become due: ids of steps that back off, `?id` of questions that expire."""
+    if state.alarms and not state.paused and not state.ended and not state.cancelling:
+        for name, at_ms in state.alarms.items():
+            if at_ms <= now_ms:
+                yield name
+
+
+def wants(state: State, now_ms: int) -> dict[Uses, list[tuple[int, str]]]:
+    """Returns the steps that wait for a grant: units -> [(-tail_ms, step id)], longest tail first."""
+    if state.paused or state.ended or state.cancelling:
+        return {}
+    due = [
+        state.steps[name]
+        for name in due_alarms(state, now_ms)
+        if name[0] != "?" and state.steps[name].may_start and state.steps[name].step.uses
+    ]
+    if not due:
+        return {uses: steps for uses, steps in state.ready.items() if uses}
+    found = {uses: list(steps) for uses, steps in state.ready.items() if uses}
+    for one in due:
+        found.setdefault(uses_of(one.step), []).append((-one.tail_ms, one.step.id))
+    for steps in found.values():
+        steps.sort()
+    return found
+
+
+def output_of(state: State, step: str) -> object:
+    """Returns what a step put out; a join hands on its need's output, or a list of its needs'."""
+    seen = state.known(step)
+    if seen is None or seen.step.kind != JOIN or seen.output is not None:
+        return seen.output if seen else None
+    outputs = [output_of(state, need.step) for need in seen.step.needs]
+    return outputs[0] if len(outputs) == 1 else outputs
+
+
+def inputs_of(state: State, step: str) -> dict[str, dict[str, object]]:
+    """Returns what the needs of a step put out: id -> {standing, output, label, text, attempt, tries, evidence}.
+
+    Joins are looked through, so that a step behind a composite sees the steps that fed it too.
+    """
+    found: dict[str, dict[str, object]] = {}
+    todo = [need.step for need in state.steps[step].step.needs]
+    while todo:
+        name = todo.pop()
+        one = state.known(name)
+        if one is None or name in found:
+            continue
+        found[name] = {
+            "standing": str(one.standing),
+            "output": output_of(state, name),
+            "label": one.label,
+            "text": one.text,
+            "attempt": one.attempt,
+            "tries": one.tries,
+            "evidence": one.evidence,
+        }
+        if one.step.kind == JOIN:
+            todo += [need.step for need in one.step.needs]
+    return found
+
+
+def answers_to(state: State, step: str) -> list[Answered]:
+    """Returns the answers given to questions that a step raised, oldest first."""
+    return [answer for answer in state.answers.values() if answer.step == step]
