@@ -216,7 +216,16 @@ def _decode_as(kind: type, plain: _Plain) -> Any:
 
 def dumps(message: object) -> str:
     """Returns a message as one line of JSON."""
-    return json.dumps(encode(message), ensure_ascii=False, separators=(",", ":"))
+    return _line(encode(message))
+
+
+def _line(plain: _Plain) -> str:
+    text = json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
+    try:
+        text.isascii() or text.encode()
+    except UnicodeEncodeError:  # half a surrogate pair, as a file name that is no UTF-8 leaves it
+        return json.dumps(plain, separators=(",", ":"))
+    return text
 
 
 def loads_command(text: str | bytes) -> m.Command:
@@ -246,7 +255,7 @@ def dump_state(state: State) -> str:
     }
     plain["steps"] = [_encode_fields(one) for one in state.steps.values()]
     plain["notes"] = [[n, note.step, note.text] for n, note in state.notes.items()]
-    return json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
+    return _line(plain)
 
 
 def load_state(text: str | bytes) -> State:
@@ -270,6 +279,8 @@ def load_state(text: str | bytes) -> State:
             state.failures.add(found.step.id)
         if found.standing is Standing.READY and found.may_start:
             state.ready.setdefault(uses_of(found.step), []).append((-found.tail_ms, found.step.id))
+    for edges in state.dependents.values():
+        edges.sort()
     for steps in state.ready.values():
         steps.sort()
     return state

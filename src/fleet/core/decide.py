@@ -37,7 +37,6 @@ from fleet.core.state import (
     Standing,
     State,
     StepState,
-    due_alarms,
     wants,
 )
 from fleet.errors import InvalidPlan, Rejected, did_you_mean
@@ -49,19 +48,21 @@ ACCOUNT_PAUSE_MS = 300_000
 class Draft:
     """The events decided so far and the twin of the state on which they have played."""
 
-    __slots__ = ("at_ms", "events", "origin", "state")
+    __slots__ = ("agenda", "at_ms", "events", "origin", "state")
 
     def __init__(self, state: State, at_ms: int) -> None:
         self.origin = state
         self.state = state.fork()
         self.at_ms = max(at_ms, state.at_ms)
         self.events: list[m.Event] = []
+        self.agenda: list[str] = []
 
     def emit(self, kind: Callable[..., m.Event], **facts: object) -> None:
         """Decides an event, stamped with the command's time, and lets it play on the twin."""
         event = kind(at_ms=self.at_ms, **facts)
         self.events.append(event)
         evolve(self.state, event)
+        self.agenda += self.state.agenda
 
     def step(self, name: str) -> StepState:
         found = self.state.known(name)
@@ -90,11 +91,15 @@ def _start_run(state: State | None, command: m.StartRun) -> tuple[m.Event, ...]:
     except InvalidPlan as invalid:
         raise Rejected(str(invalid)) from invalid
     started = m.RunStarted(
-        run=command.run, plan=command.plan, parent=command.parent, at_ms=command.at_ms
+        run=command.run,
+        plan=command.plan,
+        parent=command.parent,
+        at_ms=command.at_ms,
+        by=command.by,
     )
     draft = Draft.__new__(Draft)
     draft.state = draft.origin = evolve(None, started)
-    draft.at_ms, draft.events = command.at_ms, [started]
+    draft.at_ms, draft.events, draft.agenda = command.at_ms, [started], list(draft.state.agenda)
     _draw_consequences(draft)
     return tuple(draft.events)
 
@@ -105,10 +110,9 @@ def _start_run(state: State | None, command: m.StartRun) -> tuple[m.Event, ...]:
 def _draw_consequences(draft: Draft) -> None:
     """Starts what waits for nothing, and ends the run when there is nothing left to do."""
     state = draft.state
-    while state.agenda:
-        name = state.agenda.pop(0)
-        one = state.known(name)
-        if one is not None and one.standing is Standing.READY and not one.step.uses:
+    ready = [one for one in map(state.known, draft.agenda) if one and not one.step.uses]
+    for one in sorted(ready, key=lambda one: (-one.tail_ms, one.step.id)):
+        if one.standing is Standing.READY:
             _start(draft, one)
     if state.ended or state.running:
         return
@@ -120,7 +124,8 @@ def _draw_consequences(draft: Draft) -> None:
 
 def _start(draft: Draft, one: StepState) -> None:
     state = draft.state
-    if one.may_start and not (state.paused or state.cancelling or state.ended):
+    startable = one.standing in (Standing.READY, Standing.BACKOFF) and one.may_start
+    if startable and not (state.paused or state.cancelling or state.ended):
         draft.emit(m.AttemptStarted, step=one.step.id, attempt=one.attempt + 1)
 
 
@@ -163,6 +168,8 @@ def _release_step(draft: Draft, command: m.ReleaseStep) -> None:
         one = draft.step(name)
         if one.standing not in SETTLED_STANDINGS and not one.may_start:
             draft.emit(m.StepReleased, step=name, by=command.by)
+            if draft.origin.alarms.get(name, draft.at_ms + 1) <= draft.at_ms and not one.step.uses:
+                _start(draft, draft.step(name))
 
 
 def _hold_step(draft: Draft, command: m.HoldStep) -> None:
@@ -192,8 +199,9 @@ def _resume_run(draft: Draft, command: m.ResumeRun) -> None:
     _live(draft)
     if draft.state.paused:
         draft.emit(m.RunResumed, by=command.by)
-        for _, name in list(draft.origin.ready.get((), ())):
+        for _, name in draft.origin.ready.get((), ()):
             _start(draft, draft.step(name))
+        _ring(draft)
 
 
 def _cancel_run(draft: Draft, command: m.CancelRun) -> None:
@@ -228,7 +236,7 @@ def _skip_step(draft: Draft, command: m.SkipStep) -> None:
         if one.standing is Standing.RUNNING:
             _request_stop(draft, name, "skip")
         elif one.standing not in SETTLED_STANDINGS:
-            _settle(draft, name, Standing.SKIPPED, command.reason)
+            _settle(draft, name, Standing.SKIPPED, command.reason, by=command.by)
 
 
 def _settle(
@@ -238,9 +246,16 @@ def _settle(
     text: str = "",
     output: object = None,
     label: str = "",
+    by: str = "",
 ) -> None:
     draft.emit(
-        m.StepSettled, step=step, standing=str(standing), text=text, output=output, label=label
+        m.StepSettled,
+        step=step,
+        standing=str(standing),
+        text=text,
+        output=output,
+        label=label,
+        by=by,
     )
 
 
@@ -249,6 +264,8 @@ def _settle(
 
 def _raise_question(draft: Draft, command: m.RaiseQuestion) -> None:
     _live(draft)
+    if draft.state.ended:
+        raise Rejected(f"the run has {draft.state.ended} already; nobody waits for an answer")
     if command.step:
         draft.step(command.step)
     _ask(draft, command.step, replace(command.question, then=m.Then.NOTE), command.by)
@@ -262,6 +279,7 @@ def _ask(draft: Draft, step: str, question: m.Question, by: str) -> None:
 
 
 def _answer_question(draft: Draft, command: m.AnswerQuestion) -> None:
+    _live(draft)
     asked = draft.state.questions.get(command.id)
     if asked is None:
         closed = command.id in draft.origin.answers
@@ -293,13 +311,13 @@ def _answer(
         text = f"Answer to your question {question.message!r}: {value}"
         _send(draft, step, text if not note else f"{text}\n{note}", by)
     if question.then is m.Then.SETTLE and one.standing is Standing.ASKING:
-        refused = value in question.refusals
+        refused = value in question.refusals or (question.choices and value not in question.choices)
         standing = Standing.FAILED if refused else Standing.SUCCEEDED
         output = {"value": value, "by": by, "note": note}
-        _settle(draft, step, standing, note, output, value)
+        _settle(draft, step, standing, note, output, value, by)
     if question.then is m.Then.LADDER and one.standing is Standing.ASKING and value != "retry":
         standing = Standing.SKIPPED if value == "skip" and not revised else Standing.FAILED
-        _settle(draft, step, standing, note)
+        _settle(draft, step, standing, note, by=by)
 
 
 def _check_in(draft: Draft, command: m.CheckIn) -> None:
@@ -333,13 +351,18 @@ def _report_progress(draft: Draft, command: m.ReportProgress) -> None:
     one = draft.step(command.step)
     if command.attempt and command.attempt != one.attempt:
         raise Rejected(f"attempt {command.attempt} of {command.step!r} is not its latest")
-    draft.emit(
-        m.AttemptProgressed,
-        step=command.step,
-        attempt=command.attempt,
-        facts=command.facts,
-        delivered=command.delivered,
-    )
+    missing = object()
+    facts = {n: v for n, v in command.facts.items() if one.facts.get(n, missing) != v}
+    delivered = tuple(number for number in command.delivered if number in draft.origin.notes)
+    if facts or delivered:
+        draft.emit(
+            m.AttemptProgressed,
+            step=command.step,
+            attempt=command.attempt,
+            facts=facts,
+            delivered=delivered,
+            by=command.by,
+        )
 
 
 def _report_outcome(draft: Draft, command: m.ReportOutcome) -> None:
@@ -348,8 +371,9 @@ def _report_outcome(draft: Draft, command: m.ReportOutcome) -> None:
         raise Rejected(
             f"attempt {command.attempt} of step {command.step!r} is not running; the report is late"
         )
-    outcome, why, patch = command.outcome, one.stopping, command.outcome.patch
-    revised = False
+    why = one.stopping
+    outcome = _as_believed(draft, command.outcome, why)
+    patch, revised = outcome.patch, False
     if patch is not None:
         deferred = command.step if outcome.ending is m.Ending.DEFERRED else ""
         problems = patch_problems(draft.state, patch, own=deferred)
@@ -364,7 +388,13 @@ def _report_outcome(draft: Draft, command: m.ReportOutcome) -> None:
         else:
             _apply(draft, patch, command.step)
             outcome, revised = replace(outcome, patch=None), True
-    draft.emit(m.AttemptEnded, step=command.step, attempt=command.attempt, outcome=outcome)
+    draft.emit(
+        m.AttemptEnded,
+        step=command.step,
+        attempt=command.attempt,
+        outcome=outcome,
+        by=command.by,
+    )
     if draft.state.cancelling or outcome.ending is m.Ending.SUCCEEDED:
         return
     if why == "skip":
@@ -378,13 +408,36 @@ def _report_outcome(draft: Draft, command: m.ReportOutcome) -> None:
             _climb(draft, command.step, outcome)
 
 
+def _as_believed(draft: Draft, told: m.Outcome, why: str) -> m.Outcome:
+    """Returns an outcome in which nothing is left open: every ending leads somewhere.
+
+    An attempt that was told to stop changes no plan: it will be tried again or was given up. Who asks
+    waits for the answer; who was stopped by nobody is lost; a failure has a class, and an account
+    that is closed has a time at which it opens.
+    """
+    stopping = why or draft.state.cancelling
+    if told.patch is not None and stopping and told.ending is not m.Ending.SUCCEEDED:
+        told = replace(told, patch=None)
+    if told.ending is m.Ending.ASKED and told.question is None:
+        told = replace(told, ending=m.Ending.FAILED, text=told.text or "it asked nothing")
+    if told.question is not None and told.question.then is m.Then.NOTE:
+        told = replace(told, question=replace(told.question, then=m.Then.AGAIN))
+    if told.ending is m.Ending.STOPPED and not stopping:
+        told = replace(told, ending=m.Ending.FAILED, failure=Failure.INFRA)
+    if told.ending is m.Ending.FAILED and told.failure is None:
+        told = replace(told, failure=Failure.TASK)
+    if told.failure is Failure.ACCOUNT:
+        until_ms = told.until_ms or draft.at_ms + ACCOUNT_PAUSE_MS
+        told = replace(told, until_ms=max(until_ms, draft.at_ms + 1))
+    return told
+
+
 def _climb(draft: Draft, step: str, outcome: m.Outcome) -> None:
     """Takes the next rung of a failed step's ladder that is meant for such a failure."""
     one = draft.step(step)
-    failure = outcome.failure or Failure.TASK
-    if failure is Failure.ACCOUNT:
-        until_ms = outcome.until_ms or draft.at_ms + ACCOUNT_PAUSE_MS
-        _schedule(draft, step, -1, max(until_ms, draft.at_ms + 1))
+    failure = outcome.failure
+    if failure is Failure.ACCOUNT and outcome.until_ms:
+        _schedule(draft, step, -1, outcome.until_ms)
         return
     for number, rung in enumerate(one.step.ladder):
         if failure not in rung.on:
@@ -431,12 +484,22 @@ def _tick(draft: Draft, command: m.Tick) -> None:
     for name in command.grants:
         if name in wanted:
             _start(draft, draft.step(name))
-    for name in list(due_alarms(draft.origin, draft.at_ms)):
+    _ring(draft)
+
+
+def _ring(draft: Draft) -> None:
+    """Answers the questions that have expired and starts what has backed off long enough."""
+    state = draft.state
+    if state.paused or state.cancelling or state.ended:
+        return
+    for name, at_ms in draft.origin.alarms.items():
+        if at_ms > draft.at_ms:
+            continue
         if name[0] == "?":
-            asked = draft.state.questions.get(name[1:])
+            asked = state.questions.get(name[1:])
             if asked is not None:
                 _answer(draft, asked.id, asked.question.default or "", "timeout")
-        elif not draft.step(name).step.uses and draft.step(name).standing is Standing.BACKOFF:
+        elif not draft.step(name).step.uses:
             _start(draft, draft.step(name))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from fleet.core import messages as m
-from fleet.core.graph import begin, due, list_ready, move, revise
+from fleet.core.graph import begin, due, list_ready, move, reopen, revise
 from fleet.core.plan import Failure, Step
 from fleet.core.state import Answered, Note, OpenQuestion, Standing, State, StepState
 
@@ -22,6 +22,7 @@ def evolve(state: State | None, event: m.Event) -> State:
         return begin(event)
     assert state is not None, "the first event of a run starts it"
     state.at_ms = event.at_ms
+    state.agenda.clear()
     _CHANGES[type(event)](state, event)
     return state
 
@@ -31,7 +32,6 @@ def replay(events: Iterable[m.Event]) -> State | None:
     state = None
     for event in events:
         state = evolve(state, event)
-        state.agenda.clear()
     return state
 
 
@@ -54,7 +54,6 @@ def _held(state: State, event: m.StepHeld) -> None:
 
 def _started(state: State, event: m.AttemptStarted) -> None:
     one = state.steps[event.step]
-    state.alarms.pop(event.step, None)
     one.attempt = event.attempt
     one.started_ms = event.at_ms
     one.first_ms = one.first_ms or event.at_ms
@@ -79,6 +78,10 @@ def _ended(state: State, event: m.AttemptEnded) -> None:
     del state.running[event.step]
     one.ended_ms = event.at_ms
     one.failure, one.text, one.evidence = outcome.failure, outcome.text, outcome.evidence
+    if outcome.failure is Failure.ACCOUNT and outcome.account and outcome.until_ms:
+        state.accounts[outcome.account] = max(
+            outcome.until_ms, state.accounts.get(outcome.account, 0)
+        )
     ending = outcome.ending
     if ending is m.Ending.FAILED and not one.stopping:
         one.tries += outcome.failure is Failure.TASK
@@ -89,7 +92,7 @@ def _ended(state: State, event: m.AttemptEnded) -> None:
         move(state, one, Standing.SUCCEEDED, event.at_ms)
     elif ending is m.Ending.ASKED and not one.stopping:
         move(state, one, Standing.ASKING, event.at_ms)
-    elif ending is m.Ending.DEFERRED and outcome.until_ms and not one.unmet and not one.barred:
+    elif ending is m.Ending.DEFERRED and outcome.until_ms:
         one.released = one.released and not outcome.hold
         _back_off(state, one, outcome.until_ms, event.at_ms)
     else:
@@ -98,11 +101,10 @@ def _ended(state: State, event: m.AttemptEnded) -> None:
 
 
 def _back_off(state: State, one: StepState, until_ms: int, at_ms: int) -> None:
-    if until_ms > at_ms:
-        state.alarms[one.step.id] = until_ms
+    if until_ms > at_ms and due(one) is Standing.READY:
         move(state, one, Standing.BACKOFF, at_ms)
+        state.alarms[one.step.id] = until_ms
     else:
-        state.alarms.pop(one.step.id, None)
         move(state, one, due(one), at_ms)
 
 
@@ -179,9 +181,9 @@ def _settled(state: State, event: m.StepSettled) -> None:
     one.ended_ms = event.at_ms
     if event.standing == Standing.SUCCEEDED:
         one.output, one.label = event.output, event.label
-    state.alarms.pop(event.step, None)
     _close_questions(state, event.step)
     move(state, one, Standing(event.standing), event.at_ms)
+    reopen(state)
 
 
 def _close_questions(state: State, step: str) -> None:

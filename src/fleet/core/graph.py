@@ -39,7 +39,10 @@ def begin(event: m.RunStarted) -> State:
     for step in plan.steps.values():
         state.steps[step.id] = _fresh(step, event.at_ms)
     for step in plan.steps.values():
-        _link(state, step)
+        for need in step.needs:
+            state.dependents.setdefault(need.step, []).append((step.id, need.on))
+    for edges in state.dependents.values():
+        edges.sort()
     state.unsettled = len(state.steps)
     _measure(state)
     for one in state.steps.values():
@@ -54,15 +57,17 @@ def _fresh(step: Step, at_ms: int) -> StepState:
 
 def _link(state: State, step: Step) -> None:
     for need in step.needs:
-        if need.step in state.dependents:
-            state.dependents[need.step].append((step.id, need.on))
-        else:
-            state.dependents[need.step] = [(step.id, need.on)]
+        if need.step not in state.dependents:
+            state.dependents[need.step] = []
+        insort(state.dependents[need.step], (step.id, need.on))
 
 
 def _unlink(state: State, step: Step) -> None:
     for need in step.needs:
-        state.dependents[need.step].remove((step.id, need.on))
+        edges = state.dependents[need.step]
+        del edges[bisect_left(edges, (step.id, need.on))]
+        if not edges:
+            del state.dependents[need.step]
 
 
 def dependents_of(state: State, step: str) -> list[tuple[str, str]]:
@@ -85,8 +90,10 @@ def move(state: State, first: StepState, standing: Standing, at_ms: int) -> None
         one = todo.pop()
         old = one.standing
         new = standing if one is first else due(one)
-        if one is not first and (new is old or old not in FOLLOWING):
+        if one is not first and not _follows(old, new):
             continue
+        if old is Standing.BACKOFF:
+            state.alarms.pop(one.step.id, None)
         one.standing = new
         one.since_ms = at_ms
         state.unsettled += (new not in CLOSED) - (old not in CLOSED)
@@ -102,6 +109,13 @@ def move(state: State, first: StepState, standing: Standing, at_ms: int) -> None
                 other.unmet += (after == PENDING) - (before == PENDING)
                 other.barred += (after == NEVER) - (before == NEVER)
                 todo.append(other)
+
+
+def _follows(old: Standing, new: Standing) -> bool:
+    """Returns whether a step goes where its needs send it; one that backs off only away from READY."""
+    if old is Standing.BACKOFF:
+        return new is not Standing.READY
+    return new is not old and old in FOLLOWING
 
 
 def list_ready(state: State, one: StepState, *, listed: bool) -> None:
@@ -140,8 +154,9 @@ def _measure(state: State) -> None:
 
 
 def _lengthen(state: State, names: Iterable[str]) -> None:
-    """Raises the tails of revised steps and of what they need, as far as these have not started."""
+    """Raises the tails of revised steps and of what they need, as far as these have not settled."""
     todo = list(names)
+    todo += [need.step for name in todo for need in state.steps[name].step.needs]
     while todo:
         one = state.steps[todo.pop()]
         after = max(
@@ -155,7 +170,7 @@ def _lengthen(state: State, names: Iterable[str]) -> None:
             one.tail_ms = tail_ms
             if listed:
                 list_ready(state, one, listed=False)
-            todo += [n.step for n in one.step.needs if state.steps[n.step].standing in FOLLOWING]
+            todo += [n.step for n in one.step.needs if not state.steps[n.step].settled]
 
 
 def revise(state: State, event: m.PlanRevised) -> None:
@@ -179,8 +194,20 @@ def revise(state: State, event: m.PlanRevised) -> None:
     for name, change in patch.needs.items():
         _reneed(state, state.steps[name], change)
     _lengthen(state, touched)
-    for name in dict.fromkeys(touched):
-        _recount(state, state.steps[name], event.at_ms)
+    revised = [state.steps[name] for name in dict.fromkeys(touched)]
+    for one in revised:
+        _recount(state, one)
+    # What opens again goes first: a join must not settle on a need that the same patch opens.
+    for closing in (False, True):
+        for one in revised:
+            new = due(one)
+            if (new in CLOSED) is closing and _follows(one.standing, new):
+                move(state, one, new, event.at_ms)
+    reopen(state)
+
+
+def reopen(state: State) -> None:
+    """Lets a run that has ended go on when there is something to do in it again."""
     if state.ended and state.unsettled:
         state.ended, state.ended_ms = "", 0
 
@@ -223,11 +250,9 @@ def with_needs(step: Step, needs: tuple[Need, ...]) -> Step:
     )
 
 
-def _recount(state: State, one: StepState, at_ms: int) -> None:
+def _recount(state: State, one: StepState) -> None:
     verdicts = [
         verdict(need.on, state.steps[need.step].standing, state.steps[need.step].label)
         for need in one.step.needs
     ]
     one.unmet, one.barred = verdicts.count(PENDING), verdicts.count(NEVER)
-    if one.standing in FOLLOWING and due(one) is not one.standing:
-        move(state, one, due(one), at_ms)

@@ -36,7 +36,9 @@ class Ledger:
         for name, units in uses:
             self.used[name] = self.used.get(name, 0) + units
             if name in self.rates:
-                self.starts_ms.setdefault(name, []).append(at_ms)
+                since_ms = at_ms - self.rates[name].window_ms
+                recent = [at for at in self.starts_ms.get(name, ()) if at > since_ms]
+                self.starts_ms[name] = [*recent, at_ms]
 
     def give_back(self, uses: Uses) -> None:
         """Books back the units of a step that has ended."""
@@ -49,13 +51,28 @@ class Ledger:
         self.paused_until_ms[account] = max(until_ms, self.paused_until_ms.get(account, 0))
 
 
-def ledger_of(states: Iterable[State], limits: Mapping[str, int]) -> Ledger:
-    """Returns the ledger that follows from live runs alone (after a start or in a test)."""
-    ledger = Ledger(limits=dict(limits))
+def ledger_of(
+    states: Iterable[State],
+    limits: Mapping[str, int],
+    rates: Mapping[str, Rate] | None = None,
+) -> Ledger:
+    """Returns the ledger that follows from runs alone (after a start or in a test).
+
+    A step remembers its latest start only, so a rate may let a step's earlier tries go uncounted.
+    """
+    ledger = Ledger(limits=dict(limits), rates=dict(rates or {}))
     for state in states:
+        for account, until_ms in state.accounts.items():
+            ledger.pause(account, until_ms)
         for step in state.running:
-            one = state.steps[step]
-            ledger.take(uses_of(one.step), one.started_ms)
+            ledger.take(uses_of(state.steps[step].step), state.steps[step].started_ms)
+        if rates:
+            for one in state.steps.values():
+                if one.started_ms and one.step.id not in state.running:
+                    for name in rates.keys() & one.step.uses.keys():
+                        ledger.starts_ms.setdefault(name, []).append(one.started_ms)
+    for starts in ledger.starts_ms.values():
+        starts.sort()
     return ledger
 
 

@@ -23,9 +23,11 @@ def patch_problems(state: State, patch: Patch, own: str = "") -> list[Problem]:
     after: dict[str, Step] = {step.id: step for step in patch.put}
     if len(after) < len(patch.put):
         problems.append(Problem("a step is put twice"))
+    if len(set(patch.drop)) < len(patch.drop):
+        problems.append(Problem("a step is dropped twice"))
     for name, change in patch.needs.items():
         one = state.known(name)
-        if one is None or name in after:
+        if one is None or name in after or name in patch.drop:
             problems.append(Problem(f"the needs of {name!r} cannot be changed: no such step stays"))
             continue
         gone = set(change.remove) - {need.step for need in one.step.needs}
@@ -36,6 +38,7 @@ def patch_problems(state: State, patch: Patch, own: str = "") -> list[Problem]:
     limits = {**state.limits, **patch.limits}
     for step in after.values():
         problems += step_problems(step, known, limits)
+    problems += _starved(state, patch, after)
     for name in patch.drop:
         edges = state.dependents[name] if name in state.dependents else []
         left = [d for d, _ in edges if d not in patch.drop and d not in after]
@@ -63,6 +66,26 @@ def _untouchable(state: State, patch: Patch, own: str) -> list[Problem]:
                 problems.append(Problem(f"step {name!r} is not there to be dropped"))
         elif one.standing not in UNSTARTED and (name not in stopped or name in patch.drop):
             problems.append(Problem(f"step {name!r} is {one.standing} and may not be changed"))
+        elif one.attempt and name in patch.drop:
+            # Its id could come back, and the number of an attempt is used once.
+            problems.append(Problem(f"step {name!r} was tried already: skip it, do not drop it"))
+    for step in patch.put:
+        if step.id in state.running and step.uses != state.steps[step.id].step.uses:
+            problems.append(Problem(f"step {step.id!r} is running and may not use other units"))
+    return problems
+
+
+def _starved(state: State, patch: Patch, after: dict[str, Step]) -> list[Problem]:
+    """Returns the steps that stay and could never start; looks through all only if a limit sinks."""
+    lower = {n: most for n, most in patch.limits.items() if most < state.limits.get(n, most + 1)}
+    if not lower:
+        return []
+    problems = []
+    for name in state.steps:
+        one = state.steps[name]
+        if name in after or name in patch.drop or one.settled:
+            continue
+        problems += step_problems(one.step, state.steps, lower)
     return problems
 
 

@@ -167,6 +167,8 @@ def step_problems(
     problems = []
     if not step.id or not step.kind:
         problems.append(Problem(f"step {step.id!r} must have an id and a kind"))
+    if step.id.startswith("?"):
+        problems.append(Problem(f"step {step.id!r} may not begin with '?', as questions do"))
     for need in step.needs:
         if need.step not in known:
             hint = did_you_mean(need.step, known)

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from fleet.core.plan import circle as circle
 from fleet.errors import InvalidPlan, Problem, did_you_mean
 
 UNITS = 1000
@@ -78,8 +79,11 @@ def timetable(activities: Sequence[Activity]) -> Timetable:
     lengths, needs, order = network.lengths, network.needs, network.order
     ends = list(lengths)
     for i in order:
-        if needs[i]:
-            ends[i] += max([ends[need] for need in needs[i]])
+        start = 0
+        for need in needs[i]:
+            if ends[need] > start:
+                start = ends[need]
+        ends[i] += start
     finish = max(ends, default=0)
     late_ends = [finish] * len(ends)
     for i in reversed(order):
@@ -95,18 +99,25 @@ def timetable_of(
     network: Network, ends: Sequence[int], late_ends: Sequence[int], chain: Sequence[int]
 ) -> Timetable:
     """Returns the timetable that these ends, late ends (in units) and chain (indices) amount to."""
-    rows = []
-    critical = []
-    for name, length, end, late in zip(network.ids, network.lengths, ends, late_ends, strict=True):
-        rows.append((name, (end - length) / UNITS, end / UNITS, (late - length) / UNITS, late / UNITS,
-                     (late - end) / UNITS))  # fmt: skip
-        if late == end:
-            critical.append(name)
+    times = zip(ends, network.lengths, strict=True)
+    lates = zip(late_ends, network.lengths, strict=True)
+    slacks = [late - end for late, end in zip(late_ends, ends, strict=True)]
+    rows = zip(
+        network.ids,
+        [(end - length) / UNITS for end, length in times],
+        [end / UNITS for end in ends],
+        [(late - length) / UNITS for late, length in lates],
+        [late / UNITS for late in late_ends],
+        [slack / UNITS for slack in slacks],
+        strict=True,
+    )
+    # A slot made by its own constructor costs three times as much, and there are as many as tasks.
+    make = tuple.__new__
     return Timetable(
-        slots=dict(zip(network.ids, map(Slot._make, rows), strict=True)),
+        slots=dict(zip(network.ids, [make(Slot, row) for row in rows], strict=True)),
         days=max(ends, default=0) / UNITS,
         chain=tuple(network.ids[i] for i in chain),
-        critical=tuple(critical),
+        critical=tuple([name for name, slack in zip(network.ids, slacks, strict=True) if not slack]),
     )
 
 
@@ -127,32 +138,6 @@ def network_of(activities: Sequence[Activity]) -> Network:
     return Network(ids=ids, lengths=lengths, needs=needs, order=_sorted(ids, needs))
 
 
-def circle(needs: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    """Returns one circle, each needing the next and the last the first, or () when there is none.
-
-    Names that are nobody's key count as having no needs.
-    """
-    done: set[str] = set()
-    for root in needs:
-        if root in done:
-            continue
-        path, on_path, choices = [root], {root}, [iter(needs[root])]
-        while path:
-            for need in choices[-1]:
-                if need in on_path:
-                    return tuple(path[path.index(need) :])
-                if need not in done and need in needs:
-                    path.append(need)
-                    on_path.add(need)
-                    choices.append(iter(needs[need]))
-                    break
-            else:
-                choices.pop()
-                on_path.discard(path[-1])
-                done.add(path.pop())
-    return ()
-
-
 def width(timetable: Timetable, activities: Sequence[Activity]) -> int:
     """Returns the most activities that run at once when each starts at its earliest; gates count not."""
     changes = []
@@ -171,7 +156,7 @@ def width(timetable: Timetable, activities: Sequence[Activity]) -> int:
 
 def _sorted(ids: list[str], needs: list[list[int]]) -> list[int]:
     """Returns indices with every need before who needs it (Kahn, 1962); raises on a circle."""
-    if all([not mine or max(mine) < i for i, mine in enumerate(needs)]):
+    if all(not mine or max(mine) < i for i, mine in enumerate(needs)):
         return list(range(len(ids)))
     followers: list[list[int]] = [[] for _ in ids]
     for i, mine in enumerate(needs):
@@ -187,10 +172,8 @@ def _sorted(ids: list[str], needs: list[list[int]]) -> list[int]:
     if len(order) == len(ids):
         return order
     ring = circle({ids[i]: [ids[need] for need in mine] for i, mine in enumerate(needs)})
-    told = " -> ".join([*ring, ring[0]])
-    raise InvalidPlan(
-        [Problem(f"these wait for each other in a circle: {told}", hint="take one dependency out")]
-    )
+    text = f"these wait for each other in a circle: {' -> '.join(ring)}"
+    raise InvalidPlan([Problem(text, hint="take one dependency out")])
 
 
 def _longest_chain(network: Network, ends: Sequence[int], finish: int) -> list[int]:

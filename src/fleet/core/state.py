@@ -102,6 +102,11 @@ class StepState:
         """Whether nothing but a limit or the run's pause keeps it from starting."""
         return self.released and not self.held
 
+    @property
+    def settled(self) -> bool:
+        """Whether it will not be tried again."""
+        return self.standing in SETTLED_STANDINGS
+
     def clone(self) -> StepState:
         """Returns a copy; its values are immutable or replaced whole, so a shallow one will do."""
         return StepState(*[getattr(self, name) for name in _STEP_FIELDS])
@@ -162,6 +167,10 @@ class Overlay(dict[str, Value]):
     def __contains__(self, key: object) -> bool:
         return super().__contains__(key) or (key not in self.gone and key in self.under)
 
+    def __iter__(self) -> Iterator[str]:
+        yield from (key for key in self.under if key not in self.gone)
+        yield from (key for key in super().__iter__() if key not in self.under)
+
     def __delitem__(self, key: str) -> None:
         super().pop(key, None)
         self.gone.add(key)
@@ -199,8 +208,10 @@ class State:
     started_ms: int = 0
     ended_ms: int = 0
     at_ms: int = 0
-    agenda: list[str] = field(default_factory=list)
-    """Steps that came into a standing from which they may start at once; `decide` empties it."""
+    accounts: dict[str, int] = field(default_factory=dict)
+    """Account -> until when it rests, as far as this run was told."""
+    agenda: list[str] = field(default_factory=list, compare=False)
+    """Steps that the last event let start, as far as the run itself is concerned."""
 
     def fork(self) -> State:
         """Returns a twin on which events may play; this state stays as it is.
@@ -218,6 +229,7 @@ class State:
             dependents=Overlay(self.dependents),
             running=dict(self.running),
             questions=dict(self.questions),
+            accounts=dict(self.accounts),
             failures=set(self.failures),
             unsettled=self.unsettled,
             asked=self.asked,

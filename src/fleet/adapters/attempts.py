@@ -1,0 +1,247 @@
+"""An attempt's folder: what the wrapper in the pane is told, and what it leaves behind.
+
+    spec env           written here, before the wrapper starts; `env` is 0600 and empties itself if it holds secrets
+    claim              the wrapper's: who runs this attempt (pid, start time, boot)
+    exit               the wrapper's: how the agent ended; appears whole or not at all
+    output.log         all that the pane showed, capped;  stdout.log  the agent's standard output alone, capped
+
+Every word of `spec` and `env` is quoted for the shell; what cannot be quoted is refused. A file that is absent
+or not what it should be reads as None: only a whole record is a fact. Nothing here starts or ends a process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+
+from fleet.errors import Rejected
+
+KEY_VARIABLE: Final = "FLEET_ATTEMPT_KEY"
+"""Every process of an attempt carries this in its environment, unless it clears it; the value is the folder."""
+
+LOG_LIMIT_BYTES: Final = 64 << 20
+GRACE_S: Final = 10
+NAME_LIMIT: Final = 60
+VALUE_LIMIT_BYTES: Final = 131_071  # the kernel's limit for one argument or variable
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_ESCAPES = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
+    r"|\x1b[\]PX^_].*?(?:\x07|\x1b\\|\Z)"  # OSC, DCS, SOS, PM, APC: title, clipboard, links
+    r"|\x1b[ -/]*[0-~]"  # two-character escapes
+    r"|\x9b[0-?]*[ -/]*[@-~]",
+    re.DOTALL,
+)
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+Reason = Literal["exited", "timeout", "wrong-place", "not-found"]
+_REASONS: Final = frozenset({"exited", "timeout", "wrong-place", "not-found"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """What the wrapper needs to run one attempt.
+
+    `key` is (run, step, attempt). `worktree` is where the agent runs, `admin_dir` git's own folder for it. `stdin`
+    None is the terminal. `stdout` is `pane` (the agent has the terminal) or `file` (its standard output is also
+    kept apart from what it says on stderr). `wake` is a FIFO that is poked after the exit record is written.
+    """
+
+    key: tuple[str, str, int]
+    session: str
+    folder: Path
+    worktree: Path
+    argv: Sequence[str]
+    admin_dir: Path | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    stdin: Path | None = None
+    stdout: Literal["pane", "file"] = "file"
+    timeout_s: float | None = None
+    grace_s: int = GRACE_S
+    log_limit_bytes: int = LOG_LIMIT_BYTES
+    wake: Path | None = None
+    keep: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Who runs an attempt; `start_ticks` are clock ticks since that boot."""
+
+    pid: int
+    start_ticks: int
+    boot_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExitRecord:
+    """How an agent ended; `signal` is what its code says (128 + n), `ended_at_ms` are ms since 1970 (UTC)."""
+
+    code: int
+    signal: int | None
+    reason: Reason
+    ended_at_ms: int
+
+
+def session_name(task: str, run: str, step: str, attempt: int) -> str:
+    """Returns the tmux session's name: `<task>-<attempt>-<6 hex digits of run, step and attempt>`."""
+    digest = hashlib.sha256(f"{run}/{step}/{attempt}".encode()).hexdigest()[:6]
+    plain_task = re.sub(r"[^A-Za-z0-9_-]", "_", task)[:NAME_LIMIT].lstrip("-") or "_"
+    return f"{plain_task}-{attempt}-{digest}"
+
+
+def plain(text: str) -> str:
+    """Returns `text` without escape sequences, control and bidirectional characters; lines and tabs stay."""
+    text = _ESCAPES.sub("", text).replace("\r\n", "\n")
+    return _CONTROLS.sub("", text.replace("\r", "\n"))
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFolder:
+    """One attempt's folder."""
+
+    path: Path
+
+    @property
+    def key(self) -> str:
+        """The value of KEY_VARIABLE in every process of this attempt."""
+        return os.path.abspath(self.path)  # noqa: PTH100 - the wrapper's own spelling, links not followed
+
+    @property
+    def log(self) -> Path:
+        """All that the pane showed."""
+        return self.path / "output.log"
+
+    @property
+    def stdout(self) -> Path:
+        """The agent's standard output alone, when it was asked for as a file."""
+        return self.path / "stdout.log"
+
+    @property
+    def pipe(self) -> Path:
+        """The FIFO that the agent's standard output goes through; only its processes hold it open."""
+        return self.path / "stdout.fifo"
+
+    def write_spec(self, launch: Launch) -> None:
+        """Writes what the wrapper reads, `spec` last; raises Rejected for what no process can be given."""
+        _check(launch)
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.log.touch(mode=0o600)
+        if launch.stdout == "file":
+            self.stdout.touch(mode=0o600)
+            with contextlib.suppress(FileExistsError):
+                os.mkfifo(self.pipe, 0o600)
+        env = {**launch.env, **launch.secrets, KEY_VARIABLE: self.key}
+        lines = [f"export {name}={shlex.quote(value)}" for name, value in env.items()]
+        _write(self.path / "env", "\n".join(lines) + "\n")
+        worktree = Path(os.path.realpath(launch.worktree))
+        words = {
+            "worktree": str(worktree),
+            "admin": os.path.realpath(launch.admin_dir) if launch.admin_dir else "",
+            "stdin": str(launch.stdin or ""),
+            "stdout": launch.stdout,
+            "timeout_s": ""
+            if launch.timeout_s is None
+            else str(max(1, math.ceil(launch.timeout_s))),
+            "grace_s": str(launch.grace_s),
+            "log_blocks": str(max(1, launch.log_limit_bytes // 512)),
+            "secrets": "yes" if launch.secrets else "no",
+            "wake": str(launch.wake or ""),
+        }
+        spec = [f"fleet_{name}={shlex.quote(word)}" for name, word in words.items()]
+        spec.append("set -- " + " ".join(map(shlex.quote, launch.argv)))
+        _write(self.path / "spec", "\n".join(spec) + "\n")
+
+    def claim(self) -> Claim | None:
+        """Returns who runs or ran this attempt; None while nobody has claimed it."""
+        found = _read_json(self.path / "claim")
+        pid, ticks, boot = (found.get(name) for name in ("pid", "start_ticks", "boot_id"))
+        if not (_is_count(pid) and _is_count(ticks) and isinstance(boot, str) and boot):
+            return None
+        return Claim(pid, ticks, boot)
+
+    def exit_record(self) -> ExitRecord | None:
+        """Returns how the agent ended; None while there is no whole record."""
+        found = _read_json(self.path / "exit")
+        code, number, reason, ended = (
+            found.get(name) for name in ("code", "signal", "reason", "ended_at_ms")
+        )
+        if not (_is_count(code) and _is_count(ended) and reason in _REASONS):
+            return None
+        return ExitRecord(code, number if _is_count(number) else None, reason, ended)
+
+    def output_tail(self, limit_bytes: int = 4096) -> str:
+        """Returns the end of what the pane showed, safe to print."""
+        return tail(self.log, limit_bytes)
+
+    def stdout_tail(self, limit_bytes: int = 65_536) -> str:
+        """Returns the end of the agent's standard output, safe to print."""
+        return tail(self.stdout, limit_bytes)
+
+
+def tail(path: Path, limit_bytes: int) -> str:
+    """Returns at most the last `limit_bytes` of a regular file through `plain`; empty when there is none."""
+    try:
+        with open(path, "rb", opener=_open_regular) as file:  # noqa: PTH123 - Path.open takes no opener
+            size = os.fstat(file.fileno()).st_size
+            file.seek(max(0, size - limit_bytes))
+            return plain(file.read(limit_bytes).decode("utf-8", "replace"))
+    except OSError:
+        return ""
+
+
+def _open_regular(path: str, flags: int) -> int:
+    """Opens without following a link and without waiting on a FIFO that an agent may have put there."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def _check(launch: Launch) -> None:
+    env = {**launch.env, **launch.secrets}
+    if not launch.argv or not launch.argv[0] or launch.argv[0].startswith("-"):
+        raise Rejected("an agent needs a program to run", hint="see its harness and args")
+    paths = [launch.folder, launch.worktree, launch.admin_dir, launch.stdin, launch.wake]
+    for word in (*launch.argv, *env.values(), *(str(path) for path in paths if path)):
+        if "\0" in word:
+            raise Rejected(
+                "an argument or variable holds a NUL character, which no program can be given"
+            )
+        if len(os.fsencode(word)) > VALUE_LIMIT_BYTES:
+            raise Rejected(
+                f"an argument or variable is longer than {VALUE_LIMIT_BYTES} bytes",
+                hint="hand it over as a file",
+            )
+    for name in env:
+        if not _NAME.match(name):
+            raise Rejected(f"{name!r} is no name of an environment variable")
+
+
+def _write(path: Path, text: str) -> None:
+    """Puts a 0600 file in place whole."""
+    fresh = path.with_name(f"{path.name}.tmp")
+    fresh.unlink(missing_ok=True)
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(os.fsencode(text))
+    fresh.replace(path)
+
+
+def _read_json(path: Path) -> dict[str, object]:
+    try:
+        with open(path, "rb", opener=_open_regular) as file:  # noqa: PTH123 - Path.open takes no opener
+            found = json.loads(file.read(4096))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

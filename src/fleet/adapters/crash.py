@@ -1,0 +1,48 @@
+"""Crash points: named places in product code where a crash matters.
+
+`crash_point(name)` does nothing unless the environment says `FLEET_CRASH_AT=name[:n]`: then the process
+kills itself with SIGKILL at the n-th passing (the first by default), as a power cut or the OOM killer would.
+Every name stands in `CRASH_POINTS`, so that a test can die at each one and prove that the next call converges.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Final
+
+CRASH_POINTS: Final = (
+    "git.create.after_refs",
+    "git.create.after_admin",
+    "git.create.after_link",
+    "git.create.after_files",
+    "git.create.after_copies",
+    "git.create.after_ready",
+    "git.land.after_undo",
+    "git.land.after_record",
+    "git.land.after_lock",
+    "git.land.after_prepare",
+    "git.land.after_files",
+    "git.land.after_index",
+    "git.land.after_ref",
+    "git.land.after_unlock",
+    "git.remove.after_rescue",
+    "git.remove.after_trash",
+    "git.remove.after_admin",
+)
+
+_passings: dict[str, int] = {}
+
+
+def crash_point(name: str) -> None:
+    """Kills this process here if `FLEET_CRASH_AT` names this point and passing; otherwise does nothing."""
+    wanted = os.environ.get("FLEET_CRASH_AT")
+    if not wanted:
+        return
+    assert name in CRASH_POINTS, f"crash point {name!r} is not in CRASH_POINTS"
+    point, _, count = wanted.partition(":")
+    if point != name:
+        return
+    _passings[name] = _passings.get(name, 0) + 1
+    if _passings[name] == int(count or 1):
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,94 @@
+"""git: worktrees, the files of commits, merges in memory, landings. The one adapter that runs git.
+
+Everything that is not the user's lives in `refs/fleet/`; the user's checkout, index, configuration, hooks and
+stash are read only, but for a landing on a base that is checked out. Every change is repeatable after a crash.
+"""
+
+from __future__ import annotations
+
+from fleet.adapters.git.assembly import (
+    Assembled,
+    Conflict,
+    Part,
+    Step,
+    assemble,
+    remove_trial,
+    trial_checkout,
+)
+from fleet.adapters.git.command import Finished, Identity, Site
+from fleet.adapters.git.landing import (
+    BaseMoved,
+    HookFailed,
+    Landed,
+    WouldOverwrite,
+    land,
+    recover_landings,
+    tag,
+)
+from fleet.adapters.git.refs import branch_name_problem
+from fleet.adapters.git.removal import (
+    Head,
+    NotRemovable,
+    Proof,
+    contained,
+    dirty,
+    head,
+    prove_removable,
+    prove_rescued,
+    remove,
+    rescue,
+)
+from fleet.adapters.git.repository import Change, Repository, WorktreeInfo
+from fleet.adapters.git.tree import File, changed_since, find_files, read_file
+from fleet.adapters.git.worktrees import (
+    Request,
+    StartConflict,
+    Worktree,
+    create,
+    create_many,
+    find,
+)
+
+__all__ = [
+    "Assembled",
+    "BaseMoved",
+    "Change",
+    "Conflict",
+    "File",
+    "Finished",
+    "Head",
+    "HookFailed",
+    "Identity",
+    "Landed",
+    "NotRemovable",
+    "Part",
+    "Proof",
+    "Repository",
+    "Request",
+    "Site",
+    "StartConflict",
+    "Step",
+    "Worktree",
+    "WorktreeInfo",
+    "WouldOverwrite",
+    "assemble",
+    "branch_name_problem",
+    "changed_since",
+    "contained",
+    "create",
+    "create_many",
+    "dirty",
+    "find",
+    "find_files",
+    "head",
+    "land",
+    "prove_removable",
+    "prove_rescued",
+    "read_file",
+    "recover_landings",
+    "remove",
+    "remove_trial",
+    "rescue",
+    "tag",
+    "trial_checkout",
+]

@@ -1,0 +1,200 @@
+"""Putting verified branches together into one candidate commit, in memory, and checking it out for trial.
+
+Nothing here moves a branch or touches a checkout of the user's. The candidate is anchored under
+`refs/fleet/candidate/` before anybody judges it, so no gc can take it away meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from fleet.adapters.git import locks, merging, refs, registration
+from fleet.adapters.git.command import Identity
+from fleet.adapters.git.registration import PREFIX
+from fleet.adapters.git.repository import Repository
+from fleet.errors import Rejected
+
+Strategy = Literal["merge", "squash", "rebase"]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a task brings: its branch, and the verified commit on it."""
+
+    task: str
+    branch: str
+    sha: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What became of one part: the commit after it; `contained` says that there was nothing to add."""
+
+    task: str
+    commit: str
+    contained: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """A candidate: its commit and tree, and how it came about."""
+
+    commit: str
+    tree: str
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A part that does not merge: its paths, and which earlier tasks (or `base`) touched them."""
+
+    task: str
+    paths: tuple[str, ...]
+    with_tasks: tuple[str, ...]
+    text: str
+
+
+def assemble(
+    repo: Repository,
+    base_sha: str,
+    parts: Sequence[Part],
+    *,
+    name: str,
+    message: Callable[[Part], str],
+    strategy: Strategy = "merge",
+    identity: Identity | None = None,
+    sign: bool = False,
+) -> Assembled | Conflict:
+    """Returns `base_sha` with all parts in order, anchored as candidate `name`, or the first conflict.
+
+    `merge` makes a merge commit a part, `squash` one plain commit, `rebase` applies each of its commits and keeps
+    their authors. Without `identity` the user's own is taken. Raises Rejected for a commit that is missing.
+    """
+    current, steps = base_sha, list[Step]()
+    for at, part in enumerate(parts):
+        if repo.resolve(part.sha) != part.sha:
+            raise Rejected(f"commit {part.sha[:12]} of task {part.task!r} is not in the repository")
+        if repo.is_ancestor(part.sha, current):
+            steps.append(Step(part.task, current, contained=True))
+            continue
+        if strategy == "rebase":
+            after = _replay(repo, current, part, identity)
+        else:
+            after = _join(
+                repo, current, part, message(part), identity, squash=strategy == "squash", sign=sign
+            )
+        if isinstance(after, merging.Clash):
+            others = _touching(repo, base_sha, parts[:at], part, after.paths)
+            return Conflict(part.task, after.paths, others, after.text)
+        steps.append(Step(part.task, after, contained=after == current))
+        current = after
+    anchor = refs.CANDIDATE + "/".join(refs.component(piece) for piece in name.split("/"))
+    refs.transact(repo.site, [refs.put(anchor, current)], why="fleet: candidate")
+    return Assembled(current, repo.tree(current), tuple(steps))
+
+
+def trial_checkout(repo: Repository, commit: str, folder: Path) -> Path:
+    """Returns `folder` as a detached worktree of `commit`, made anew if a trial was there before.
+
+    Raises Rejected when the folder holds anything that is no trial of ours.
+    """
+    path = Path(os.path.realpath(folder))
+    remove_trial(repo, path)
+    with locks.repository_lock(repo.common):
+        if path.exists() and any(path.iterdir()):
+            raise Rejected(f"{path} is not empty and no trial of fleet's", hint="move it away")
+        admin = registration.write(repo.common, path, commit, f"trial:{path.name}")
+        registration.link(registration.read(admin))
+    site = registration.site_of(repo.common, admin, path)
+    site.git("read-tree", "--reset", "-u", "HEAD", writes=True, timeout_s=600)
+    return path
+
+
+def remove_trial(repo: Repository, folder: Path) -> None:
+    """Removes the trial at `folder` with all that its checks wrote there; does nothing if there is none."""
+    path = Path(os.path.realpath(folder))
+    with locks.repository_lock(repo.common):
+        found = next((r for r in registration.scan(repo.common) if r.path == path), None)
+        if found is None or not (found.reason or "").startswith(f"{PREFIX}trial:"):
+            return
+        shutil.rmtree(path, ignore_errors=True)
+        registration.drop(found)
+
+
+def _join(
+    repo: Repository,
+    current: str,
+    part: Part,
+    message: str,
+    identity: Identity | None,
+    *,
+    squash: bool,
+    sign: bool,
+) -> str | merging.Clash:
+    merged = merging.merge(repo, current, part.sha)
+    if isinstance(merged, merging.Clash):
+        return merged
+    if squash and merged.oid == repo.tree(current):
+        return current
+    parents = [current] if squash else [current, part.sha]
+    return merging.commit(repo, merged.oid, parents, message, identity, sign=sign)
+
+
+def _replay(
+    repo: Repository, current: str, part: Part, identity: Identity | None
+) -> str | merging.Clash:
+    listed = repo.site.git(
+        "rev-list", "--reverse", "--topo-order", "--no-merges", f"{current}..{part.sha}"
+    ).lines
+    for sha in listed:
+        facts = _facts(repo, sha)
+        if not facts.parents:
+            raise Rejected(f"commit {sha[:12]} of task {part.task!r} has no parent to rebase from")
+        picked = merging.pick(repo, current, sha, facts.parents[0], facts.author)
+        if isinstance(picked, merging.Clash):
+            return picked
+        if picked.oid != repo.tree(current):
+            who = identity or facts.author
+            current = merging.commit(
+                repo, picked.oid, [current], facts.message, who, author=facts.author
+            )
+    return current
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    author: Identity
+    message: str
+    parents: tuple[str, ...]
+
+
+def _facts(repo: Repository, sha: str) -> _Facts:
+    """Reads a commit as an object, through GitPython."""
+    from git import Commit, GitDB, Repo
+
+    with Repo(str(repo.common), odbt=GitDB, search_parent_directories=False) as opened:
+        found: Commit = opened.commit(sha)
+        who, text = found.author, found.message
+        author = Identity(who.name or "", who.email or "", found.authored_date)
+        message = text if isinstance(text, str) else text.decode("utf-8", "surrogateescape")
+        return _Facts(author, message, tuple(parent.hexsha for parent in found.parents))
+
+
+def _touching(
+    repo: Repository, base_sha: str, earlier: Sequence[Part], part: Part, paths: Sequence[str]
+) -> tuple[str, ...]:
+    found = []
+    for other in earlier:
+        fork = repo.merge_base(other.sha, base_sha)
+        touched = {c.path for c in repo.changed(fork, other.sha)} if fork else set()
+        if touched & set(paths):
+            found.append(other.task)
+    fork = repo.merge_base(part.sha, base_sha)
+    if not found or (fork and {c.path for c in repo.changed(fork, base_sha)} & set(paths)):
+        found.append("base")
+    return tuple(found)

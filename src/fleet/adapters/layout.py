@@ -1,0 +1,11 @@
+"""Where things lie in the state folder; paths only, nothing is read or made here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def attempt_path(state: Path, run: str, step: str, attempt: int) -> Path:
+    """Returns the folder of one attempt; a step's id is one component, whatever it holds."""
+    component = step.replace("%", "%25").replace("/", "%2F")
+    return state / "attempts" / run / component / str(attempt)

@@ -1,0 +1,255 @@
+"""The mailbox: every will reaches the coordinator as a small file, and a poke wakes it.
+
+The whole protocol, for whoever cannot import this module (F is the fleet's state folder):
+1. write one JSON object, MAIL_FORM, to a new file in F/mailbox/tmp (mode 0600), fsync it;
+2. rename it to F/mailbox/new/<time in ns, 20 digits>-<pid, 10>-<counter, 6>-<8 hex>.json, fsync that folder;
+3. poke: open F/wake, a FIFO, for writing without blocking and write one byte; no listener is no failure.
+   In sh: `[ -p "$F/wake" ] && echo 1<>"$F/wake"`, which on Linux neither waits for a listener nor forks.
+Mail is at least once: the coordinator commits the id with its result, then deletes the file. Names sort by
+time, then pid, then counter. A poke carries nothing: drain first, then look.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import itertools
+import json
+import os
+import stat
+import struct
+import termios
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NoReturn
+
+from fleet.adapters.crash import crash_point
+from fleet.errors import FleetError, Rejected
+
+MAIL_FORM: Final = '{"id": text, "sent_at_ms": integer, "actor": text, "command": {...}}'
+MAIL_BYTES: Final = 1 << 20
+
+_counter = itertools.count()
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """One piece of mail: its id, its file, and the object in it (MAIL_FORM)."""
+
+    id: str
+    path: Path
+    body: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Garbage:
+    """A file in the mailbox that is no mail, where it lies now, and why it was refused."""
+
+    path: Path
+    why: str
+
+
+class Waker:
+    """The coordinator's ear: readable as soon as somebody has poked."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "wake"
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISFIFO(self.path.lstat().st_mode):
+                self.path.unlink()
+        with contextlib.suppress(FileExistsError):
+            os.mkfifo(self.path, 0o600)
+        # Open for writing too: then it never reads as ended, and sh may write and leave.
+        self._handle = os.open(self.path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def fileno(self) -> int:
+        """Returns the descriptor to wait on."""
+        return self._handle
+
+    def drain(self) -> bool:
+        """Returns whether anybody has poked since the last time; look at the world after, not before."""
+        poked = False
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._handle, 65536):
+                poked = True
+        return poked
+
+    def close(self) -> None:
+        """Stops listening; the FIFO stays, and pokes go nowhere."""
+        os.close(self._handle)
+
+    @staticmethod
+    def poke(folder: Path) -> bool:
+        """Returns whether a coordinator listens; never blocks. One unread poke is enough, so no second is written."""
+        try:
+            handle = os.open(folder / "wake", os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+        except OSError:
+            return False
+        try:
+            if not stat.S_ISFIFO(os.fstat(handle).st_mode):
+                return False
+            (unread,) = struct.unpack("i", fcntl.ioctl(handle, termios.FIONREAD, b"\0" * 4))
+            if not unread:
+                os.write(handle, b"\n")
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        finally:
+            os.close(handle)
+        return True
+
+
+class Mailbox:
+    """The mailbox of one state folder; anybody posts, the coordinator alone takes and deletes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._tmp, self._new, self._bad = (
+            folder / "mailbox" / name for name in ("tmp", "new", "bad")
+        )
+        for place in (self._tmp, self._new, self._bad):
+            place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._taken: dict[str, list[Path]] = {}
+        self._stuck: set[str] = set()
+        self.garbage: list[
+            Garbage
+        ] = []  # what `take` has refused; the coordinator logs and clears it
+
+    def post(self, command: Mapping[str, object], *, id: str | None = None, actor: str = "") -> str:  # noqa: A002
+        """Returns the mail's id once it is on disk under its final name.
+
+        Raises Rejected for more than MAIL_BYTES, FleetError where the disk refuses. The same id may be posted
+        again: it has one effect.
+        """
+        now_ns = time.time_ns()
+        name = f"{now_ns:020d}-{os.getpid():010d}-{next(_counter) % 1_000_000:06d}-{os.urandom(4).hex()}"
+        mail_id = name if id is None else id
+        body = {
+            "id": mail_id,
+            "sent_at_ms": now_ns // 1_000_000,
+            "actor": actor,
+            "command": dict(command),
+        }
+        text = json.dumps(body, allow_nan=False).encode()
+        if len(text) > MAIL_BYTES:
+            raise Rejected(
+                f"the command is {len(text)} bytes long, at most {MAIL_BYTES} are taken",
+                hint="put long text into a file and name the file",
+            )
+        draft = self._tmp / name
+        try:
+            handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
+            with open(handle, "wb") as file:  # noqa: PTH123  a descriptor, for the mode
+                file.write(text)
+                file.flush()
+                os.fsync(handle)
+            draft.rename(self._new / f"{name}.json")
+            crash_point("mailbox.after_rename")
+            _sync(self._new)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                draft.unlink(missing_ok=True)
+            _refuse(self.folder, error)
+        self.wake()
+        return mail_id
+
+    def take(self, limit: int = 1000) -> list[Mail]:
+        """Returns the oldest `limit` pieces of mail, oldest first; each id once, however often it was posted.
+
+        What is no mail is moved to bad/ and named in `garbage`. Mail stays until `delete`.
+        """
+        mails: list[Mail] = []
+        self._taken.clear()
+        for name in sorted(os.listdir(self._new)):  # noqa: PTH208  names only, and sorted
+            if len(mails) >= limit:
+                break
+            path = self._new / name
+            if name in self._stuck:
+                continue
+            try:
+                mail = _read(path)
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError, RecursionError) as error:
+                self._set_aside(path, str(error) or type(error).__name__)
+                continue
+            if mail.id not in self._taken:
+                mails.append(mail)
+            self._taken.setdefault(mail.id, []).append(path)
+        return mails
+
+    def delete(self, ids: Iterable[str]) -> None:
+        """Removes mail of the last `take` whose results are committed; unknown ids are no failure."""
+        crash_point("mailbox.before_delete")
+        for mail_id in ids:
+            for path in self._taken.pop(mail_id, ()):
+                path.unlink(missing_ok=True)
+
+    def wake(self) -> bool:
+        """Returns whether a coordinator was there to be poked."""
+        return Waker.poke(self.folder)
+
+    def sweep(self, older_than_s: float = 86_400) -> None:
+        """Removes drafts whose writers died before they posted them."""
+        for path in self._tmp.iterdir():
+            with contextlib.suppress(OSError):
+                if time.time() - path.lstat().st_mtime > older_than_s:
+                    path.unlink()
+
+    def _set_aside(self, path: Path, why: str) -> None:
+        target = self._bad / path.name
+        if target.exists():
+            target = self._bad / f"{path.name}.{time.time_ns()}"
+        try:
+            path.rename(target)
+        except OSError:
+            self._stuck.add(path.name)
+            target = path
+        self.garbage.append(Garbage(target, why))
+
+
+def _read(path: Path) -> Mail:
+    # Neither a link nor a FIFO under a mail's name may lead the coordinator astray or make it wait.
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with open(handle, "rb") as file:  # noqa: PTH123
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise ValueError("no regular file")
+        raw = file.read(MAIL_BYTES + 1)
+    if len(raw) > MAIL_BYTES:
+        raise ValueError(f"longer than {MAIL_BYTES} bytes")
+    body = json.loads(raw.decode(), parse_constant=_refuse_constant)
+    if not isinstance(body, dict) or not isinstance(body.get("command"), dict):
+        raise ValueError("no object with a command in it")
+    mail_id = body.get("id")
+    if not isinstance(mail_id, str) or not mail_id:
+        raise ValueError("no id")
+    if b"\\u" in raw:
+        json.dumps(
+            body, ensure_ascii=False
+        ).encode()  # half of a surrogate pair could never be journaled
+    return Mail(mail_id, path, body)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _refuse(folder: Path, error: OSError) -> NoReturn:
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        raise FleetError(
+            f"the disk that holds {folder} is full; the command was not sent",
+            hint="free some space, then repeat it",
+        ) from error
+    raise FleetError(f"the command could not be sent: {error.strerror} ({folder})") from error
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,135 @@
+"""Use cases that end or mend things: down, retry, backup and restore."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fleet.app.inbox import rework_patch
+from fleet.app.launching import begun, chosen, running_state
+from fleet.app.place import FleetPlace
+from fleet.app.telling import tell
+from fleet.core import messages as m
+from fleet.core.messages import Then
+from fleet.core.state import Standing, State
+from fleet.errors import FleetError, Rejected
+from fleet.files.rework import next_round
+from fleet.views.tasks import TaskSteps, tasks_of
+
+if TYPE_CHECKING:
+    from fleet.core.state import OpenQuestion
+
+LEAVE_TIMEOUT_S = 20.0
+
+
+def down(place: FleetPlace, *, every: bool = False, dry_run: bool = False) -> list[str]:
+    """Ends the coordinator, and with `every` the agents' sessions; returns what was done, in words."""
+    from fleet.adapters.lease import holder
+    from fleet.app.launching import stop
+
+    told = []
+    state = place.run_state()
+    if every and state is not None and state.running:
+        if dry_run:
+            told.append(f"would stop: {', '.join(sorted(state.running))}")
+        else:
+            told += [f"stopped {name}" for name in stop(place, (), every=True)]
+    found = holder(place.state) if place.state.exists() else None
+    if found is None:
+        return [*told, "no coordinator is running"]
+    if dry_run:
+        return [*told, f"would end the coordinator, pid {found.pid}"]
+    os.kill(found.pid, signal.SIGTERM)
+    deadline = time.monotonic() + LEAVE_TIMEOUT_S
+    while holder(place.state) is not None:
+        if time.monotonic() > deadline:
+            raise FleetError(
+                f"the coordinator, pid {found.pid}, has not left yet",
+                hint=f"kill -9 {found.pid} loses nothing",
+            )
+        time.sleep(0.02)
+    return [
+        *told,
+        f"ended the coordinator, pid {found.pid}; agents live on"
+        if not every
+        else f"ended the coordinator, pid {found.pid}",
+    ]
+
+
+def retry(place: FleetPlace, ids: Sequence[str]) -> list[str]:
+    """Tries tasks again now: one that backs off or asks goes on, one that failed gets another round."""
+    state = begun(place)
+    tasks = chosen(place, state, ids)
+    steps = tasks_of(state)
+    for name in tasks:
+        _retry(place, state, name, steps[name])
+    return tasks
+
+
+def _retry(place: FleetPlace, state: State, name: str, task: TaskSteps) -> None:
+    asked = _ladder_question(state, task)
+    if asked is not None:
+        patch = rework_patch(state, asked, "tried again by hand")
+        value = "retry" if patch is None else "rework"
+        tell(place, [m.AnswerQuestion(id=asked.id, value=value, patch=patch)])
+        return
+    waiting = [one for one in task.inner if one.standing is Standing.BACKOFF]
+    if waiting:
+        tell(place, [m.RetryStep(step=waiting[-1].step.id)])
+        return
+    held = [one.step.id for one in task.inner if one.held]
+    if held:
+        tell(place, [m.ReleaseStep(steps=tuple(held))])
+        return
+    failed = [one for one in task.checks if one.standing is Standing.FAILED]
+    if failed and task.join.standing is Standing.UNREACHED:
+        siblings = {n: s.step for n, s in state.steps.items() if s.step.whole == name}
+        patch = next_round(failed[-1].step, siblings, reason="tried again by hand")
+        tell(place, [m.RevisePlan(patch=patch)])
+        return
+    raise Rejected(
+        f"{name} has nothing to try again: it is {task.join.standing}", hint="fleet status"
+    )
+
+
+def _ladder_question(state: State, task: TaskSteps) -> OpenQuestion | None:
+    names = {one.step.id for one in task.inner}
+    for asked in state.questions.values():
+        if asked.step in names and asked.question.then is Then.LADDER:
+            return asked
+    return None
+
+
+def back_up(place: FleetPlace, target: Path, *, dry_run: bool = False) -> str:
+    """Copies the journal into one consistent file while it is in use; returns what was done."""
+    from fleet.adapters.salvage import backup
+
+    running_state(place)
+    if target.exists():
+        raise FleetError(f"{target} is there already", hint="name another file")
+    if dry_run:
+        return f"would copy the journal to {target}"
+    backup(place.state / "journal.db", target)
+    return f"copied the journal to {target} ({target.stat().st_size} bytes)"
+
+
+def restore_backup(place: FleetPlace, source: Path, *, dry_run: bool = False) -> str:
+    """Puts a backup in the journal's place; the old file is kept aside. Returns what was done."""
+    from fleet.adapters.lease import holder
+    from fleet.adapters.salvage import restore
+
+    if not source.is_file():
+        raise FleetError(f"{source} is not there")
+    if place.state.exists() and holder(place.state) is not None:
+        raise Rejected(
+            "the coordinator is running; its journal cannot be exchanged", hint="fleet down"
+        )
+    if dry_run:
+        return f"would restore the journal from {source}"
+    place.state.mkdir(mode=0o700, exist_ok=True)
+    aside = restore(source, place.state)
+    return f"restored the journal from {source}" + (f"; the old one is {aside}" if aside else "")

@@ -1,0 +1,176 @@
+"""Use cases that land a phase: merge. The gate must be open; the base moves to what was judged or not at all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fleet.app.launching import begun
+from fleet.app.place import FleetPlace
+from fleet.app.telling import tell
+from fleet.app.watching import changes
+from fleet.core import messages as m
+from fleet.core.state import CLOSED, Standing, State, StepState
+from fleet.errors import FleetError, NotFound, Rejected
+from fleet.views.tasks import PhaseSteps, phases_of, tasks_of
+
+MERGE_TIMEOUT_S = 6 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Landing:
+    """What became of one phase's merge."""
+
+    phase: str
+    landed: bool
+    commit: str | None = None
+    before: str | None = None
+    tasks: dict[str, str] = field(default_factory=dict)
+    tag: str | None = None
+    undo: str | None = None
+    text: str = ""
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+
+def merge(
+    place: FleetPlace,
+    names: Sequence[str] = (),
+    *,
+    dry_run: bool = False,
+    tell_of: Callable[[str], None] = lambda _: None,
+) -> list[Landing]:
+    """Lands phases in order and returns what became of each; stops at the first that did not land.
+
+    Without names the first phase that has not landed is meant. Raises Rejected when a gate is closed.
+    """
+    state = begun(place)
+    found: list[Landing] = []
+    for name in phases_meant(state, names):
+        phase = phases_of(state)[name]
+        if phase.landed is not None:
+            found.append(landing_of(name, phase))
+            continue
+        missing = closed_because(state, phase)
+        if missing:
+            raise Rejected(
+                f"the gate of {name} is closed:\n" + "\n".join(f"  {text}" for text in missing),
+                hint=f"fleet gate {name}",
+            )
+        if dry_run:
+            found.append(
+                Landing(name, landed=False, text="would be merged", tasks=dict(phase.pinned))
+            )
+            continue
+        assert phase.merge is not None
+        tell_of(name)
+        before = phase.merge.attempt
+        tell(place, [m.ReleaseStep(steps=(phase.merge.step.id,))])
+        found.append(wait_for_landing(place, name, before))
+        if not found[-1].landed:
+            break
+        state = begun(place)
+    return found
+
+
+def phases_meant(state: State, names: Sequence[str]) -> list[str]:
+    """Returns the phases that ids mean; a task means its phase when it is alone in it."""
+    phases, tasks = phases_of(state), tasks_of(state)
+    if not names:
+        left = [name for name, phase in phases.items() if phase.landed is None]
+        if not left:
+            raise FleetError("every phase has landed; there is nothing to merge")
+        return left[:1]
+    found: list[str] = []
+    for name in names:
+        if name in phases:
+            found.append(name)
+        elif name in tasks:
+            phase = str(tasks[name].facts.get("phase") or "")
+            mates = [one for one, task in tasks.items() if task.facts.get("phase") == phase]
+            if len(mates) > 1:
+                raise Rejected(
+                    f"{name} lands with its phase: {', '.join(mates)}", hint=f"fleet merge {phase}"
+                )
+            found.append(phase or next(reversed(phases)))
+        else:
+            close = [one for one in phases if one.startswith(name)]
+            if len(close) != 1:
+                raise NotFound("phase", name, list(phases))
+            found.append(close[0])
+    order = list(phases)
+    return sorted(dict.fromkeys(found), key=order.index)
+
+
+def closed_because(state: State, phase: PhaseSteps) -> list[str]:
+    """Returns what keeps a phase's gate closed, in words; nothing when it is open or being judged."""
+    gate = phase.gates[-1]
+    if gate.standing in (Standing.SUCCEEDED, Standing.RUNNING, Standing.READY):
+        return []
+    found = []
+    for need in gate.step.needs:
+        one = state.steps[need.step]
+        if one.standing not in CLOSED:
+            what = (
+                f"{one.step.whole} is landed"
+                if one.step.kind == "merge"
+                else f"{one.step.whole} is verified"
+            )
+            found.append(f"{what}: not yet")
+        elif one.standing is not Standing.SUCCEEDED and one.standing is not Standing.SKIPPED:
+            found.append(f"{one.step.whole or need.step} has {one.standing}")
+    for question in state.questions.values():
+        if question.step == gate.step.id:
+            found.append(f"approval: fleet approve {question.id}")
+    return found or [gate.text or f"the gate is {gate.standing}"]
+
+
+def wait_for_landing(place: FleetPlace, name: str, before: int) -> Landing:
+    """Waits for the merge that was just released and returns what became of it."""
+    deadline = time.monotonic() + MERGE_TIMEOUT_S
+    for state in changes(place, deadline):
+        phase = phases_of(state)[name]
+        merge_step = phase.merge
+        assert merge_step is not None
+        if phase.landed is not None:
+            return landing_of(name, phase)
+        if merge_step.attempt > before and _is_back(merge_step):
+            return Landing(
+                name, landed=False, text=merge_step.text, evidence=dict(merge_step.evidence)
+            )
+        gate = phase.gates[-1]
+        if gate.standing is Standing.ASKING:
+            return Landing(
+                name, landed=False, text="the gate waits for an approval; see: fleet inbox"
+            )
+        failed = [one for one in tasks_of(state).values() if one.facts.get("phase") == name]
+        asking = [t.join.step.id for t in failed for c in t.checks if c.standing is Standing.ASKING]
+        if asking:
+            return Landing(
+                name, landed=False, text=f"{', '.join(asking)} must be judged again and needs you"
+            )
+    raise FleetError(f"the merge of {name} goes on; it was not over in time", hint="fleet status")
+
+
+def _is_back(merge_step: StepState) -> bool:
+    """Whether the attempt ended without landing: held back for a person, or asking."""
+    if merge_step.standing in (Standing.RUNNING, Standing.BACKOFF):
+        return False
+    return merge_step.standing is not Standing.SUCCEEDED and bool(
+        not merge_step.released or merge_step.standing in (Standing.ASKING, Standing.FAILED)
+    )
+
+
+def landing_of(name: str, phase: PhaseSteps) -> Landing:
+    """Returns a phase's landing from what its merge put out."""
+    landed: Any = phase.landed or {}
+    return Landing(
+        name,
+        landed=True,
+        commit=landed.get("commit"),
+        before=landed.get("before"),
+        tasks=dict(landed.get("tasks", {})),
+        tag=landed.get("tag"),
+        undo=landed.get("undo"),
+    )

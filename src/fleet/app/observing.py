@@ -1,0 +1,180 @@
+"""What the world shows around a run right now: heads, changes, ports, processes, the coordinator.
+
+Each look is bounded: one git call for all heads, ahead and behind from a cache by commit, changes
+only of worktrees that are in use and not too many. What is not looked at is None.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fleet.core.state import Standing
+from fleet.errors import FleetError
+from fleet.views.status import Observed, Seen
+from fleet.views.tasks import TaskSteps, phases_of, state_of, tasks_of
+
+if TYPE_CHECKING:
+    from fleet.adapters.git import Repository
+    from fleet.app.place import FleetPlace
+    from fleet.core.state import State
+
+DIRTY_LOOKS = 24
+"""Worktrees whose changes are counted in one look; more would make a status slow."""
+
+
+def observe(place: FleetPlace, state: State, now_ms: int, warnings: Sequence[str] = ()) -> Observed:
+    """Returns what can be seen of a run's tasks; a repository that cannot be read gives journal facts only."""
+    tasks = tasks_of(state)
+    begun = {name: task for name, task in tasks.items() if _begun(task)}
+    heads: Mapping[str, str] = {}
+    counts: Mapping[str, tuple[int, int]] = {}
+    dirty: Mapping[str, int] = {}
+    told = list(warnings)
+    if begun:
+        from fleet.adapters.git import Repository
+
+        try:
+            repository = Repository.at(place.root)
+            base = str(state.about.get("base", ""))
+            found = repository.heads([*(str(t.facts["branch"]) for t in begun.values()), base])
+            heads = {
+                name: found[b]
+                for name, t in begun.items()
+                if (b := str(t.facts["branch"])) in found
+            }
+            counts = _counts(place, repository, heads, found.get(base))
+            dirty = _dirty(state, repository, begun)
+        except FleetError as failed:
+            told.append(failed.text)
+    rows = {
+        name: _seen(place, state, task, heads.get(name), counts.get(name), dirty.get(name), now_ms)
+        for name, task in begun.items()
+    }
+    return Observed(tasks=rows, coordinator=coordinator_facts(place), warnings=told)
+
+
+def coordinator_facts(place: FleetPlace) -> dict[str, Any]:
+    """Returns {alive, pid, host} of the coordinator."""
+    from fleet.adapters.lease import holder
+
+    found = holder(place.state) if place.state.exists() else None
+    if found is None:
+        return {"alive": False, "pid": None, "host": None}
+    return {"alive": True, "pid": found.pid, "host": found.host}
+
+
+def _begun(task: TaskSteps) -> bool:
+    return task.worktree is not None and task.worktree.attempt > 0
+
+
+def _counts(
+    place: FleetPlace, repository: Repository, heads: Mapping[str, str], base: str | None
+) -> dict[str, tuple[int, int]]:
+    """Returns (ahead, behind) by task; computed once for a pair of commits and kept."""
+    if base is None:
+        return {}
+    path = place.state / "cache" / "ahead.json"
+    kept: dict[str, list[int]] = {}
+    with suppress(OSError, ValueError):
+        kept = json.loads(path.read_text())
+    found: dict[str, tuple[int, int]] = {}
+    fresh: dict[str, list[int]] = {}
+    for name, head in heads.items():
+        key = f"{head} {base}"
+        pair = kept.get(key) or list(repository.ahead_behind(head, base))
+        fresh[key] = pair
+        found[name] = (pair[0], pair[1])
+    if fresh != kept:
+        with suppress(OSError):
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            draft = path.with_name(f".ahead.{os.getpid()}")
+            draft.write_text(json.dumps(fresh))
+            draft.replace(path)
+    return found
+
+
+def _dirty(state: State, repository: Repository, begun: Mapping[str, TaskSteps]) -> dict[str, int]:
+    """Returns how many changes are not committed, for worktrees whose task is still under way."""
+    from fleet.adapters.git import dirty, find
+
+    phases = phases_of(state)
+    wanted: dict[str, Path] = {}
+    for name, task in begun.items():
+        word = state_of(state, task, phases.get(str(task.facts.get("phase") or "")), set())
+        folder = Path(str(task.facts["worktree"]))
+        if word not in ("merged", "skipped") and folder.is_dir():
+            wanted[name] = folder
+    if not wanted or len(wanted) > DIRTY_LOOKS:
+        return {}
+
+    def look(folder: Path) -> int | None:
+        try:
+            worktree = find(repository, folder)
+            return None if worktree is None else len(dirty(worktree))
+        except FleetError:
+            return None
+
+    with ThreadPoolExecutor(4) as pool:
+        counted = dict(zip(wanted, pool.map(look, wanted.values()), strict=True))
+    return {name: count for name, count in counted.items() if count is not None}
+
+
+def _seen(
+    place: FleetPlace,
+    state: State,
+    task: TaskSteps,
+    head: str | None,
+    counts: tuple[int, int] | None,
+    dirty: int | None,
+    now_ms: int,
+) -> Seen:
+    output: Any = task.worktree.output if task.worktree else None
+    port = (output or {}).get("port")
+    work = task.last_work
+    alive, pid, source = None, None, "journal"
+    if work is not None and work.standing is Standing.RUNNING:
+        alive, pid, source = _process(place, state, work.step.id, work.attempt)
+    return Seen(
+        head=head,
+        ahead=counts[0] if counts else None,
+        behind=counts[1] if counts else None,
+        dirty=dirty,
+        port_open=is_open(port) if isinstance(port, int) else None,
+        pid=pid,
+        alive=alive,
+        source=source,
+        age_s=round((now_ms - work.since_ms) / 1000, 1)
+        if work is not None and work.since_ms
+        else None,
+    )
+
+
+def _process(
+    place: FleetPlace, state: State, step: str, attempt: int
+) -> tuple[bool | None, int | None, str]:
+    """Returns whether the attempt's process lives, its pid, and what says so."""
+    from fleet.adapters.attempts import AttemptFolder
+    from fleet.adapters.layout import attempt_path
+    from fleet.adapters.process import alive
+
+    folder = AttemptFolder(attempt_path(place.state, state.run, step, attempt))
+    if folder.exit_record() is not None:
+        return None, None, "exit record"
+    claim = folder.claim()
+    if claim is None:
+        return None, None, "journal"
+    return alive(claim), claim.pid, "process"
+
+
+def is_open(port: int) -> bool:
+    """Returns whether something listens on a loopback port."""
+    with socket.socket() as probe:
+        probe.settimeout(0.2)
+        return probe.connect_ex(("127.0.0.1", port)) == 0

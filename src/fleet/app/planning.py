@@ -1,0 +1,134 @@
+"""Use cases before anything runs: check the documents, show the plan under limits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from fleet.app.calendars import calendar_of
+from fleet.errors import FleetError, InvalidPlan, Problem
+from fleet.views.plan import PlannedPhase, PlannedTask, plain, view_plan
+
+if TYPE_CHECKING:
+    from fleet.app.place import FleetPlace
+    from fleet.files.load import Fleet
+
+
+def check(place: FleetPlace) -> dict[str, Any]:
+    """Returns `fleet.check/1`: every problem and warning of the documents, none raised."""
+    problems: Sequence[Problem] = ()
+    warnings: Sequence[Problem] = ()
+    counts = {"tasks": 0, "agents": 0, "phases": 0}
+    try:
+        fleet = place.documents
+        counts = {
+            "tasks": len(fleet.tasks),
+            "agents": len(fleet.agents),
+            "phases": len(fleet.phases),
+        }
+        warnings = fleet.warnings
+        from fleet.files.lower import lower
+
+        lower(fleet)
+    except InvalidPlan as invalid:
+        problems = invalid.problems
+    return {
+        "schema": "fleet.check/1",
+        "ok": not problems,
+        **counts,
+        "problems": [_problem(one) for one in problems],
+        "warnings": [_problem(one) for one in warnings],
+    }
+
+
+def _problem(problem: Problem) -> dict[str, Any]:
+    place = problem.place
+    return {
+        "place": str(place) if place else "",
+        "path": place.path if place else "",
+        "line": place.line if place else 0,
+        "column": place.column if place else 0,
+        "text": problem.text,
+        "hint": problem.hint,
+    }
+
+
+def plan(place: FleetPlace, limits: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """Returns `fleet.plan/1`; `limits` come over those that the documents set."""
+    fleet = place.documents
+    start = fleet.settings.start or _first_launch(place)
+    calendar = calendar_of({"start": start, "calendar": _calendar(fleet)})
+    view = view_plan(
+        [planned(fleet, name) for name in fleet.tasks],
+        [PlannedPhase(id=one.id, name=one.name) for one in fleet.phases],
+        date_of=calendar.date_of,
+        fleet=fleet.settings.fleet,
+        base=fleet.settings.base,
+        limits={**fleet.settings.limits, **(limits or {})},
+    )
+    found = dict(plain(view))
+    told: Any = found.get("warnings", [])
+    found["warnings"] = [
+        *({"place": str(w.place) if w.place else "", "text": w.text} for w in fleet.warnings),
+        *told,
+    ]
+    return found
+
+
+def planned(fleet: Fleet, name: str) -> PlannedTask:
+    """Returns a task as the schedule sees it."""
+    from fleet.files.lower import branch_of
+
+    task = fleet.tasks[name]
+    days = task.days
+    spread = None
+    if days.low is not None and days.high is not None:
+        spread = (days.low, days.likely, days.high)
+    window = None if days.window is None else (float(days.window[0]), float(days.window[1]))
+    return PlannedTask(
+        id=name,
+        name=task.name or name,
+        agent=task.agent,
+        phase=task.phase or None,
+        priority=task.priority,
+        days=days.likely,
+        spread=spread,
+        window=window,
+        uses=dict(task.uses),
+        needs=task.dependencies,
+        worktree=task.worktree or str(fleet.worktree(name)),
+        branch=branch_of(task),
+        port=task.port,
+        deliverables=tuple(one.text for one in task.deliverables),
+        place=str(fleet.place("task", name, "days")) if window else "",
+    )
+
+
+def _calendar(fleet: Fleet) -> dict[str, Any]:
+    calendar = fleet.settings.calendar
+    return {
+        "weekend": list(calendar.weekend),
+        "holidays": list(calendar.holidays),
+        "country": calendar.country,
+    }
+
+
+def _first_launch(place: FleetPlace) -> str:
+    """Returns the day of the first launch, or today before there was one."""
+    state = place.run_state()
+    at_s = state.started_ms / 1000 if state is not None else time.time()
+    return time.strftime("%Y-%m-%d", time.localtime(at_s))
+
+
+def read_limits(texts: Sequence[str], agents: int | None) -> dict[str, int]:
+    """Returns limits from `NAME=N` texts and `--agents`; raises FleetError on anything else."""
+    found: dict[str, int] = {}
+    for text in texts:
+        name, equals, units = text.partition("=")
+        if not (name and equals and units.isdigit() and int(units) > 0):
+            raise FleetError(f"{text!r} is no limit", hint="write it as NAME=N, N at least 1")
+        found[name] = int(units)
+    if agents is not None:
+        found["agents"] = agents
+    return found

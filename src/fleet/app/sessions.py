@@ -1,0 +1,92 @@
+"""Use cases around one agent's session: attach to it, read its log."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fleet.app.launching import running_state
+from fleet.app.place import FleetPlace, resolve_task
+from fleet.core.state import Standing
+from fleet.errors import FleetError, Rejected
+from fleet.views.tasks import tasks_of
+
+if TYPE_CHECKING:
+    from fleet.core.state import State, StepState
+
+POLL_S = 0.2
+CHUNK_BYTES = 65_536
+
+
+def attach_argv(place: FleetPlace, name: str) -> list[str]:
+    """Returns the command that attaches a terminal to a task's session; Rejected when none is alive."""
+    from fleet.adapters.tmux import Tmux
+
+    state = running_state(place)
+    task = resolve_task(place, name, state)
+    work = tasks_of(state)[task].last_work
+    session = str(work.facts.get("session", "")) if work is not None else ""
+    tmux = Tmux(place.socket)
+    if not session or session not in tmux.sessions():
+        raise Rejected(
+            f"{task} has no live session", hint=f"fleet logs {task} shows what it put out"
+        )
+    return list(tmux.attach_argv(session))
+
+
+def log_path(place: FleetPlace, name: str, attempt: int | None) -> tuple[Path, str, int]:
+    """Returns a task's log file, and the step and attempt that wrote it."""
+    from fleet.adapters.layout import attempt_path
+
+    state = running_state(place)
+    task = resolve_task(place, name, state)
+    works = [work for work in tasks_of(state)[task].works if work.attempt]
+    tries = [(work, number) for work in works for number in range(1, work.attempt + 1)]
+    if not tries:
+        raise Rejected(f"{task} has not run yet; there is no log", hint=f"fleet launch {task}")
+    if attempt is not None and not 1 <= attempt <= len(tries):
+        raise FleetError(f"{task} has attempts 1 to {len(tries)}, not {attempt}")
+    work, number = tries[(attempt or len(tries)) - 1]
+    folder = attempt_path(place.state, state.run, work.step.id, number)
+    return folder / "output.log", work.step.id, number
+
+
+def log_lines(
+    place: FleetPlace,
+    name: str,
+    *,
+    attempt: int | None = None,
+    last: int = 200,
+    follow: bool = False,
+) -> Iterator[str]:
+    """Yields the last lines of a task's log, made safe for a terminal, and what comes after when followed."""
+    from fleet.adapters.attempts import plain
+
+    path, step, number = log_path(place, name, attempt)
+    lines: deque[str] = deque(maxlen=last)
+    place_in_file, rest = 0, b""
+    while True:
+        over = _is_over(running_state(place), step, number)
+        if path.exists():
+            with path.open("rb") as log:
+                log.seek(place_in_file)
+                while chunk := log.read(CHUNK_BYTES):
+                    *whole, rest = (rest + chunk).split(b"\n")
+                    lines.extend(plain(one.decode(errors="replace")) for one in whole)
+                place_in_file = log.tell()
+        if rest and (over or not follow):
+            lines.append(plain(rest.decode(errors="replace")))
+            rest = b""
+        yield from lines
+        lines.clear()
+        if over or not follow:
+            return
+        time.sleep(POLL_S)
+
+
+def _is_over(state: State, step: str, number: int) -> bool:
+    one: StepState = state.steps[step]
+    return one.attempt != number or one.standing is not Standing.RUNNING

@@ -1,0 +1,131 @@
+"""How a front door tells a run something: mail, a coordinator to read it, and the wait for its answer."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from fleet import codec
+from fleet.app.place import PLAN_RUN, FleetPlace
+from fleet.errors import FleetError, Rejected
+
+if TYPE_CHECKING:
+    from fleet.core.messages import Command
+
+ANSWER_TIMEOUT_S = 60.0
+"""How long a front door waits for the coordinator to say what became of a command."""
+
+POLL_S = 0.004
+
+
+def actor() -> str:
+    """Returns who tells: the agent inside a session, else the person's login name."""
+    agent = os.environ.get("FLEET_AGENT")
+    if agent:
+        return f"agent:{agent}"
+    return os.environ.get("USER") or os.environ.get("LOGNAME") or f"uid:{os.getuid()}"
+
+
+def post(
+    place: FleetPlace, commands: Iterable[Command], run: str = PLAN_RUN, by: str = ""
+) -> list[str]:
+    """Puts commands into the mailbox, in order, and returns the ids under which results will be kept."""
+    from fleet.adapters.mailbox import Mailbox
+
+    place.state.mkdir(mode=0o700, exist_ok=True)
+    mailbox = Mailbox(place.state)
+    who = by or actor()
+    ids = [
+        mailbox.post({"run": run, **codec.encode(command), "by": who}, actor=who)
+        for command in commands
+    ]
+    mailbox.wake()
+    return ids
+
+
+def tell(
+    place: FleetPlace, commands: Iterable[Command], run: str = PLAN_RUN, by: str = ""
+) -> list[Mapping[str, object]]:
+    """Tells a run commands and returns what became of each; raises Rejected for the first refusal."""
+    ids = post(place, commands, run, by)
+    return wait_for_results(place, ids)
+
+
+def wait_for_results(place: FleetPlace, ids: list[str]) -> list[Mapping[str, object]]:
+    """Returns the results of posted commands; starts a coordinator whenever none holds the lease."""
+    results: dict[str, Mapping[str, object]] = {}
+    deadline = time.monotonic() + ANSWER_TIMEOUT_S
+    ensure_coordinator(place)
+    checked = time.monotonic()
+    while len(results) < len(ids):
+        reader = place.reader()
+        if reader is not None:
+            with closing(reader):
+                while len(results) < len(ids) and time.monotonic() < deadline:
+                    for name in ids:
+                        found = None if name in results else reader.handled(name)
+                        if found is not None:
+                            results[name] = json.loads(found)
+                    if len(results) == len(ids):
+                        break
+                    time.sleep(POLL_S)
+                    if time.monotonic() - checked > 1.0:
+                        break
+        if time.monotonic() > deadline:
+            raise FleetError(
+                f"the coordinator did not answer within {ANSWER_TIMEOUT_S:.0f} s; the command is kept",
+                hint=f"see {place.state / 'logs' / 'coordinator.jsonl'}",
+            )
+        if len(results) < len(ids):
+            ensure_coordinator(place)
+            checked = time.monotonic()
+            time.sleep(POLL_S)
+    told = [results[name] for name in ids]
+    for result in told:
+        if "rejected" in result:
+            raise Rejected(str(result["rejected"]), hint=str(result.get("hint", "")))
+    return told
+
+
+def ensure_coordinator(place: FleetPlace) -> None:
+    """Starts a coordinator, detached, unless one holds the lease; never waits for it."""
+    from fleet.adapters.lease import holder
+
+    if holder(place.state) is not None:
+        return
+    logs = place.state / "logs"
+    logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (logs / "coordinator.err").open("ab") as said, contextlib.ExitStack():
+        subprocess.Popen(
+            [sys.executable, "-m", "fleet.runtimes.embedded", os.fspath(place.root)],
+            cwd=place.root,
+            env=coordinator_environ(os.environ),
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+        )
+
+
+def coordinator_environ(environ: Mapping[str, str]) -> dict[str, str]:
+    """Returns the environment for a coordinator: this one without what would lead git or tmux astray."""
+    astray = ("GIT_", "TMUX", "FLEET_")
+    kept = {
+        "FLEET_CRASH_AT",
+        "GIT_CONFIG_GLOBAL",
+        "GIT_CONFIG_SYSTEM",
+        "GIT_CONFIG_NOSYSTEM",
+        "TMUX_TMPDIR",
+    }
+    return {
+        name: value
+        for name, value in environ.items()
+        if name in kept or not name.startswith(astray)
+    }

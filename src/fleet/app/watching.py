@@ -1,0 +1,180 @@
+"""Use cases that look: status, wait, history, gate, metrics. They start nothing and change nothing."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from fleet.app.calendars import clock_of
+from fleet.app.launching import chosen, running_state, word_of
+from fleet.app.observing import observe
+from fleet.app.place import PLAN_RUN, FleetPlace, fold
+from fleet.app.revising import edit_in_words, lowered
+from fleet.core import messages as m
+from fleet.core.evolve import evolve
+from fleet.core.state import Standing
+from fleet.errors import FleetError, NotFound
+from fleet.views.gate import gate_of
+from fleet.views.status import phase_order, status_of
+from fleet.views.tasks import LINE, phases_of, tasks_of
+
+if TYPE_CHECKING:
+    from fleet.core.state import State
+
+POLL_S = 0.05
+ENDS = ("failed", "skipped", "unreached")
+
+
+def planned_state(place: FleetPlace) -> State:
+    """Returns the state that a run of the documents would have before anything happens."""
+    return evolve(None, m.RunStarted(run=PLAN_RUN, plan=lowered(place), at_ms=0))
+
+
+def status(place: FleetPlace) -> dict[str, Any]:
+    """Returns `fleet.status/1`, the daily check-in; before the first launch, of the plan as it stands."""
+    state = place.run_state()
+    edited = edit_in_words(place, state) if state is not None else []
+    state = state or planned_state(place)
+    clock = clock_of(state)
+    observed = observe(place, state, clock.now_ms, warnings=edited)
+    return status_of(str(state.about.get("fleet") or state.name), state, observed, clock)
+
+
+def wait(
+    place: FleetPlace,
+    ids: Sequence[str],
+    word: str,
+    timeout_s: float | None,
+    *,
+    any_one: bool = False,
+) -> tuple[bool | None, dict[str, str]]:
+    """Waits for tasks to come to a state or a later one of the same line.
+
+    Returns whether they did (None: time ran out, False: one no longer can) and each task's state.
+    """
+    known = (*LINE, *ENDS, "needs-you", "held", "stopped", "lost")
+    if word not in known:
+        raise NotFound("state", word, known)
+    tasks = chosen(place, running_state(place), ids)
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    for state in changes(place, deadline):
+        words = {name: word_of(state, tasks_of(state)[name]) for name in tasks}
+        met = [_has_come(found, word) for found in words.values()]
+        if any(one is True for one in met) if any_one else all(one is True for one in met):
+            return True, words
+        if all(one is False for one in met) if any_one else any(one is False for one in met):
+            return False, words
+    state = running_state(place)
+    return None, {name: word_of(state, tasks_of(state)[name]) for name in tasks}
+
+
+def _has_come(found: str, word: str) -> bool | None:
+    if found == word:
+        return True
+    if word in LINE:
+        if found in LINE:
+            return LINE.index(found) >= LINE.index(word) or None
+        if found == "skipped":
+            return word not in ("merged", "accepted", "verified")
+        return False if found in ENDS else None
+    return False if found in ENDS or found == "merged" else None
+
+
+def changes(
+    place: FleetPlace, deadline: float | None = None, run: str = PLAN_RUN
+) -> Iterator[State]:
+    """Yields a run's state now and after each change, until the deadline (monotonic seconds)."""
+    seen = -1
+    while True:
+        reader = place.reader()
+        if reader is None:
+            raise FleetError("nothing was launched yet")
+        with closing(reader):
+            seq = reader.last_seq(run)
+            state = fold(reader, run) if seq != seen else None
+        if state is not None:
+            seen = seq
+            yield state
+        if deadline is not None and time.monotonic() > deadline:
+            return
+        time.sleep(POLL_S)
+
+
+def history(place: FleetPlace, run: str = PLAN_RUN, after: int = 0) -> Iterator[dict[str, Any]]:
+    """Yields every journaled event of a run as a plain object, oldest first."""
+    reader = place.reader()
+    if reader is None:
+        return
+    with closing(reader):
+        names = [row.run for row in reader.runs()]
+        if run not in names:
+            raise NotFound("run", run, names)
+        for row in reader.events(run, after=after):
+            body = json.loads(row.body)
+            kind = body.pop("is")
+            body.pop("at_ms", None)
+            if kind == "run-started":
+                body = {"run": body["run"], "steps": len(body["plan"]["steps"])}
+            yield {
+                "schema": "fleet.event/1",
+                "run": run,
+                "seq": row.seq,
+                "at": datetime.fromtimestamp(row.at_ms / 1000, UTC)
+                .isoformat(timespec="milliseconds")
+                .replace("+00:00", "Z"),
+                "event": kind,
+                **{name: value for name, value in body.items() if name != "run"},
+            }
+
+
+def gate(place: FleetPlace, phase: str | None = None) -> list[dict[str, Any]]:
+    """Returns `fleet.gate/1` of a phase (of every phase without one): conditions with their evidence."""
+    state = place.run_state() or planned_state(place)
+    names = list(phases_of(state))
+    if phase is not None and phase not in names:
+        raise NotFound("phase", phase, names)
+    clock = clock_of(state)
+    observed = observe(place, state, clock.now_ms)
+    order = dict(phase_order(tasks_of(state), phases_of(state)))
+    wanted = [phase] if phase is not None else names
+    return [gate_of(state, name, order[name], observed, clock) for name in wanted]
+
+
+def metrics(place: FleetPlace) -> dict[str, Any]:
+    """Returns `fleet.metrics/1`: baseline, target and last measured value of every metric."""
+    state = place.run_state() or planned_state(place)
+    rows: list[dict[str, Any]] = []
+    for name, task in tasks_of(state).items():
+        measured = _measured(task.checks)
+        for metric in task.facts.get("metrics", ()):
+            rows.append(_metric(name, metric, measured.get(str(metric["name"]))))
+    fleet_wide: Any = state.about.get("metrics", ())
+    rows += [_metric("", metric, None) for metric in fleet_wide]
+    return {"schema": "fleet.metrics/1", "fleet": state.about.get("fleet"), "metrics": rows}
+
+
+def _measured(checks: Sequence[Any]) -> dict[str, Mapping[str, Any]]:
+    for one in reversed(checks):
+        found: Any = one.output if one.standing is Standing.SUCCEEDED else one.evidence
+        if found and found.get("metrics"):
+            return {str(metric["name"]): metric for metric in found["metrics"]}
+    return {}
+
+
+def _metric(
+    task: str, metric: Mapping[str, Any], measured: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    target = metric.get("target")
+    return {
+        "task": task or None,
+        "name": metric["name"],
+        "baseline": metric.get("baseline"),
+        "target": None if target is None else f"{metric.get('op', '==')}{target:g}",
+        "unit": metric.get("unit", ""),
+        "measured": (measured or {}).get("value"),
+        "met": (measured or {}).get("met"),
+    }

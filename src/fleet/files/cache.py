@@ -1,0 +1,65 @@
+"""A cache of normal forms by content: what was checked once is not parsed and checked again.
+
+One JSON file under `.fleet/cache/`, replaced atomically, keyed by each document's path and digest and
+by the code that made it. It can be deleted at any moment; a cache that cannot be read or written costs
+time, never an answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(".fleet/cache")
+NAME = "documents.json"
+
+Entries = dict[str, tuple[str, dict[str, Any]]]
+"""Relative path -> (digest of the bytes, normal form)."""
+
+
+def read(root: Path) -> Entries:
+    """Returns the entries that this very code has written, else none."""
+    try:
+        with (root / FOLDER / NAME).open("rb") as file:
+            found = json.loads(file.read())
+        if found["made_by"] != _made_by():
+            return {}
+        return {path: (entry[0], entry[1]) for path, entry in found["entries"].items()}
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
+        return {}
+
+
+def write(root: Path, entries: Mapping[str, tuple[str, dict[str, Any]]]) -> None:
+    """Replaces the cache; a disk that is full or read-only is no failure."""
+    folder = root / FOLDER
+    with contextlib.suppress(OSError):
+        folder.parent.mkdir(mode=0o700, exist_ok=True)
+        if folder.parent.is_symlink() or folder.is_symlink():
+            return
+        folder.mkdir(mode=0o700, exist_ok=True)
+        ignore = folder / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n", encoding="utf-8")
+        handle, temporary = tempfile.mkstemp(dir=folder, prefix="documents.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump({"made_by": _made_by(), "entries": entries}, file, separators=(",", ":"))
+            Path(temporary).replace(folder / NAME)
+        except OSError:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+def _made_by() -> str:
+    """The state of this package's files: after an upgrade or an edit nothing old is believed."""
+    stats = sorted(
+        (entry.name, entry.stat().st_size, entry.stat().st_mtime_ns)
+        for entry in os.scandir(Path(__file__).parent)
+        if entry.name.endswith(".py")
+    )
+    return repr(stats)

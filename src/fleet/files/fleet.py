@@ -1,0 +1,85 @@
+"""`Fleet`: a repository's settings, agents, tasks and phases, checked, with their places.
+
+What the rest of fleet gets from the documents. Standard library only, so that a warm cache needs no
+parser; places are found by reading a file's text again, only when somebody asks.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fleet.errors import Place, Problem
+from fleet.files.documents import AgentDocument, Phase, Settings, TaskDocument
+
+SETTINGS_FILE = "coordination.md"
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """A document's file: path relative to the root, bytes, digest and normal form, before defaults."""
+
+    kind: str
+    path: str
+    raw: bytes
+    digest: str
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """All documents of one fleet; tasks and agents in the order of their ids, phases in theirs."""
+
+    root: Path
+    settings: Settings
+    agents: Mapping[str, AgentDocument]
+    tasks: Mapping[str, TaskDocument]
+    phases: tuple[Phase, ...]
+    warnings: tuple[Problem, ...] = ()
+    digest: str = ""
+    raws: Mapping[tuple[str, str], Raw] = field(default_factory=dict, repr=False)
+
+    def place(self, kind: str, name: str = "", *path: str | int) -> Place:
+        """Returns where a key of a document stands: kind is fleet, agent or task; name its id."""
+        raw = self.raws.get((kind, name if kind != "fleet" else ""))
+        if raw is None:
+            return Place(SETTINGS_FILE)
+        return place_in(raw, path)
+
+    def worktree(self, task: str) -> Path:
+        """Returns the folder of a task's worktree, absolute, not resolved."""
+        return worktree_path(self.root, self.settings.worktrees, self.tasks[task])
+
+
+def worktree_path(root: Path, folder: str | None, task: TaskDocument) -> Path:
+    """Returns where a task's worktree lies: under `folder`, or beside the root when it names none."""
+    if not task.worktree:
+        return root.parent / f"{root.name}.worktrees" / task.id
+    return Path(os.path.normpath(root / (folder or "") / task.worktree))
+
+
+def place_in(raw: Raw, path: tuple[str | int, ...], *, key: bool = False) -> Place:
+    """Returns where `path` (keys as in normal form) stands in a file, or the nearest around it."""
+    from fleet.files import source
+
+    try:
+        text = source.decode(raw.raw, raw.path)
+        read = source.read_markdown if raw.path.endswith(".md") else source.read_yaml
+        found = read(text, raw.path, positions=True)
+    except source.Unreadable:
+        return Place(raw.path)
+    if path:
+        head = str(path[0]).removesuffix("_ms")
+        for name in SPELLINGS.get(head, (head,)):
+            if (name,) in found.marks:
+                return found.place(raw.path, (name, *path[1:]), key=key)
+    return found.place(raw.path, path, key=key)
+
+
+SPELLINGS: Mapping[str, tuple[str, ...]] = {
+    "dependencies": ("dependencies", "depends_on", "deps", "needs"),
+    "roles": ("roles", "role"),
+}

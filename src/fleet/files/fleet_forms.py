@@ -1,0 +1,266 @@
+"""What the front matter of coordination.md may hold, as Pydantic models."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, PlainValidator, model_validator
+
+from fleet.files.fields import (
+    AnyJson,
+    Branch,
+    CommandForm,
+    Commands,
+    Count,
+    EnvName,
+    Flag,
+    Id,
+    Ids,
+    Number,
+    Ports,
+    Text,
+    Texts,
+    as_flag,
+    as_text,
+    one_or_many,
+    shown,
+)
+from fleet.files.forms import (
+    Checks,
+    DefaultsForm,
+    Form,
+    MetricForm,
+    Risk,
+    Rungs,
+    TaskForm,
+    exactly_one,
+)
+from fleet.files.names import limit_problem, worktree_problem
+
+_SECRET = re.compile(r"(?:env:[A-Za-z_][A-Za-z0-9_]*|(?:file|cmd|keyring):\S.*)\Z")
+_COUNTRY = re.compile(r"[A-Z]{2}(?:-[A-Z0-9]{1,3})?\Z")
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+
+
+def _as_date(value: Any) -> str:
+    text = as_text(value)
+    try:
+        return datetime.date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise ValueError(f"expected a date such as 2026-11-23, got {shown(text)}") from None
+
+
+def _as_calendar(value: Any) -> Any:
+    if value == "everyday":
+        return {"weekend": []}
+    if not isinstance(value, dict):
+        raise ValueError(f"expected everyday or {{weekend, holidays}}, got {shown(value)}")
+    return value
+
+
+def _as_holidays(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_as_date(inner) for inner in value]
+    text = as_text(value)
+    if not _COUNTRY.match(text):
+        raise ValueError(f"expected dates or a country code such as DE or US-CA, got {shown(text)}")
+    return text
+
+
+def _as_approve(value: Any) -> Any:
+    if isinstance(value, list):
+        if not value:
+            raise ValueError("names nobody; leave it out, or name who approves")
+        return [as_text(inner) for inner in value]
+    return as_flag(value)
+
+
+def _as_folder(value: Any) -> str:
+    text = as_text(value)
+    wrong = worktree_problem(text)
+    if wrong:
+        raise ValueError(f"{shown(text)} {wrong}")
+    return text
+
+
+def _as_limit(value: Any) -> str:
+    text = as_text(value)
+    wrong = limit_problem(text)
+    if wrong:
+        raise ValueError(f"{shown(text)} {wrong}")
+    return text
+
+
+def _as_secret(value: Any) -> str:
+    text = as_text(value)
+    if not _SECRET.match(text):  # the value itself is not shown: it may be the secret
+        raise ValueError("expected a reference: env:NAME, file:PATH, cmd:... or keyring:service/name")
+    return text
+
+
+def _as_function(value: Any) -> str:
+    text = as_text(value)
+    if not re.match(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*\Z", text):
+        raise ValueError(f"expected module:function, got {shown(text)}")
+    return text
+
+
+Date = Annotated[str, PlainValidator(_as_date, json_schema_input_type=str)]
+LimitName = Annotated[str, BeforeValidator(_as_limit, json_schema_input_type=str)]
+
+
+class CalendarForm(Form):
+    weekend: list[Weekday] | None = None
+    holidays: (
+        Annotated[list[str] | str, PlainValidator(_as_holidays, json_schema_input_type=list[str] | str)]
+        | None
+    ) = None
+
+
+class PhaseForm(Form):
+    id: Id
+    name: Text | None = None
+    tasks: Ids | None = None
+    checks: Checks | None = None
+    approve: Annotated[
+        bool | list[str], PlainValidator(_as_approve, json_schema_input_type=bool | list[str])
+    ] = False
+    merge: Literal["ask", "auto"] | None = None
+    strategy: Literal["merge", "squash", "rebase"] | None = None
+    land: Literal["local", "pr"] | None = None
+    tag: Branch | None = None
+    rollback: Commands | None = None
+
+
+class EscalationForm(Form):
+    topic: Text | None = None
+    kind: Text | None = None
+    to: Text
+
+    @model_validator(mode="after")
+    def _whole(self) -> EscalationForm:
+        exactly_one(self, ("topic", "kind"), "an escalation")
+        return self
+
+
+class LoopsForm(Form):
+    after: Annotated[Count, Field(ge=2, le=100)] | None = None
+    then: Rungs | None = None
+
+
+class InsertForm(Form):
+    task: Annotated[Id | TaskForm, Field(union_mode="left_to_right")]
+    before: Id | None = None
+    after: Id | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> InsertForm:
+        if self.before is None and self.after is None:
+            raise ValueError("say where the task goes: before, after, or both")
+        return self
+
+
+class NeedsForm(Form):
+    add: Ids | None = None
+    remove: Ids | None = None
+
+
+class PatchForm(Form):
+    add: list[TaskForm] | None = None
+    insert: (
+        Annotated[
+            list[InsertForm],
+            BeforeValidator(one_or_many, json_schema_input_type=InsertForm | list[InsertForm]),
+        ]
+        | None
+    ) = None
+    needs: dict[Id, NeedsForm] | None = None
+    drop: Ids | None = None
+    running: dict[Id, Literal["stop", "leave"]] | None = None
+    reason: Text | None = None
+
+
+def _as_may_drop(value: Any) -> Any:
+    return [as_text(inner) for inner in value] if isinstance(value, list) else as_flag(value)
+
+
+class EnvelopeForm(Form):
+    max_tasks: Count | None = None
+    max_days: Annotated[Number, Field(gt=0)] | None = None
+    agents: Ids | None = None
+    may_drop: Annotated[
+        bool | list[str], PlainValidator(_as_may_drop, json_schema_input_type=bool | list[str])
+    ] = False
+
+
+class CheckpointForm(Form):
+    id: Id
+    name: Text | None = None
+    needs: Ids | None = None
+    before: Ids | None = None
+    checks: Checks | None = None
+    approve: Annotated[
+        bool | list[str], PlainValidator(_as_approve, json_schema_input_type=bool | list[str])
+    ] = False
+
+
+class McpServerForm(Form):
+    command: CommandForm | None = None
+    env: dict[EnvName, Text] | None = None
+    url: Text | None = None
+    headers: dict[Text, Text] | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> McpServerForm:
+        exactly_one(self, ("command", "url"), "an MCP server")
+        return self
+
+
+class NotifyForm(Form):
+    on: Texts | None = None
+    command: CommandForm | None = None
+    url: Text | None = None
+    desktop: Flag | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> NotifyForm:
+        exactly_one(self, ("command", "url", "desktop"), "a notification")
+        return self
+
+
+class FleetForm(Form):
+    """The front matter of coordination.md."""
+
+    fleet: Text | None = None
+    base: Branch | None = None
+    start: Date | None = None
+    calendar: (
+        Annotated[
+            CalendarForm,
+            BeforeValidator(
+                _as_calendar, json_schema_input_type=Literal["everyday"] | CalendarForm
+            ),
+        ]
+        | None
+    ) = None
+    worktrees: Annotated[str, BeforeValidator(_as_folder, json_schema_input_type=str)] | None = None
+    phases: list[PhaseForm] | None = None
+    limits: dict[LimitName, Count] | None = None
+    defaults: DefaultsForm | None = None
+    ports: Ports | None = None
+    metrics: list[MetricForm] | None = None
+    risks: list[Risk] | None = None
+    escalations: list[EscalationForm] | None = None
+    loops: LoopsForm | None = None
+    patches: dict[Id, PatchForm] | None = None
+    envelope: EnvelopeForm | None = None
+    checkpoints: list[CheckpointForm] | None = None
+    mcp_servers: dict[Id, McpServerForm] | None = None
+    functions: dict[Text, Annotated[str, PlainValidator(_as_function)]] | None = None
+    notify: list[NotifyForm] | None = None
+    secrets: dict[EnvName, Annotated[str, PlainValidator(_as_secret)]] | None = None
+
+
+__all__ = ["AnyJson", "FleetForm"]

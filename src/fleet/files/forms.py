@@ -1,0 +1,349 @@
+"""What agent and task files may hold, as Pydantic models; keys and meaning are the contract's.
+
+A form knows one file and nothing around it. Dumped with its set keys only, it is the normal form that
+`documents` is built from and that the cache keeps: renamed keys (`timeout` is `timeout_ms` there) are
+serialization aliases.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
+from pydantic_core import PydanticCustomError
+
+from fleet.files.fields import (
+    AnyJson,
+    Arguments,
+    Baseline,
+    Branch,
+    CommandForm,
+    Commands,
+    Count,
+    Duration,
+    EnvName,
+    Flag,
+    Id,
+    Ids,
+    InnerPath,
+    InnerPaths,
+    Number,
+    Port,
+    Target,
+    Text,
+    Texts,
+    as_days,
+    as_flag,
+    as_list,
+    one_or_many,
+    shown,
+    stands_for,
+)
+
+Ladder = dict[str, Any]
+
+
+class Form(BaseModel):
+    """A mapping of known keys; `spellings` are other names of a key, of which only one may be used."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, validate_by_alias=True, validate_by_name=False
+    )
+    spellings: ClassVar[dict[str, tuple[str, ...]]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_spelling(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or not cls.spellings:
+            return value
+        for key, others in cls.spellings.items():
+            used = [name for name in (key, *others) if name in value]
+            if len(used) > 1:
+                raise PydanticCustomError(
+                    "twice", "{text}",
+                    {"text": f"{used[0]!r} and {used[1]!r} mean the same; keep one", "key": used[1]},
+                )  # fmt: skip
+            if used and used[0] != key:
+                value = {key if name == used[0] else name: value[name] for name in value}
+        return value
+
+
+def exactly_one(form: Form, keys: tuple[str, ...], what: str) -> None:
+    """Refuses a form that sets none or several of `keys`."""
+    used = [key for key in keys if key in form.model_fields_set]
+    if len(used) != 1:
+        raise ValueError(f"{what} has exactly one of {', '.join(keys)}; this has {len(used)}")
+
+
+class DeliverableForm(Form):
+    path: InnerPath | None = None
+    count: Count | None = None
+    contains: Texts | None = None
+    min_bytes: Count | None = None
+    schema_: AnyJson = Field(None, validation_alias="schema", serialization_alias="schema")
+    fresh: Flag = True
+    tag: Branch | None = None
+    branch_merged: Annotated[list[Branch], BeforeValidator(one_or_many)] | None = None
+    command: CommandForm | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> DeliverableForm:
+        exactly_one(self, ("path", "tag", "branch_merged", "command"), "a deliverable")
+        about_path = {"count", "contains", "min_bytes", "schema_", "fresh"} & self.model_fields_set
+        if about_path and "path" not in self.model_fields_set:
+            raise ValueError(f"{min(about_path).rstrip('_')!r} belongs to a deliverable with a path")
+        return self
+
+
+def _as_check(value: Any) -> Any:
+    return {"command": value} if isinstance(value, str | list) else value
+
+
+class CheckForm(Form):
+    command: CommandForm | None = None
+    agent: Id | None = None
+    verdict: AnyJson = None
+    instructions: Text | None = None
+    name: Text | None = None
+    timeout_ms: Duration | None = Field(
+        None, validation_alias="timeout", serialization_alias="timeout_ms"
+    )
+
+    @model_validator(mode="after")
+    def _whole(self) -> CheckForm:
+        exactly_one(self, ("command", "agent"), "a check")
+        if self.agent is None and {"verdict", "instructions"} & self.model_fields_set:
+            raise ValueError("'verdict' and 'instructions' belong to a check with an agent")
+        return self
+
+
+class MetricForm(Form):
+    name: Text
+    baseline: Baseline = None
+    target: Target | None = None
+    unit: Text | None = None
+    measure: CommandForm | None = None
+
+
+class RiskForm(Form):
+    text: Text
+    mitigation: Text | None = None
+    likelihood: Text | None = None
+    impact: Text | None = None
+
+
+class DecisionForm(Form):
+    text: Text
+    reason: Text | None = None
+
+
+def _as_rung(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    word, _, rest = value.strip().partition(" ")
+    rest = rest.strip()
+    if word == "fail" and not rest:
+        return {"fail": True}
+    if word == "ask":
+        return {"ask": rest or "person"}
+    if word in ("agent", "model", "adapt", "escalate") and rest:
+        return {word: rest}
+    raise ValueError(
+        f"expected 'adapt PATCH', 'escalate ROLE', 'agent ID', 'model NAME', 'ask' or 'fail', "
+        f"got {shown(value)}"
+    )
+
+
+class RungForm(Form):
+    agent: Id | None = None
+    model: Text | None = None
+    adapt: Id | None = None
+    escalate: Text | None = None
+    ask: Text | None = None
+    fail: Annotated[bool, BeforeValidator(as_flag, json_schema_input_type=bool)] = False
+    question: Text | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> RungForm:
+        exactly_one(self, ("agent", "model", "adapt", "escalate", "ask", "fail"), "a rung")
+        return self
+
+
+Deliverable = Annotated[
+    DeliverableForm, BeforeValidator(stands_for("path"), json_schema_input_type=str | DeliverableForm)
+]
+Check = Annotated[
+    CheckForm, BeforeValidator(_as_check, json_schema_input_type=str | list[str] | CheckForm)
+]
+Checks = Annotated[
+    list[Check], BeforeValidator(one_or_many, json_schema_input_type=str | list[Check])
+]
+Risk = Annotated[RiskForm, BeforeValidator(stands_for("text"), json_schema_input_type=str | RiskForm)]
+Decision = Annotated[
+    DecisionForm, BeforeValidator(stands_for("text"), json_schema_input_type=str | DecisionForm)
+]
+Rung = Annotated[RungForm, BeforeValidator(_as_rung, json_schema_input_type=str | RungForm)]
+Rungs = Annotated[
+    list[Rung], BeforeValidator(one_or_many, json_schema_input_type=Rung | list[Rung])
+]
+
+
+class ProofForm(Form):
+    agent: Id | None = None
+    command: CommandForm | None = None
+    evidence: Texts | None = None
+    success: CommandForm | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> ProofForm:
+        exactly_one(self, ("agent", "command"), "a proof")
+        return self
+
+
+class AssumptionForm(Form):
+    text: Text
+    proof: ProofForm | None = None
+    on_failure: Rungs | None = None
+
+
+Assumption = Annotated[
+    AssumptionForm, BeforeValidator(stands_for("text"), json_schema_input_type=str | AssumptionForm)
+]
+
+
+class DaysForm(Form):
+    low: Annotated[Number, Field(gt=0)] | None = None
+    likely: Annotated[Number, Field(gt=0, le=10_000)]
+    high: Annotated[Number, Field(gt=0, le=10_000)] | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> DaysForm:
+        if not (self.low or self.likely) <= self.likely <= (self.high or self.likely):
+            raise ValueError("days must be ordered: low <= likely <= high")
+        return self
+
+
+class _Days(DaysForm):
+    window: list[int] | None = Field(None, validation_alias="\0window", serialization_alias="window")
+
+
+Days = Annotated[
+    _Days,
+    BeforeValidator(
+        as_days,
+        json_schema_input_type=Annotated[float, Field(gt=0)]
+        | Annotated[str, Field(pattern=r"^\d+\s*-\s*\d+$")]
+        | DaysForm,
+    ),
+]
+
+
+class AgentLimitsForm(Form):
+    timeout_ms: Duration | None = Field(
+        None, validation_alias="timeout", serialization_alias="timeout_ms"
+    )
+    idle_ms: Duration | None = Field(None, validation_alias="idle", serialization_alias="idle_ms")
+    attempts: Annotated[Count, Field(le=100)] | None = None
+    tokens: Count | None = None
+    usd: Annotated[Number, Field(gt=0)] | None = None
+    launches_per_minute: Count | None = None
+
+
+def _as_network(value: Any) -> Any:
+    return [str(host) for host in value] if isinstance(value, list) else as_flag(value)
+
+
+class SandboxForm(Form):
+    kind: Literal["none", "bwrap"] = "bwrap"
+    read: Texts | None = None
+    write: Texts | None = None
+    network: Annotated[
+        bool | list[str], PlainValidator(_as_network, json_schema_input_type=bool | list[str])
+    ] = False
+
+
+Permissions = Literal["ask", "edits", "auto", "plan", "deny", "yolo"]
+Priority = Literal["critical", "high", "medium", "low"]
+
+
+class AgentKeys(Form):
+    """Keys that `defaults` may fill as well."""
+
+    spellings: ClassVar = {"roles": ("role",)}
+    roles: Texts | None = None
+    harness: CommandForm | None = None
+    model: Text | None = None
+    mode: Literal["headless", "interactive"] | None = None
+    args: Arguments | None = None
+    env: dict[EnvName, Text] | None = None
+    secrets: list[EnvName] | None = None
+    permissions: Permissions | None = None
+    limits: AgentLimitsForm | None = None
+    sandbox: (
+        Annotated[
+            SandboxForm,
+            BeforeValidator(
+                stands_for("kind"), json_schema_input_type=Literal["none", "bwrap"] | SandboxForm
+            ),
+        ]
+        | None
+    ) = None
+    owns: InnerPaths | None = None
+    prompt: Text | None = None
+
+
+class AgentForm(AgentKeys):
+    """One file of agents/."""
+
+    id: Id | None = None
+    name: Text | None = None
+
+
+class TaskKeys(Form):
+    """Keys that `defaults` may fill as well."""
+
+    spellings: ClassVar = {"dependencies": ("depends_on", "deps", "needs")}
+    agent: Id | None = None
+    phase: Id | None = None
+    priority: Priority | None = None
+    port: Port | None = None
+    days: Days | None = None
+    dependencies: Ids | None = None
+    uses: dict[Text, Count] | None = None
+    deliverables: Annotated[list[Deliverable], BeforeValidator(as_list)] | None = None
+    checks: Checks | None = None
+    attempts: Annotated[Count, Field(le=100)] | None = None
+    timeout_ms: Duration | None = Field(
+        None, validation_alias="timeout", serialization_alias="timeout_ms"
+    )
+    idle_ms: Duration | None = Field(None, validation_alias="idle", serialization_alias="idle_ms")
+    backoff_ms: Duration | None = Field(
+        None, validation_alias="backoff", serialization_alias="backoff_ms"
+    )
+    on_failure: Rungs | None = None
+    verifies: Ids | None = None
+    metrics: list[MetricForm] | None = None
+    evidence: Texts | None = None
+    approved_by: Texts | None = None
+    risks: list[Risk] | None = None
+    decisions: list[Decision] | None = None
+    assumptions: list[Assumption] | None = None
+    setup: Commands | None = None
+    teardown: Commands | None = None
+    copy_: InnerPaths | None = Field(None, validation_alias="copy", serialization_alias="copy")
+
+
+class TaskForm(TaskKeys):
+    """One file of tasks/."""
+
+    id: Id | None = None
+    name: Text | None = None
+    worktree: Text | None = None
+    branch: Branch | None = None
+    body: Text | None = None
+
+
+class DefaultsForm(AgentKeys, TaskKeys):
+    """What `defaults` in coordination.md may fill: keys of agents and of tasks that may be shared."""
+
+    spellings: ClassVar = {**AgentKeys.spellings, **TaskKeys.spellings}

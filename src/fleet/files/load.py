@@ -1,0 +1,226 @@
+"""Find, read, check: a fleet's files become a `Fleet`, or all of their problems in order of place.
+
+Pydantic and YAML are imported only when a file is not in the cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fleet.errors import InvalidPlan, Place, Problem
+from fleet.files import cache
+from fleet.files.check import check, phases_of
+from fleet.files.documents import AgentDocument, TaskDocument, agent_of, settings_of, task_of
+from fleet.files.fleet import SETTINGS_FILE, Fleet, Raw
+from fleet.files.names import id_problem
+from fleet.files.roots import current_branch, find_root
+
+__all__ = ["Fleet", "find_root", "load"]
+
+FOLDERS = {"agents": "agent", "tasks": "task"}
+ENDINGS = (".md", ".yaml", ".yml")
+MAX_FILES = 20_000
+AGENT_KEYS = frozenset(AgentDocument.__dataclass_fields__) - {"id", "name"}
+TASK_KEYS = frozenset(TaskDocument.__dataclass_fields__) - {"id", "name"}
+
+
+def load(root: Path, *, use_cache: bool = True) -> Fleet:
+    """Returns the checked fleet of `root`; raises InvalidPlan with every problem, sorted by place."""
+    root = root.resolve()
+    problems: list[Problem] = []
+    warnings: list[Problem] = []
+    known = cache.read(root) if use_cache else {}
+    raws: list[Raw] = []
+    for kind, path in _documents(root, problems, warnings):
+        raw = _raw(root, kind, path, known, problems)
+        if raw is not None:
+            raws.append(raw)
+    fresh = {raw.path: (raw.digest, dict(raw.values)) for raw in raws}
+    if use_cache and fresh != known:
+        cache.write(root, fresh)
+    by_id = _by_id(raws, problems)
+    fleet = _fleet(root, by_id, problems)
+    found, more = check(fleet)
+    problems += found
+    if problems:
+        raise InvalidPlan(_in_order(problems))
+    return replace(fleet, warnings=_in_order(warnings + more))
+
+
+def _documents(
+    root: Path, problems: list[Problem], warnings: list[Problem]
+) -> Iterator[tuple[str, str]]:
+    """Yields (kind, path) of each document; names what looks like one and is not read."""
+    if not os.path.lexists(root / SETTINGS_FILE):
+        problems.append(Problem("file is missing", Place(SETTINGS_FILE), "run 'fleet init'"))
+    else:
+        yield "fleet", SETTINGS_FILE
+    for folder, kind in FOLDERS.items():
+        try:
+            entries = sorted(os.scandir(root / folder), key=lambda entry: entry.name)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            problems.append(Problem(f"cannot be listed: {error.strerror}", Place(folder)))
+            continue
+        if len(entries) > MAX_FILES:
+            problems.append(Problem(f"more than {MAX_FILES} files", Place(folder)))
+            continue
+        for entry in entries:
+            name = entry.name
+            if name.startswith(".") or name.endswith("~") or name.lower() == "readme.md":
+                continue
+            if name.endswith(ENDINGS):
+                yield kind, f"{folder}/{name}"
+            else:
+                warnings.append(
+                    Problem("is not read", Place(_printable(f"{folder}/{name}")),
+                            "documents end in .md, .yaml or .yml")
+                )  # fmt: skip
+
+
+def _raw(
+    root: Path, kind: str, path: str, known: cache.Entries, problems: list[Problem]
+) -> Raw | None:
+    """Returns one document in normal form, from the cache where its bytes are the same."""
+    shown = _printable(path)
+    try:
+        raw = _read(root, path)
+    except OSError as error:
+        why = error.strerror or str(error)
+        problems.append(Problem(f"cannot be read: {why}", Place(shown)))
+        return None
+    digest = hashlib.sha256(raw).hexdigest()
+    if path in known and known[path][0] == digest:
+        return Raw(kind, path, raw, digest, known[path][1])
+    values = _validated(kind, shown, raw, problems)
+    return Raw(kind, path, raw, digest, values) if values is not None else None
+
+
+def _read(root: Path, path: str) -> bytes:
+    """Returns a file's bytes, one more than allowed at most; never blocks on what is no plain file."""
+    full = root / path
+    if full.is_symlink() and not full.resolve().is_relative_to(root):
+        raise OSError(0, "it is a link that leads out of the repository")
+    handle = os.open(full, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb", buffering=0) as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(0, "it is no plain file")
+        return file.read((1 << 20) + 1) or b""
+
+
+def _validated(kind: str, path: str, raw: bytes, problems: list[Problem]) -> dict[str, Any] | None:
+    from pydantic import ValidationError
+
+    from fleet.files import source
+    from fleet.files.validate import normal_form, problems_of
+
+    read = source.read_markdown if path.endswith(".md") else source.read_yaml
+    try:
+        text = source.decode(raw, path)
+        found = read(text, path)
+        values = normal_form(kind, found.values)
+    except source.Unreadable as error:
+        problems.append(error.problem)
+        return None
+    except ValidationError as error:
+        problems += problems_of(kind, error, read(text, path, positions=True), path)
+        return None
+    key = {"fleet": "rules", "agent": "prompt", "task": "body"}[kind]
+    if found.body.strip():
+        if key in values:
+            problems.append(Problem(f"{key!r} stands both as a key and below", Place(path, 1, 1)))
+        values[key] = found.body
+    return values
+
+
+def _by_id(raws: list[Raw], problems: list[Problem]) -> dict[tuple[str, str], Raw]:
+    """Returns the files by kind and id; an id that is there twice, or almost, is a problem."""
+    found: dict[tuple[str, str], Raw] = {}
+    lower: dict[tuple[str, str], str] = {}
+    for raw in raws:
+        if raw.kind == "fleet":
+            found["fleet", ""] = raw
+            continue
+        stem = raw.path.rpartition("/")[2].rpartition(".")[0]
+        name = raw.values.get("id", stem)
+        if "id" not in raw.values and id_problem(stem):
+            text = f"file name {_printable(stem)!r} {id_problem(stem)}"
+            problems.append(Problem(text, Place(_printable(raw.path)), "rename it, or give it an id"))
+            continue
+        other = lower.get((raw.kind, name.lower()))
+        if other is not None:
+            there = found[raw.kind, other].path
+            text = f"{raw.kind} {name!r} is there twice, first in {there}"
+            if other != name:
+                text = f"{raw.kind} {name!r} differs only in case from {other!r} in {there}"
+            problems.append(Problem(text, _place(raw, "id")))
+            continue
+        lower[raw.kind, name.lower()] = name
+        found[raw.kind, name] = raw
+    return found
+
+
+def _place(raw: Raw, key: str) -> Place:
+    from fleet.files.fleet import place_in
+
+    return place_in(raw, (key,) if key in raw.values else ())
+
+
+def _fleet(root: Path, raws: Mapping[tuple[str, str], Raw], problems: list[Problem]) -> Fleet:
+    """Returns all documents with defaults applied, not yet checked against each other."""
+    top = raws.get(("fleet", ""))
+    plain = dict(top.values) if top else {}
+    written = plain.pop("phases", [])
+    defaults = plain.pop("defaults", {})
+    plain.setdefault("fleet", root.name)
+    plain.setdefault("base", current_branch(root))
+    agent_defaults = {key: value for key, value in defaults.items() if key in AGENT_KEYS}
+    task_defaults = {key: value for key, value in defaults.items() if key in TASK_KEYS}
+    agents, tasks = {}, {}
+    for (kind, name), raw in sorted(raws.items()):
+        if kind == "agent":
+            values = _filled(agent_defaults, raw.values)
+            agents[name] = agent_of({**values, "id": name, "name": values.get("name", name)})
+        elif kind == "task":
+            values = _filled(task_defaults, raw.values)
+            values.setdefault("agent", name)
+            values.setdefault("branch", f"fleet/{name}")
+            values["dependencies"] = list(dict.fromkeys(values.get("dependencies", ())))
+            tasks[name] = task_of({**values, "id": name, "name": values.get("name", name)})
+    phases, tasks = phases_of(written, tasks, raws, problems)
+    digest = hashlib.sha256()
+    for key, raw in sorted(raws.items()):
+        digest.update(f"{key[0]}\0{key[1]}\0{raw.digest}\n".encode())
+    return Fleet(
+        root=root, settings=settings_of(plain), agents=agents, tasks=tasks, phases=phases,
+        digest=digest.hexdigest(), raws=raws,
+    )  # fmt: skip
+
+
+def _filled(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file leaves out comes from the defaults: mappings key by key, everything else whole."""
+    filled = {**defaults, **values}
+    for key in ("limits", "env", "uses"):
+        if key in defaults and key in values:
+            filled[key] = {**defaults[key], **values[key]}
+    return filled
+
+
+def _in_order(problems: list[Problem]) -> tuple[Problem, ...]:
+    def order(problem: Problem) -> tuple[bool, str, int, int, str]:
+        place = problem.place or Place("")
+        return place.path != SETTINGS_FILE, place.path, place.line, place.column, problem.text
+
+    return tuple(sorted(dict.fromkeys(problems), key=order))
+
+
+def _printable(path: str) -> str:
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return text if text.isprintable() else ascii(text)[1:-1]

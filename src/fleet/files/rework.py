@@ -1,0 +1,101 @@
+"""What one more round of a task lowers to: the patch that appends it. A settled step stays settled.
+
+Used where a check is red, where a head has moved away from the commit that was verified, and where a
+person asks for more; the patch is the same, what stands in its way differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from fleet.core.plan import (
+    FAILED,
+    SETTLED,
+    Failure,
+    Need,
+    NeedsChange,
+    Patch,
+    Retry,
+    Rung,
+    Step,
+)
+
+
+def next_round(
+    check: Step, siblings: Mapping[str, Step], *, reason: str, spent: int = 0, on: str = FAILED
+) -> Patch:
+    """Returns the patch that puts another work and check behind a red check, before what needs it.
+
+    `siblings` are the steps of the task; `spent` is how many tries of it have been used up; `on` is
+    how the red check must have settled for the work to begin.
+    """
+    task = str(check.params["task"])
+    number = _rounds(siblings) + 1
+    work = _latest(siblings, "agent")
+    left = max(int(check.params.get("attempts", 1)) - spent - 1, 0)
+    again = replace(
+        work,
+        id=f"{task}/work.{number}",
+        params={**work.params, "round": number},
+        needs=(Need(step=check.id, on=on),),
+        ladder=tuple(_fewer(rung, left) for rung in work.ladder),
+        released=True,
+    )
+    judged = recheck(check, siblings, needs=(Need(step=again.id),), number=number, spent=spent)
+    return Patch(put=(again, judged), needs=instead(check, judged.id), reason=reason)
+
+
+def recheck(
+    check: Step,
+    siblings: Mapping[str, Step],
+    *,
+    needs: tuple[Need, ...] = (),
+    number: int | None = None,
+    spent: int | None = None,
+    before: tuple[str, ...] | None = None,
+) -> Step:
+    """Returns a further check of the same task, in a round of its own unless `number` names one."""
+    params: dict[str, Any] = {**check.params, "round": number or _rounds(siblings) + 1}
+    if spent is not None:
+        params["spent"] = spent
+    if before is not None:
+        params["before"] = list(before)
+    return replace(
+        check,
+        id=f"{check.params['task']}/check.{params['round']}",
+        params=params,
+        needs=needs,
+        released=True,
+    )
+
+
+def instead(check: Step, successor: str) -> dict[str, NeedsChange]:
+    """Returns the needs that move from a check to its successor."""
+    before: Any = check.params["before"]
+    return {
+        str(name): NeedsChange(add=(Need(step=successor),), remove=(check.id,)) for name in before
+    }
+
+
+def after(check: Step) -> Need:
+    """Returns the need of whatever comes after a check whichever way it ended."""
+    return Need(step=check.id, on=SETTLED)
+
+
+def _rounds(siblings: Mapping[str, Step]) -> int:
+    rounds = [int(str(step.params.get("round", 1))) for step in siblings.values() if step.kind in ("agent", "check")]
+    return max(rounds, default=0)
+
+
+def _latest(siblings: Mapping[str, Step], kind: str) -> Step:
+    found = [step for step in siblings.values() if step.kind == kind]
+    assert found, f"a task has a step of kind {kind}"
+    return max(found, key=lambda step: int(str(step.params.get("round", 1))))
+
+
+def _fewer(rung: Rung, left: int) -> Rung:
+    if isinstance(rung, Retry) and Failure.TASK in rung.on:
+        return replace(rung, times=left)
+    return rung

@@ -1,0 +1,113 @@
+"""One file's values against its form: normal form, or every problem in the words of a person."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from fleet.errors import Problem, did_you_mean
+from fleet.files.fields import shown
+from fleet.files.fleet_forms import FleetForm
+from fleet.files.forms import AgentForm, Form, TaskForm
+from fleet.files.source import Path, Source
+
+FORMS: Mapping[str, type[Form]] = {"fleet": FleetForm, "agent": AgentForm, "task": TaskForm}
+
+
+def normal_form(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the keys that `values` sets, in normal form, as JSON values; raises ValidationError."""
+    form = FORMS[kind].model_validate(values)
+    return form.model_dump(by_alias=True, exclude_unset=True)
+
+
+def problems_of(kind: str, error: ValidationError, source: Source, file: str) -> list[Problem]:
+    """Returns the problems that pydantic found, each at its place; `source` was read with positions."""
+    return [_problem(FORMS[kind], details, source, file) for details in error.errors()]
+
+
+def _problem(form: type[Form], details: ErrorDetails, source: Source, file: str) -> Problem:
+    kind, context = details["type"], details.get("ctx", {})
+    path = _path(details["loc"], source, form)
+    if "key" in context:
+        path = (*path, str(context["key"]))
+        return Problem(details["msg"], source.place(file, path, key=True))
+    name = str(path[-1]) if path else ""
+    if kind == "extra_forbidden":
+        around = _form_at(form, details["loc"][:-1])
+        hint = did_you_mean(name.strip(), _keys(around)) if around else ""
+        return Problem(f"unknown key {shown(name)}", source.place(file, path, key=True), hint)
+    if kind == "missing":
+        missing = details["loc"][-1]
+        return Problem(f"key {missing!r} is missing", source.place(file, path))
+    text = _sentence(details)
+    where = next((str(part) for part in reversed(path) if isinstance(part, str)), "")
+    is_key = details["loc"][-1:] == ("[key]",)
+    return Problem(f"{where}: {text}" if where else text, source.place(file, path, key=is_key))
+
+
+def _sentence(details: ErrorDetails) -> str:
+    kind, context, got = details["type"], details.get("ctx", {}), shown(details["input"])
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "literal_error":
+        return f"expected {context['expected']}, got {got}"
+    if kind in ("model_type", "dict_type", "model_attributes_type"):
+        return f"expected keys and values, got {got}"
+    if kind == "list_type":
+        return f"expected a list, got {got}"
+    if kind == "string_type":
+        return f"expected text, got {got}"
+    bounds = {"greater_than": "above", "greater_than_equal": "at least", "less_than_equal": "at most"}
+    if kind in bounds:
+        bound = context.get("gt", context.get("ge", context.get("le")))
+        return f"must be {bounds[kind]} {bound:g}, got {got}"
+    return details["msg"]
+
+
+def _path(loc: tuple[int | str, ...], source: Source, form: type[Form]) -> Path:
+    """Leaves out what stands in no file: the names of union branches and validators."""
+    path: Path = ()
+    for part in loc:
+        step = (*path, part)
+        if step in source.marks or step in source.keys:
+            path = step
+            continue
+        for other in _spellings(form, path, str(part)):
+            if (*path, other) in source.marks:
+                path = (*path, other)
+    return path
+
+
+def _spellings(form: type[Form], path: Path, key: str) -> tuple[str, ...]:
+    known = {**TaskForm.spellings, **AgentForm.spellings}
+    return cast("tuple[str, ...]", known.get(key, ()))
+
+
+def _form_at(form: type[Form], loc: tuple[int | str, ...]) -> type[Form] | None:
+    """The form whose keys were expected at `loc`, found by following field types."""
+    found: type[Form] = form
+    for part in loc:
+        for name, field in found.model_fields.items():
+            if part in (name, field.validation_alias):
+                inner = _form_in(field.annotation)
+                if inner:
+                    found = inner
+    return found
+
+
+def _form_in(annotation: Any) -> type[Form] | None:
+    if isinstance(annotation, type) and issubclass(annotation, Form):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        found = _form_in(inner)
+        if found:
+            return found
+    return None
+
+
+def _keys(form: type[Form]) -> list[str]:
+    names = [str(field.validation_alias or name) for name, field in form.model_fields.items()]
+    return names + [other for others in form.spellings.values() for other in others]

@@ -1,0 +1,127 @@
+"""Step kinds: what a step does. A module is a kind; this table names them; they do not know each other.
+
+A kind's module has `async def run(work: Work) -> Outcome`, or `def settle(work: Work) -> Outcome` when
+it neither waits nor touches the world (then it runs inside the coordinator's loop). `run` is
+adopt-or-start: it is called again for the same (run, step, attempt) after any crash, looks first
+(claim, exit record, worktree, refs) and only does what is not done. The world's failures are
+Outcomes; an exception that escapes is a bug and ends the attempt as an infra failure.
+
+Adding a kind: `kinds/<name>.py`, a line here, its test, its row in the reference.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from fleet.adapters.layout import attempt_path
+from fleet.errors import NotFound
+
+if TYPE_CHECKING:
+    from fleet.adapters.attempts import ExitRecord, Launch
+    from fleet.adapters.git import Repository
+    from fleet.adapters.tmux import Tmux
+    from fleet.core.plan import Step
+    from fleet.core.state import Answered
+
+KINDS: dict[str, str] = {
+    "worktree": "fleet.kinds.worktree",
+    "agent": "fleet.kinds.agent",
+    "check": "fleet.kinds.check",
+    "gate": "fleet.kinds.gate",
+    "merge": "fleet.kinds.merge",
+    "set": "fleet.kinds.set",
+}
+"""Kind -> the module that is it; nothing is imported until it is used."""
+
+Result = TypeVar("Result")
+
+
+def load_kind(name: str) -> ModuleType:
+    """Returns the module of a kind, from the table or from an entry point `fleet.kinds`; else NotFound."""
+    if name in KINDS:
+        return import_module(KINDS[name])
+    for entry in entry_points(group="fleet.kinds"):
+        if entry.name == name:
+            found: ModuleType = entry.load()
+            return found
+    raise NotFound("kind", name, sorted(KINDS))
+
+
+@dataclass(slots=True)
+class World:
+    """What the attempts of one coordinator share: the repository, tmux, the state folder, loggers."""
+
+    root: Path
+    state: Path
+    repository: Repository
+    tmux: Tmux
+    launch: Callable[[Launch], Awaitable[str | None]]
+    """Starts a session, together with others that ask at the same time; a text says why it failed."""
+    wait_for_exit: Callable[[Launch], Awaitable[ExitRecord | None]]
+    """Returns the attempt's exit record; None when its claim holder is gone and left none (lost)."""
+    in_thread: Callable[..., Awaitable[Any]]
+    """Calls a blocking function in a bounded pool of threads."""
+    log: Callable[..., None]
+
+
+@dataclass(slots=True)
+class Work:
+    """All that a kind may use while it runs one attempt."""
+
+    run: str
+    step: Step
+    attempt: int
+    inputs: Mapping[str, Mapping[str, Any]]
+    """What the step's needs put out: id -> {standing, output, label, text, attempt, tries, evidence}."""
+    answers: Sequence[Answered]
+    """Answers to questions that this step asked in earlier attempts, oldest first."""
+    facts: Mapping[str, Any]
+    """What earlier progress reports of this step left."""
+    siblings: Mapping[str, Step]
+    """The steps of the same composite (same `whole`), as they stand in the plan now."""
+    now_ms: int
+    world: World
+    report: Callable[[Mapping[str, object]], None]
+    """Reports progress: facts about this step, journaled and merged over the earlier ones."""
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the attempt is to end now; `run` then ends what it started and returns STOPPED."""
+    plan_step: Callable[[str], Step | None] = lambda _name: None
+    """Looks up any step of the plan as it stands now, also of another composite; None for none."""
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """The step's params, as its document was lowered."""
+        return self.step.params
+
+    @property
+    def key(self) -> str:
+        """run/step/attempt, the name of this attempt in the world."""
+        return f"{self.run}/{self.step.id}/{self.attempt}"
+
+    def environment(
+        self, *, task: str, branch: str, worktree: str, port: int | None = None
+    ) -> dict[str, str]:
+        """Returns what every program of a task finds in its environment."""
+        root = self.world.root
+        ceilings = dict.fromkeys(str(Path(p).parent) for p in (root, worktree))
+        told = {
+            "FLEET_ROOT": str(root),
+            "FLEET_RUN": self.run,
+            "FLEET_TASK": task,
+            "FLEET_BRANCH": branch,
+            "FLEET_WORKTREE": worktree,
+            "GIT_CEILING_DIRECTORIES": ":".join(ceilings),
+        }
+        return told | ({"FLEET_PORT": str(port), "PORT": str(port)} if port else {})
+
+    @property
+    def folder(self) -> Path:
+        """The attempt's own folder; made by whoever first writes into it."""
+        return attempt_path(self.world.state, self.run, self.step.id, self.attempt)

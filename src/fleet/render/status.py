@@ -1,0 +1,197 @@
+"""The daily check-in as text: what needs you, the table, since yesterday, today, drift, next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from fleet.render.running import inbox_text
+from fleet.render.text import ascii_only, line, table, wrapped
+
+GLYPHS = {
+    "waiting": "·", "ready": "○", "held": "‖", "starting": "◔", "working": "●", "needs-you": "◆",
+    "checking": "◑", "verified": "✔", "accepted": "✔", "merged": "✔", "failed": "✘",
+    "stopped": "‖", "skipped": "↷", "unreached": "·", "lost": "?",
+}  # fmt: skip
+ASCII_GLYPHS = {
+    "working": "*",
+    "needs-you": "!",
+    "failed": "x",
+    "lost": "?",
+    "merged": "+",
+    "verified": "+",
+}
+WIDE = 110
+DAY_S = 86_400
+
+
+def status_text(status: Mapping[str, Any], columns: int) -> str:
+    """Returns the check-in in at most so many columns (80 at least)."""
+    columns = max(columns, 80)
+    parts = [_head(status), *_needs_you(status, columns), *_table(status, columns)]
+    parts += _phases(status) + _since(status) + _today(status) + _drift(status, columns)
+    parts += ["", f"Next: {'   '.join(next_commands(status))}"]
+    return "\n".join(parts)
+
+
+def _head(status: Mapping[str, Any]) -> str:
+    slip = status["slip_days"]
+    late = f" ({slip:+g} d)" if slip else ""
+    spend = status["spend"]["usd"]
+    told = [
+        line(str(status["fleet"])),
+        f"day {status['day']} of {status['of_days']}",
+        f"{status['done_pct']:g} % done (plan {status['planned_pct']:g} %)",
+        f"finish {status['finish']}, forecast {status['forecast_finish']}{late}",
+    ]
+    if spend:
+        told.append(f"${spend:g}")
+    dot = " - " if ascii_only() else " · "
+    return dot.join(told)
+
+
+def _needs_you(status: Mapping[str, Any], columns: int) -> list[str]:
+    questions = status["questions"]
+    if not questions:
+        return []
+    shown = inbox_text(questions, columns - 2).splitlines()
+    return ["", f"NEEDS YOU ({len(questions)})", *[f"  {one}" for one in shown]]
+
+
+def _table(status: Mapping[str, Any], columns: int) -> list[str]:
+    now = _moment(status["now"])
+    wide = columns >= WIDE
+    rows = [_row(task, now, wide=wide) for task in status["tasks"]]
+    heads = ["TASK", "STATE", "SINCE", "SLACK", "TRY", "DELIVERED", "COMMITS", "WAITS FOR"]
+    if wide:
+        heads = ["TASK", "AGENT", *heads[1:-1], "PORT", "SIGNAL", heads[-1]]
+    return ["", *table(rows, heads, columns, len(heads) - 1)]
+
+
+def _row(task: Mapping[str, Any], now: datetime, *, wide: bool) -> list[str]:
+    met = sum(1 for one in task["deliverables"] if one.get("met"))
+    passed = [one for one in task["checks"] if one.get("passed") is not None]
+    delivered = f"{met}/{len(task['deliverables'])}"
+    if passed:
+        delivered += f" +{sum(1 for one in passed if one['passed'])}/{len(passed)}"
+    commits = (
+        "-"
+        if task["ahead"] is None
+        else f"+{task['ahead']}" + (f" -{task['behind']}" if task["behind"] else "")
+    )
+    if task["dirty"]:
+        commits += f" ~{task['dirty']}"
+    slack = "0 *" if task["slack_days"] == 0 else f"{task['slack_days']:g}d"
+    waits = ", ".join(task["waiting_for"]) or (task["why"].splitlines()[0] if task["why"] else "")
+    cells = [
+        task["id"],
+        f"{glyph(task['state'])} {task['state']}",
+        age(task["since"], now),
+        slack,
+        str(task["attempt"] or "-"),
+        delivered,
+        commits,
+    ]
+    if wide:
+        evidence = task["evidence"]
+        seen = evidence["source"] + (
+            f" {_span(evidence['age_s'])}" if evidence["age_s"] is not None else ""
+        )
+        port = (
+            "-" if task["port"] is None else f"{task['port']}{' open' if task['port_open'] else ''}"
+        )
+        cells = [cells[0], str(task["agent"]), *cells[1:], port, seen]
+    return [*cells, waits]
+
+
+def glyph(state: str) -> str:
+    """Returns the mark of a state; the word always stands beside it."""
+    return ASCII_GLYPHS.get(state, ".") if ascii_only() else GLYPHS.get(state, "?")
+
+
+def _phases(status: Mapping[str, Any]) -> list[str]:
+    lines = [""]
+    for phase in status["phases"]:
+        if phase["merged_as"]:
+            told = f"landed as {phase['merged_as'][:10]}"
+        else:
+            told = f"gate {phase['gate']}"
+            if phase["missing"]:
+                shown = ", ".join(phase["missing"][:3])
+                told += f": {shown}" + (" ..." if len(phase["missing"]) > 3 else "")
+        lines.append(line(f"phase {phase['id']}: {told}"))
+    return lines
+
+
+def _since(status: Mapping[str, Any]) -> list[str]:
+    """Returns what came to an end or was reported within a day."""
+    now = _moment(status["now"])
+    told = []
+    for task in status["tasks"]:
+        if task["since"] is None or (now - _moment(task["since"])).total_seconds() > DAY_S:
+            continue
+        if task["state"] in ("verified", "accepted", "merged", "skipped", "failed"):
+            told.append(f"{task['id']} {task['state']}")
+        checkin = task["last_checkin"]
+        if checkin and checkin["done"]:
+            told.append(f"{task['id']}: {checkin['done']}")
+    return ["", *wrapped("SINCE YESTERDAY  " + "; ".join(told), 100, "")] if told else []
+
+
+def _today(status: Mapping[str, Any]) -> list[str]:
+    told = []
+    for task in status["tasks"]:
+        checkin = task["last_checkin"]
+        if checkin and checkin["next"] and task["state"] not in ("merged", "skipped"):
+            told.append(f"{task['id']}: {checkin['next']}")
+        if checkin:
+            told += [f"{task['id']} is blocked: {one}" for one in checkin["blockers"]]
+    return wrapped("TODAY            " + "; ".join(told), 100, "") if told else []
+
+
+def _drift(status: Mapping[str, Any], columns: int) -> list[str]:
+    told = [f"{one['task']} {one['days']:+g} d" for one in status["slip_causes"][:4]]
+    lines = wrapped("DRIFT            " + "; ".join(told), columns, "") if told else []
+    return lines + [
+        line(f"! {one}") if not one.startswith(" ") else one for one in status["warnings"]
+    ]
+
+
+def next_commands(status: Mapping[str, Any]) -> list[str]:
+    """Returns the one to three commands that a person would most likely type next."""
+    found = []
+    if status["questions"]:
+        found.append("fleet inbox")
+    for phase in status["phases"]:
+        if phase["gate"] == "open" and not phase["merged_as"]:
+            found.append(f"fleet merge {line(phase['id'])}")
+            break
+    ready = [
+        one["id"]
+        for one in status["tasks"]
+        if one["state"] == "ready" and "launch" in one["waiting_for"]
+    ]
+    if ready:
+        found.append(f"fleet launch {ready[0]}")
+    live = [one["id"] for one in status["tasks"] if one["session"]]
+    if live and len(found) < 3:
+        found.append(f"fleet attach {live[0]}")
+    return found[:3] or ["fleet plan"]
+
+
+def age(since: str | None, now: datetime) -> str:
+    """Returns how long ago a moment was, roughly."""
+    return "-" if since is None else _span((now - _moment(since)).total_seconds())
+
+
+def _span(seconds: float) -> str:
+    seconds = max(0, int(seconds))
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))

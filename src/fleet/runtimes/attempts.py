@@ -1,0 +1,171 @@
+"""The attempts that are alive in this process: started, stopped and reported, never judged.
+
+Level-triggered: `reconcile` asks what a step ought to have running and makes it so; asking twice
+changes nothing. A kind's failure to run is an outcome like any other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fleet.core import messages as m
+from fleet.core.plan import Failure
+from fleet.core.state import State, answers_to, effects_of, inputs_of
+from fleet.errors import FleetError
+from fleet.kinds import Work, World, load_kind
+from fleet.runtimes.runs import now_ms
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+Post = Callable[[str, m.Command], None]
+
+
+@dataclass(slots=True)
+class Live:
+    """One attempt that runs in this process."""
+
+    attempt: int
+    work: Work
+    task: asyncio.Task[None] | None = None
+
+
+class Attempts:
+    """Starts and stops attempts as their runs want them; outcomes go back through `post`."""
+
+    def __init__(self, world: World, post: Post) -> None:
+        self.world = world
+        self.post = post
+        self.live: dict[tuple[str, str], Live] = {}
+        self.notes: set[asyncio.Task[None]] = set()
+
+    def reconcile(self, state: State, step: str) -> None:
+        """Makes the world have what a run wants for one of its steps."""
+        for effect in effects_of(state, step):
+            live = self.live.get((state.run, step))
+            if live is not None and live.attempt != effect.attempt:
+                return
+            match effect:
+                case m.RunAttempt() if live is None:
+                    self._start(state, effect.step, effect.attempt)
+                case m.StopAttempt():
+                    if live is None:
+                        live = self._start(state, effect.step, effect.attempt)
+                    live.work.stop.set()
+                case m.DeliverNote() if live is not None:
+                    task = asyncio.create_task(self._deliver(live, effect))
+                    self.notes.add(task)
+                    task.add_done_callback(self.notes.discard)
+                case _:
+                    pass
+
+    def _work(self, state: State, step: str, attempt: int) -> Work:
+        one = state.steps[step]
+        run, whole = state.run, one.step.whole
+
+        def report(facts: Any) -> None:
+            self.post(run, m.ReportProgress(step=step, attempt=attempt, facts=facts))
+
+        return Work(
+            run=run,
+            step=one.step,
+            attempt=attempt,
+            inputs=inputs_of(state, step),
+            answers=answers_to(state, step),
+            facts=one.facts,
+            siblings=siblings_of(state, whole),
+            now_ms=now_ms(),
+            world=self.world,
+            report=report,
+        )
+
+    def _start(self, state: State, step: str, attempt: int) -> Live:
+        work = self._work(state, step, attempt)
+        live = self.live[state.run, step] = Live(attempt, work)
+        self.world.log("info", "attempt", run=state.run, step=step, attempt=attempt)
+        try:
+            kind = load_kind(work.step.kind)
+        except FleetError as missing:
+            self._end(work, _broken(Failure.AGENT, missing.text))
+            return live
+        if hasattr(kind, "settle"):
+            self._end(work, self._settle(kind, work))
+        else:
+            live.task = asyncio.create_task(self._run(kind, work))
+        return live
+
+    def _settle(self, kind: ModuleType, work: Work) -> m.Outcome:
+        try:
+            outcome: m.Outcome = kind.settle(work)
+        except Exception as bug:  # noqa: BLE001 - a kind's bug ends its attempt, not the coordinator
+            return self._bug(work, bug)
+        return outcome
+
+    async def _run(self, kind: ModuleType, work: Work) -> None:
+        try:
+            outcome: m.Outcome = await kind.run(work)
+        except FleetError as failed:
+            outcome = _broken(Failure.INFRA, f"{failed.text} {failed.hint}".strip())
+        except Exception as bug:  # noqa: BLE001 - a kind's bug ends its attempt, not the coordinator
+            outcome = self._bug(work, bug)
+        self._end(work, outcome)
+
+    def _bug(self, work: Work, bug: Exception) -> m.Outcome:
+        told = "".join(traceback.format_exception(bug))
+        self.world.log("error", "bug in a kind", run=work.run, step=work.step.id, traceback=told)
+        return _broken(Failure.INFRA, f"a bug in the {work.step.kind!r} kind: {bug!r}")
+
+    def _end(self, work: Work, outcome: m.Outcome) -> None:
+        self.live.pop((work.run, work.step.id), None)
+        self.world.log(
+            "info",
+            "outcome",
+            run=work.run,
+            step=work.step.id,
+            attempt=work.attempt,
+            ending=str(outcome.ending),
+            why=outcome.text[:400],
+        )
+        self.post(
+            work.run, m.ReportOutcome(step=work.step.id, attempt=work.attempt, outcome=outcome)
+        )
+
+    async def _deliver(self, live: Live, effect: m.DeliverNote) -> None:
+        kind = load_kind(live.work.step.kind)
+        if hasattr(kind, "deliver"):
+            await kind.deliver(live.work, effect.note, effect.text)
+        self.post(
+            live.work.run,
+            m.ReportProgress(step=effect.step, attempt=effect.attempt, delivered=(effect.note,)),
+        )
+
+    async def detach(self) -> None:
+        """Lets go of all attempts without ending them: sessions live on and are adopted later."""
+        tasks = [live.task for live in self.live.values() if live.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, *self.notes, return_exceptions=True)
+
+
+def siblings_of(state: State, whole: str) -> dict[str, Any]:
+    """Returns the steps of one composite by id, found along its edges, or {} for none."""
+    if not whole or whole not in state.steps:
+        return {
+            name: one.step for name, one in state.steps.items() if whole and one.step.whole == whole
+        }
+    found: dict[str, Any] = {}
+    todo = [whole]
+    while todo:
+        one = state.known(todo.pop())
+        if one is not None and one.step.id not in found and one.step.whole == whole:
+            found[one.step.id] = one.step
+            todo += [need.step for need in one.step.needs]
+    return found
+
+
+def _broken(failure: Failure, text: str) -> m.Outcome:
+    return m.Outcome(ending=m.Ending.FAILED, failure=failure, text=text)

@@ -1,0 +1,223 @@
+"""The embedded runtime: one process a fleet that keeps the world as the runs want it.
+
+Crash-only: it may be killed at any moment and loses nothing that was accepted; starting is
+recovering. It holds the lease of the state folder, takes mail in order, commits what the kernel
+decides, only then acts, and is gone when no attempt, mail or wakeup is left. Run as
+`python -m fleet.runtimes.embedded ROOT`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+import traceback
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+from fleet import codec
+from fleet.adapters.crash import crash_point
+from fleet.adapters.journal import DiskFull, Journal, Reader
+from fleet.adapters.lease import Held, Lease
+from fleet.adapters.log import Log
+from fleet.adapters.mailbox import Mail, Mailbox, Waker
+from fleet.core import messages as m
+from fleet.runtimes.attempts import Attempts
+from fleet.runtimes.runs import Runs, Told, now_ms
+from fleet.runtimes.world import Sessions, make_world
+
+Note = Callable[..., None]
+"""Writes a line of the log: level, text, fields."""
+
+BATCH_COMMANDS = 1_000
+"""So many commands share a commit at most, so that nobody waits long for its own."""
+
+LINGER_S = 3.0
+"""How long an idle coordinator waits for more before it ends."""
+
+SWEEP_S = 5.0
+"""How often the whole of what is wanted is compared with what is there, whatever was heard."""
+
+
+class Coordinator:
+    """One fleet's coordinator; `serve` returns when there is nothing left to do."""
+
+    def __init__(self, root: Path, state: Path, log: Note, *, stay: bool = False) -> None:
+        self.root, self.folder, self.note, self.stay = root, state, log, stay
+        self.journal = Journal.open(state)
+        self.mailbox = Mailbox(state)
+        self.waker = Waker(state)
+        self.sessions = Sessions(root, state)
+        self.reader = Reader(state)
+        self.runs = Runs(self.journal, self.reader, log)
+        self.world = make_world(root, state, self.sessions, log)
+        self.attempts = Attempts(self.world, self.post)
+        self.inner: deque[Told] = deque()
+        self.awake = asyncio.Event()
+        self.leaving = False
+
+    def post(self, run: str, command: m.Command) -> None:
+        """Takes a command of this process's own: the outcome of an attempt, its progress."""
+        self.inner.append(Told(run, command))
+        self.awake.set()
+
+    async def serve(self) -> None:
+        """Recovers, then takes commands until nothing is left to do or `leaving` is set."""
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self.waker.fileno(), self._woken)
+        for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(name, self._leave)
+        self.runs.recover()
+        self._sweep()
+        sweeper = asyncio.create_task(self._sweep_often())
+        try:
+            while not self.leaving:
+                self.awake.clear()
+                busy = await self._turn()
+                if not busy and not await self._rest():
+                    break
+        finally:
+            sweeper.cancel()
+            await self.attempts.detach()
+            self.runs.snapshot_all()
+            loop.remove_reader(self.waker.fileno())
+            await self.sessions.close()
+            self.reader.close()
+            self.journal.close()
+
+    def _woken(self) -> None:
+        self.waker.drain()
+        self.sessions.poked()
+        self.awake.set()
+
+    def _leave(self) -> None:
+        self.leaving = True
+        self.awake.set()
+
+    # --- one turn ---------------------------------------------------------------------------------
+
+    async def _turn(self) -> bool:
+        """Takes what has come, commits, acts; returns whether there was anything."""
+        mails = self.mailbox.take(BATCH_COMMANDS)
+        for mail in mails:
+            self._read(mail)
+        for _ in range(min(len(self.inner), BATCH_COMMANDS)):
+            self.runs.tell(self.inner.popleft())
+        self.runs.ring(now_ms())
+        self.runs.give_grants()
+        try:
+            done = self.runs.commit()
+        except DiskFull as full:
+            self.note("error", "disk full", why=full.text)
+            await asyncio.sleep(1.0)
+            return True
+        crash_point("coordinator.after_commit")
+        if mails:
+            self.mailbox.delete([mail.id for mail in mails])
+        for run, step in done.touched:
+            state = self.runs.states.get(run)
+            if state is not None:
+                self.attempts.reconcile(state, step)
+        for run in done.ended:
+            self.note("info", "run ended", run=run)
+        await asyncio.sleep(0)
+        return bool(mails or done.events)
+
+    def _read(self, mail: Mail) -> None:
+        """Tells the run what a mail says; a mail handled before a crash is only deleted."""
+        if self.reader.handled(mail.id) is not None:
+            return
+        try:
+            command = cast("dict[str, object]", mail.body["command"])
+            told = Told(
+                str(command.get("run", "plan")),
+                codec.loads_command(json.dumps(command)),
+                mail.id,
+                str(mail.body.get("actor", "")),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as garbled:
+            self.note("error", "unreadable mail", mail=mail.id, why=repr(garbled))
+            self.runs.open.handled.append(
+                (mail.id, now_ms(), json.dumps({"rejected": "the command cannot be read"}))
+            )
+            return
+        self.runs.tell(told)
+
+    # --- rest -------------------------------------------------------------------------------------
+
+    async def _rest(self) -> bool:
+        """Waits for something to happen; returns False when it is time to go."""
+        at_ms = now_ms()
+        wakeup_ms = self.runs.next_wakeup(at_ms)
+        waiting = bool(self.attempts.live) or self.stay
+        if wakeup_ms is None and not waiting:
+            if await self._awoken(LINGER_S):
+                return True
+            return bool(self.mailbox.take(1))
+        pause_s = SWEEP_S if wakeup_ms is None else min((wakeup_ms - at_ms) / 1000, SWEEP_S)
+        await self._awoken(max(pause_s, 0.001))
+        return True
+
+    async def _awoken(self, timeout_s: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.awake.wait(), timeout_s)
+            return True
+        return False
+
+    async def _sweep_often(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            self._sweep()
+            if not self.journal.intact():
+                self.note("error", "the journal was moved or deleted; leaving")
+                self._leave()
+
+    def _sweep(self) -> None:
+        for state in list(self.runs.states.values()):
+            for step in list(state.running):
+                self.attempts.reconcile(state, step)
+        self.awake.set()
+
+
+def coordinate(root: Path, *, stay: bool = False, echo: bool = False, level: str = "info") -> int:
+    """Runs a coordinator in this process; returns 0, also when another one holds the lease."""
+    state = root / ".fleet"
+    state.mkdir(mode=0o700, exist_ok=True)
+    try:
+        lease = Lease.acquire(state)
+    except Held as held:
+        if echo:
+            print(held.text, file=sys.stderr)  # noqa: T201 - the foreground command's own voice
+        return 0 if not echo else 1
+    log = Log(state / "logs" / "coordinator.jsonl", level=level)
+
+    def note(level: str, text: str, **fields: object) -> None:
+        getattr(log, level)(text, **fields)
+        if echo:
+            told = " ".join(f"{name}={value}" for name, value in fields.items())
+            print(f"{level:<8} {text} {told}".rstrip(), file=sys.stderr)  # noqa: T201
+
+    try:
+        note("info", "coordinator started", root=str(root))
+        asyncio.run(_serve(partial(Coordinator, root, state, note, stay=stay)))
+        note("info", "coordinator left")
+    except Exception as bug:
+        note("error", "coordinator died", why=repr(bug), trace=traceback.format_exc())
+        raise
+    finally:
+        lease.release()
+        log.close()
+    return 0
+
+
+async def _serve(make: Callable[[], Coordinator]) -> None:
+    await make().serve()
+
+
+if __name__ == "__main__":
+    sys.exit(coordinate(Path(sys.argv[1])))

@@ -1,0 +1,257 @@
+"""The live runs of a coordinator: their states, the fleet's ledger, and what is not yet committed.
+
+Here commands become events and events become journal rows; nothing here touches the world beyond
+the journal. Commands may share a commit. What `commit` returns may be acted on; nothing else may.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from fleet import codec
+from fleet.adapters.journal import Batch
+from fleet.core import messages as m
+from fleet.core.decide import decide
+from fleet.core.evolve import evolve
+from fleet.core.ledger import Ledger, grant, ledger_of, next_opening
+from fleet.core.plan import Failure
+from fleet.core.state import State, Uses, next_wakeup, uses_of, wants
+from fleet.errors import Rejected
+
+if TYPE_CHECKING:
+    from fleet.adapters.journal import Journal, Reader
+
+SNAPSHOT_EVENTS = 200
+"""A run is snapshot when so many events, and as many as it has steps, have come since the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A command for a run; `mail` is the id under which its result is kept."""
+
+    run: str
+    command: m.Command
+    mail: str = ""
+    actor: str = ""
+
+
+@dataclass(slots=True)
+class Uncommitted:
+    """What one commit will hold, and what it will let happen."""
+
+    events: list[tuple[str, int, int, str]] = field(default_factory=list)
+    handled: list[tuple[str, int, str]] = field(default_factory=list)
+    runs: dict[str, tuple[str, str, str]] = field(default_factory=dict)
+    told: list[Told] = field(default_factory=list)
+    touched: dict[tuple[str, str], None] = field(default_factory=dict)
+    ended: list[str] = field(default_factory=list)
+
+
+def now_ms() -> int:
+    """Returns the wall clock in milliseconds of the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+class Runs:
+    """All live runs; `journal` is written here and nowhere else."""
+
+    def __init__(self, journal: Journal, reader: Reader, log: Callable[..., None]) -> None:
+        self.journal = journal
+        self.reader = reader
+        self.log = log
+        self.states: dict[str, State] = {}
+        self.seqs: dict[str, int] = {}
+        self.snapshots: dict[str, int] = {}
+        self.ledger = Ledger()
+        self.taken: dict[tuple[str, str], Uses] = {}
+        self.open = Uncommitted()
+        self.wanting: set[str] = set()
+
+    # --- recovery ---------------------------------------------------------------------------------
+
+    def recover(self) -> None:
+        """Folds every run that has not ended from its snapshot and the events after it."""
+        for row in self.reader.runs():
+            if row.state == "running":
+                self._load(row.run)
+        self._rebuild_ledger()
+
+    def _load(self, run: str) -> State | None:
+        snapshot = self.reader.snapshot(run)
+        state, seq = (codec.load_state(snapshot[1]), snapshot[0]) if snapshot else (None, 0)
+        self.snapshots[run] = seq
+        for row in self.reader.events(run, after=seq):
+            state, seq = evolve(state, codec.loads_event(row.body)), row.seq
+            state.agenda.clear()
+        if state is not None:
+            self.states[run], self.seqs[run] = state, seq
+            self.wanting.add(run)
+        return state
+
+    def _rebuild_ledger(self) -> None:
+        limits: dict[str, int] = {}
+        for state in self.states.values():
+            limits.update(state.limits)
+        self.ledger = replace(ledger_of(self.states.values(), limits), rates=self.ledger.rates)
+        self.taken = {
+            (run, step): uses_of(state.steps[step].step)
+            for run, state in self.states.items()
+            for step in state.running
+        }
+
+    def state(self, run: str) -> State | None:
+        """Returns a run's state; an ended run is read back from the journal."""
+        if run not in self.states and self.reader.last_seq(run):
+            return self._load(run)
+        return self.states.get(run)
+
+    # --- commands ---------------------------------------------------------------------------------
+
+    def tell(self, told: Told) -> None:
+        """Lets a run decide on a command; its events and its result wait for the next commit."""
+        state = self.state(told.run)
+        at_ms = max(now_ms(), state.at_ms if state else 0)
+        self.open.told.append(told)
+        try:
+            events = decide(state, replace(told.command, at_ms=at_ms))
+        except Rejected as refusal:
+            self._handled(told, at_ms, {"rejected": refusal.text, "hint": refusal.hint})
+            self.log("info" if told.mail else "warning", "rejected", run=told.run, why=refusal.text)
+            return
+        for event in events:
+            state = self._take(told.run, state, event)
+        self._handled(told, at_ms, {"events": len(events)})
+
+    def _handled(self, told: Told, at_ms: int, result: dict[str, object]) -> None:
+        if told.mail:
+            self.open.handled.append((told.mail, at_ms, json.dumps(result)))
+
+    def _take(self, run: str, state: State | None, event: m.Event) -> State:
+        state = evolve(state, event)
+        state.agenda.clear()
+        self.states[run] = state
+        self.seqs[run] = seq = self.seqs.get(run, 0) + 1
+        self.open.events.append((run, seq, event.at_ms, codec.dumps(event)))
+        self.wanting.add(run)
+        match event:
+            case m.AttemptStarted():
+                uses = uses_of(state.steps[event.step].step)
+                self.ledger.take(uses, event.at_ms)
+                self.taken[run, event.step] = uses
+                self.open.touched[run, event.step] = None
+            case m.AttemptEnded():
+                self.ledger.give_back(self.taken.pop((run, event.step), ()))
+                outcome = event.outcome
+                if outcome.failure is Failure.ACCOUNT and outcome.account and outcome.until_ms:
+                    self.ledger.pause(outcome.account, outcome.until_ms)
+                self.wanting.update(self.states)
+            case m.StopRequested() | m.NoteSent():
+                self.open.touched[run, event.step] = None
+            case m.CancelRequested():
+                self.open.touched.update(dict.fromkeys((run, step) for step in state.running))
+            case m.RunStarted() | m.PlanRevised():
+                self.ledger.limits.update(state.limits)
+                self._enter(state)
+            case m.RunEnded():
+                self._enter(state)
+                self.open.ended.append(run)
+            case _:
+                pass
+        return state
+
+    def _enter(self, state: State) -> None:
+        summary = {
+            "name": state.name,
+            "started_ms": state.started_ms,
+            "ended_ms": state.ended_ms,
+            "parent": state.parent,
+        }
+        self.open.runs[state.run] = (state.run, state.ended or "running", json.dumps(summary))
+
+    def give_grants(self) -> None:
+        """Tells the runs which of their wanted steps may start now."""
+        if not self.wanting:
+            return
+        at_ms = now_ms()
+        wanted = {}
+        for run in sorted(self.wanting):
+            groups = wants(self.states[run], at_ms) if run in self.states else {}
+            if groups:
+                wanted[run] = groups
+        self.wanting.clear()
+        if wanted:
+            for run, steps in grant(self.ledger, wanted, at_ms).items():
+                self.tell(Told(run, m.Tick(grants=tuple(steps))))
+            self.wanting.clear()
+
+    def ring(self, at_ms: int) -> None:
+        """Tells time to the runs of which something has become due."""
+        for run, state in list(self.states.items()):
+            if state.alarms and any(due <= at_ms for due in state.alarms.values()):
+                self.tell(Told(run, m.Tick()))
+                self.wanting.add(run)
+
+    def next_wakeup(self, at_ms: int) -> int | None:
+        """Returns when time next changes something, in milliseconds of the epoch."""
+        times = [next_wakeup(state, at_ms) for state in self.states.values() if state.alarms]
+        times.append(next_opening(self.ledger, at_ms))
+        return min((one for one in times if one is not None), default=None)
+
+    # --- commits ----------------------------------------------------------------------------------
+
+    def commit(self) -> Uncommitted:
+        """Journals all that was decided since the last commit and returns it.
+
+        When the disk is full the journal holds none of it: the states are read back as they were,
+        DiskFull is raised, and the commands stay with whoever told them.
+        """
+        done, self.open = self.open, Uncommitted()
+        if not (done.events or done.handled):
+            return done
+        try:
+            self.journal.append(
+                Batch(
+                    events=done.events,
+                    handled=done.handled,
+                    snapshots=list(self._snapshots(done)),
+                    runs=list(done.runs.values()),
+                )
+            )
+        except Exception:
+            self._restore({run for run, *_ in done.events})
+            raise
+        for run in done.ended:
+            del self.states[run]
+            self.seqs.pop(run)
+        return done
+
+    def _snapshots(self, done: Uncommitted) -> Iterator[tuple[str, int, str]]:
+        for run in dict.fromkeys(run for run, *_ in done.events):
+            state, seq = self.states[run], self.seqs[run]
+            if state.ended or seq - self.snapshots.get(run, 0) >= max(
+                SNAPSHOT_EVENTS, len(state.steps)
+            ):
+                self.snapshots[run] = seq
+                yield run, seq, codec.dump_state(state)
+
+    def snapshot_all(self) -> None:
+        """Snapshots every live run that has moved since its last one."""
+        rows = [
+            (run, self.seqs[run], codec.dump_state(state))
+            for run, state in self.states.items()
+            if self.seqs[run] > self.snapshots.get(run, 0)
+        ]
+        if rows:
+            self.journal.append(Batch(snapshots=rows))
+            self.snapshots.update({run: seq for run, seq, _ in rows})
+
+    def _restore(self, runs: set[str]) -> None:
+        for run in runs:
+            self.states.pop(run, None)
+            self.seqs.pop(run, None)
+            self._load(run)
+        self._rebuild_ledger()

@@ -1,0 +1,138 @@
+"""The world that a coordinator's attempts share: sessions started together, and exits noticed at once.
+
+A session's start costs a client of tmux, so those that are asked for in the same moment go in one. An
+attempt's end is its exit record; it is looked for when the wrapper pokes the coordinator, when the
+claim's holder is gone (by pidfd), and now and then in case both were missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fleet.adapters.attempts import AttemptFolder, ExitRecord, Launch
+from fleet.adapters.git import Repository
+from fleet.adapters.process import ExitWatch, alive
+from fleet.adapters.tmux import Tmux
+from fleet.kinds import World
+
+if TYPE_CHECKING:
+    from fleet.adapters.process import Identified
+
+THREADS = max(4, 2 * (os.cpu_count() or 1))
+"""Blocking calls at once: git, tmux, checks that wait for a process."""
+
+GATHER_S = 0.002
+"""How long a launch waits for others to share its tmux client."""
+
+LOOK_S = 1.0
+"""How often an attempt's folder is looked at when nothing was heard of it."""
+
+CLAIM_TIMEOUT_S = 20.0
+"""How long a started wrapper may take to claim its attempt; after it the attempt counts as lost."""
+
+
+class Sessions:
+    """The sessions of one fleet's private tmux server, and who waits for their ends."""
+
+    def __init__(self, root: Path, state: Path) -> None:
+        digest = hashlib.sha256(os.fsencode(root)).hexdigest()[:12]
+        self.tmux = Tmux(f"fleet-{digest}")
+        self.state = state
+        self.pool = ThreadPoolExecutor(THREADS, thread_name_prefix="fleet")
+        self.asked: list[tuple[Launch, asyncio.Future[str | None]]] = []
+        self.starter: asyncio.Task[None] | None = None
+        self.ends: dict[Path, asyncio.Event] = {}
+        self.watch = ExitWatch(self._gone)
+        self.folders: dict[tuple[int, int], Path] = {}
+
+    async def in_thread(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """Returns what a blocking function returns, from a bounded pool of threads."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.pool, lambda: function(*arguments, **options))
+
+    async def launch(self, launch: Launch) -> str | None:
+        """Starts a session; returns why it could not be started, else None."""
+        future: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        self.asked.append((launch, future))
+        if self.starter is None or self.starter.done():
+            self.starter = asyncio.create_task(self._start_asked())
+        return await future
+
+    async def _start_asked(self) -> None:
+        await asyncio.sleep(GATHER_S)
+        while self.asked:
+            asked, self.asked = self.asked, []
+            try:
+                started = await self.in_thread(self.tmux.start, [launch for launch, _ in asked])
+            except Exception as failed:  # noqa: BLE001 - each launch hears of it as its own failure
+                for _, future in asked:
+                    if not future.cancelled():
+                        future.set_result(str(failed))
+                continue
+            for launch, future in asked:
+                found = started[launch.session]
+                if not future.cancelled():
+                    future.set_result(str(found.failure) if found.failure else None)
+
+    async def wait_for_exit(self, launch: Launch) -> ExitRecord | None:
+        """Returns the exit record of an attempt; None when its holder is gone without one, or never came."""
+        folder = AttemptFolder(launch.folder)
+        event = self.ends.setdefault(launch.folder, asyncio.Event())
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + CLAIM_TIMEOUT_S
+        try:
+            while True:
+                event.clear()
+                record = folder.exit_record()
+                if record is not None:
+                    return record
+                claim = folder.claim()
+                if claim is not None:
+                    self.folders[claim.pid, claim.start_ticks] = launch.folder
+                    if not self.watch.add(claim):
+                        return folder.exit_record()
+                elif loop.time() > deadline:
+                    return None
+                try:
+                    await asyncio.wait_for(event.wait(), LOOK_S if claim else 0.05)
+                except TimeoutError:
+                    if claim is not None and not alive(claim):
+                        return folder.exit_record()
+        finally:
+            self.ends.pop(launch.folder, None)
+
+    def poked(self) -> None:
+        """Looks at every awaited attempt: a wrapper has said that one of them ended."""
+        for event in self.ends.values():
+            event.set()
+
+    def _gone(self, who: Identified) -> None:
+        folder = self.folders.pop((who.pid, who.start_ticks), None)
+        event = self.ends.get(folder) if folder is not None else None
+        if event is not None:
+            event.set()
+
+    async def close(self) -> None:
+        """Watches nothing any more; sessions live on."""
+        self.watch.close()
+        self.pool.shutdown(wait=False, cancel_futures=True)
+
+
+def make_world(root: Path, state: Path, sessions: Sessions, log: Callable[..., None]) -> World:
+    """Returns the world of one coordinator; raises FleetError when the root is no usable repository."""
+    return World(
+        root=root,
+        state=state,
+        repository=Repository.at(root),
+        tmux=sessions.tmux,
+        launch=sessions.launch,
+        wait_for_exit=sessions.wait_for_exit,
+        in_thread=sessions.in_thread,
+        log=log,
+    )

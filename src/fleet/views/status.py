@@ -1,0 +1,297 @@
+"""The daily check-in as one plain object: `fleet.status/1`.
+
+Everything comes from the run's state and from what was observed of the world just before; dates and
+clocks are handed in. What could not be observed is None, never a guess.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fleet.core.state import OpenQuestion, Standing, State
+from fleet.views.forecast import Forecast, done_share, forecast, planned_share
+from fleet.views.tasks import (
+    PhaseSteps,
+    TaskSteps,
+    phases_of,
+    state_of,
+    tasks_of,
+    waiting_for,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was observed of one task's world; None where nothing could be observed."""
+
+    head: str | None = None
+    ahead: int | None = None
+    behind: int | None = None
+    dirty: int | None = None
+    port_open: bool | None = None
+    session: str | None = None
+    pid: int | None = None
+    alive: bool | None = None
+    source: str = "journal"
+    age_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Now, and how milliseconds and working days become dates."""
+
+    now: str
+    now_ms: int
+    now_day: float
+    day_of: Callable[[int], float]
+    date_of: Callable[[int], str]
+    time_of: Callable[[int], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What was observed of the world around a run."""
+
+    tasks: Mapping[str, Seen] = field(default_factory=dict)
+    coordinator: Mapping[str, Any] = field(
+        default_factory=lambda: {"alive": False, "pid": None, "host": None}
+    )
+    warnings: Sequence[str] = ()
+
+
+def status_of(fleet: str, state: State, observed: Observed, clock: Clock) -> dict[str, Any]:
+    """Returns the status of the fleet's run, shaped as contract section 4 says."""
+    tasks, phases = tasks_of(state), phases_of(state)
+    order = phase_order(tasks, phases)
+    outlook = forecast(
+        state, tasks, [names for _, names in order], phases, clock.day_of, clock.now_day
+    )
+    asked = {question.step for question in state.questions.values()}
+    rows = [
+        _task_row(state, name, task, phases, observed, clock, outlook, asked)
+        for name, task in tasks.items()
+    ]
+    ended = {
+        row["id"] for row in rows if row["state"] in ("verified", "accepted", "merged", "skipped")
+    }
+    return {
+        "schema": "fleet.status/1",
+        "fleet": fleet,
+        "now": clock.now,
+        "day": max(1, math.floor(clock.now_day) + 1),
+        "of_days": math.ceil(outlook.planned.days),
+        "done_pct": done_share(tasks, ended),
+        "planned_pct": planned_share(outlook.planned, tasks, clock.now_day),
+        "finish": clock.date_of(max(1, math.ceil(outlook.planned.days))),
+        "forecast_finish": clock.date_of(max(1, math.ceil(outlook.finish))),
+        "slip_days": outlook.slip_days,
+        "slip_causes": [{"task": name, "days": days} for name, days in outlook.slip_causes],
+        "run": {"id": state.run, "state": _run_state(state), "revision": state.revision},
+        "coordinator": dict(observed.coordinator),
+        "inbox": len(state.questions),
+        "spend": _spend(tasks),
+        "tasks": rows,
+        "phases": [_phase_row(state, name, phases[name], names) for name, names in order if name],
+        "questions": questions_of(state, outlook, clock),
+        "warnings": list(observed.warnings),
+    }
+
+
+def _run_state(state: State) -> str:
+    if state.ended:
+        return state.ended
+    if state.cancelling:
+        return "cancelling"
+    return "paused" if state.paused else "running"
+
+
+def phase_order(
+    tasks: Mapping[str, TaskSteps], phases: Mapping[str, PhaseSteps]
+) -> list[tuple[str, list[str]]]:
+    """Returns the phases in order with their tasks; tasks of no phase come last under ""."""
+    found: dict[str, list[str]] = {name: [] for name in phases}
+    for name, task in tasks.items():
+        found.setdefault(str(task.facts.get("phase") or ""), []).append(name)
+    return list(found.items())
+
+
+def _task_row(
+    state: State,
+    name: str,
+    task: TaskSteps,
+    phases: Mapping[str, PhaseSteps],
+    observed: Observed,
+    clock: Clock,
+    outlook: Forecast,
+    asked: set[str],
+) -> dict[str, Any]:
+    facts, seen = task.facts, observed.tasks.get(name, Seen())
+    phase = phases.get(str(facts.get("phase") or ""))
+    word = state_of(state, task, phase, asked)
+    if word in ("working", "starting") and seen.alive is False:
+        word = "lost"
+    work, verified = task.last_work, task.verified
+    commit = verified.get("commit") if verified else None
+    current = commit is not None and seen.head in (None, commit)
+    since_ms = max((one.since_ms for one in task.inner), default=0)
+    live: Mapping[str, Any] = work.facts if work else {}
+    running = work is not None and work.standing is Standing.RUNNING
+    landed = phase.landed if phase else None
+    return {
+        "id": name,
+        "name": facts.get("name", name),
+        "agent": facts.get("agent"),
+        "phase": facts.get("phase"),
+        "state": word,
+        "attempt": task.attempts,
+        "since": clock.time_of(since_ms) if since_ms else None,
+        "evidence": {"source": seen.source, "age_s": seen.age_s},
+        "facts": {
+            "reported": task.reported,
+            "verified": current,
+            "accepted": current and bool(phase) and name in phase.pinned,  # type: ignore[union-attr]
+            "merged": word == "merged",
+        },
+        "deliverables": _judged(task, "deliverables", facts),
+        "checks": _judged(task, "checks", facts),
+        "why": _why(task),
+        "branch": facts.get("branch"),
+        "head": seen.head or (verified or {}).get("commit"),
+        "ahead": seen.ahead,
+        "behind": seen.behind,
+        "dirty": seen.dirty,
+        "worktree": facts.get("worktree"),
+        "port": _port(task, facts),
+        "port_open": seen.port_open,
+        "session": live.get("session") if running else None,
+        "pid": seen.pid if seen.pid is not None else (live.get("pid") if running else None),
+        "last_checkin": _checkin(task, clock),
+        "usage": _usage(task),
+        "slack_days": outlook.planned.slots[name].slack,
+        "waiting_for": waiting_for(state, task, clock.now_ms),
+        "merged_as": (landed or {}).get("commit") if word == "merged" else None,
+    }
+
+
+def _judged(task: TaskSteps, what: str, facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Returns what the latest judgement said of each deliverable or check; unmet before the first."""
+    for one in reversed(task.checks):
+        found: Any = one.output if one.standing is Standing.SUCCEEDED else one.evidence
+        if found and found.get(what) is not None:
+            return list(found[what])
+    if what == "checks":
+        return [{"text": text, "passed": None, "at_commit": None} for text in facts.get(what, ())]
+    return [
+        {"text": text, "met": False, "commit": None, "why": "not judged yet"}
+        for text in facts.get(what, ())
+    ]
+
+
+def _why(task: TaskSteps) -> str:
+    """Returns the last word of the step that a task that does not go on hangs at."""
+    for one in reversed(task.inner):
+        if one.text and one.standing in (Standing.FAILED, Standing.ASKING, Standing.BACKOFF):
+            return one.text
+    return ""
+
+
+def _port(task: TaskSteps, facts: Mapping[str, Any]) -> int | None:
+    output: Any = task.worktree.output if task.worktree else None
+    port = (output or {}).get("port") or facts.get("port")
+    return port if isinstance(port, int) else None
+
+
+def _checkin(task: TaskSteps, clock: Clock) -> dict[str, Any] | None:
+    said = task.join.checkin
+    if said is None:
+        return None
+    at_ms = int(said["at_ms"])  # type: ignore[call-overload]
+    return {
+        "at": clock.time_of(at_ms),
+        "day": max(1, math.floor(clock.day_of(at_ms)) + 1),
+        "done": said["done"],
+        "next": said["next"],
+        "blockers": said["blockers"],
+    }
+
+
+def _usage(task: TaskSteps) -> dict[str, Any]:
+    """Returns tokens and money over all rounds, as far as the agents' programs told them."""
+    total: dict[str, Any] = {}
+    for work in task.works:
+        output: Any = work.output or {}
+        for name, amount in (output.get("usage") or {}).items():
+            if isinstance(amount, int | float):
+                total[name] = total.get(name, 0) + amount
+    return total
+
+
+def _spend(tasks: Mapping[str, TaskSteps]) -> dict[str, Any]:
+    usages = [_usage(task) for task in tasks.values()]
+    return {
+        "usd": round(sum(usage.get("usd", 0) for usage in usages), 4),
+        "tokens": sum(usage.get("tokens", 0) for usage in usages),
+    }
+
+
+def _phase_row(state: State, name: str, phase: PhaseSteps, tasks: list[str]) -> dict[str, Any]:
+    gate = phase.gates[-1] if phase.gates else None
+    landed = phase.landed
+    missing = []
+    if landed is None:
+        for task in tasks:
+            if state.steps[task].standing not in (Standing.SUCCEEDED, Standing.SKIPPED):
+                missing.append(f"{task} is not verified")
+        if gate is not None and gate.standing is Standing.ASKING:
+            missing.append("approval")
+        merge = phase.merge
+        if (
+            merge is not None
+            and merge.attempt
+            and merge.text
+            and merge.standing is not Standing.RUNNING
+        ):
+            missing.append(merge.text.splitlines()[0])
+    opened = landed is not None or (bool(phase.pinned) and not missing)
+    return {
+        "id": name,
+        "gate": "open" if opened else "closed",
+        "missing": missing,
+        "merged_as": landed.get("commit") if landed else None,
+    }
+
+
+def questions_of(state: State, outlook: Forecast, clock: Clock) -> list[dict[str, Any]]:
+    """Returns the open questions, those that cost the least slack first."""
+    found = []
+    for asked in state.questions.values():
+        one = state.known(asked.step)
+        task = one.step.whole if one else ""
+        slot = outlook.planned.slots.get(task)
+        found.append(question_row(asked, task, slot.slack if slot else None, clock))
+    return sorted(
+        found, key=lambda row: (row["slack_days"] is None, row["slack_days"] or 0, row["asked_at"])
+    )
+
+
+def question_row(
+    asked: OpenQuestion, task: str, slack_days: float | None, clock: Clock
+) -> dict[str, Any]:
+    """Returns one open question as every door shows it."""
+    question = asked.question
+    return {
+        "id": asked.id,
+        "step": asked.step,
+        "task": task,
+        "kind": question.kind,
+        "message": question.message,
+        "choices": list(question.choices),
+        "whom": question.whom,
+        "topic": question.topic,
+        "by": asked.by,
+        "asked_at": clock.time_of(asked.at_ms),
+        "slack_days": slack_days,
+    }

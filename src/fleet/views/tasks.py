@@ -1,0 +1,207 @@
+"""Tasks and phases as a run's steps show them: which state, which facts, what they wait for.
+
+A task is read from the steps of its composite (`T/worktree`, `T/work`, `T/check`, later rounds, and
+the join `T`); a phase from its gates and its merge. Four facts stay apart: reported, verified,
+accepted, merged. What the world shows (heads, ports, processes) is handed in; nothing is looked up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fleet.core.plan import JOIN
+from fleet.core.state import CLOSED, SETTLED_STANDINGS, Standing, State, StepState
+
+STATES = (
+    "waiting", "ready", "held", "starting", "working", "needs-you", "checking", "verified",
+    "accepted", "merged", "failed", "stopped", "skipped", "unreached", "lost",
+)  # fmt: skip
+"""Every state that a task can be in."""
+
+LINE = ("waiting", "ready", "starting", "working", "checking", "verified", "accepted", "merged")
+"""States in the order in which a task that fares well comes by them."""
+
+
+@dataclass(slots=True)
+class TaskSteps:
+    """The steps of one task; rounds in their order."""
+
+    join: StepState
+    worktree: StepState | None = None
+    works: list[StepState] = field(default_factory=list)
+    checks: list[StepState] = field(default_factory=list)
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What the plan says of the task."""
+        facts: Any = self.join.step.params["task"]
+        return facts  # type: ignore[no-any-return]
+
+    @property
+    def inner(self) -> list[StepState]:
+        """All steps but the join, first to last."""
+        rounds = [one for pair in _rounds(self.works, self.checks) for one in pair]
+        return [self.worktree, *rounds] if self.worktree else rounds
+
+    @property
+    def last_work(self) -> StepState | None:
+        """The work step of the latest round that has been started, else the first."""
+        started = [one for one in self.works if one.attempt]
+        return started[-1] if started else (self.works[0] if self.works else None)
+
+    @property
+    def verified(self) -> Mapping[str, Any] | None:
+        """The output of the latest check, when that check is the latest word and green."""
+        begun = [one for one in self.checks if one.standing is not Standing.WAITING]
+        last = begun[-1] if begun else None
+        if last is None or last.standing is not Standing.SUCCEEDED or not last.output:
+            return None
+        return last.output  # type: ignore[return-value]
+
+    @property
+    def reported(self) -> bool:
+        """Whether the latest attempt of the agent ended by saying that it is done."""
+        work = self.last_work
+        return work is not None and work.standing is Standing.SUCCEEDED
+
+    @property
+    def attempts(self) -> int:
+        """How often an agent was started for the task, over all rounds."""
+        return sum(one.attempt for one in self.works)
+
+
+def _rounds(works: list[StepState], checks: list[StepState]) -> list[tuple[StepState, ...]]:
+    longest = max(len(works), len(checks))
+    return [(*works[n : n + 1], *checks[n : n + 1]) for n in range(longest)]
+
+
+@dataclass(slots=True)
+class PhaseSteps:
+    """The steps of one phase; the last gate is the one that counts."""
+
+    name: str
+    gates: list[StepState] = field(default_factory=list)
+    merge: StepState | None = None
+
+    @property
+    def pinned(self) -> Mapping[str, str]:
+        """The commits that an open gate has pinned, by task; nothing when it is closed."""
+        gate = self.gates[-1] if self.gates else None
+        if gate is None or gate.standing is not Standing.SUCCEEDED:
+            return {}
+        output: Any = gate.output or {}
+        return output.get("commits", {})  # type: ignore[no-any-return]
+
+    @property
+    def landed(self) -> Mapping[str, Any] | None:
+        """What the merge put out, once it has landed."""
+        if self.merge is None or self.merge.standing is not Standing.SUCCEEDED:
+            return None
+        return self.merge.output or {}  # type: ignore[return-value]
+
+
+def tasks_of(state: State) -> dict[str, TaskSteps]:
+    """Returns every task's steps by task id, in plan order."""
+    tasks = {
+        name: TaskSteps(one)
+        for name, one in state.steps.items()
+        if one.step.kind == JOIN and "task" in one.step.params
+    }
+    for one in state.steps.values():
+        task = tasks.get(one.step.whole)
+        if task is None or one is task.join:
+            continue
+        if one.step.kind == "worktree":
+            task.worktree = one
+        elif one.step.kind == "agent":
+            task.works.append(one)
+        elif one.step.kind == "check":
+            task.checks.append(one)
+    return tasks
+
+
+def phases_of(state: State) -> dict[str, PhaseSteps]:
+    """Returns every phase's steps by phase id, in plan order."""
+    phases: dict[str, PhaseSteps] = {}
+    for one in state.steps.values():
+        if one.step.kind in ("gate", "merge") and one.step.whole:
+            phase = phases.setdefault(one.step.whole, PhaseSteps(one.step.whole))
+            if one.step.kind == "gate":
+                phase.gates.append(one)
+            else:
+                phase.merge = one
+    return phases
+
+
+def state_of(state: State, task: TaskSteps, phase: PhaseSteps | None, asked: set[str]) -> str:
+    """Returns the one word for a task; `asked` are steps with an open question."""
+    join = task.join
+    if join.standing is Standing.SKIPPED:
+        return "skipped"
+    name = join.step.id
+    if phase is not None and phase.landed is not None and name in phase.landed.get("tasks", {}):
+        return "merged"
+    last = next((one for one in task.inner if one.standing not in SETTLED_STANDINGS), None)
+    if join.standing is Standing.SUCCEEDED and last is None:
+        if task.verified is None:
+            return "skipped"
+        return "accepted" if phase is not None and name in phase.pinned else "verified"
+    if last is None or last.standing is Standing.UNREACHED:
+        failed = any(one.standing is Standing.FAILED for one in task.inner)
+        return "failed" if failed else "unreached"
+    return _unsettled(state, last, asked)
+
+
+def _unsettled(state: State, last: StepState, asked: set[str]) -> str:
+    if last.standing is Standing.ASKING or last.step.id in asked:
+        return "needs-you"
+    if last.held:
+        return "stopped" if last.attempt else "held"
+    kind = last.step.kind
+    if last.standing is Standing.RUNNING:
+        if kind == "check":
+            return "checking"
+        return "working" if kind == "agent" and last.facts.get("session") else "starting"
+    if kind == "check":
+        return "checking"
+    if last.standing is Standing.WAITING and kind == "worktree":
+        return "waiting"
+    if last.standing is Standing.BACKOFF or last.attempt:
+        return "starting"
+    return "ready"
+
+
+def waiting_for(state: State, task: TaskSteps, now_ms: int) -> list[str]:
+    """Returns what a task that does not run waits for, each in words."""
+    first = next((one for one in task.inner if one.standing not in CLOSED), None)
+    if first is None or first.standing is Standing.RUNNING:
+        return []
+    waits = [
+        name_of(state, need.step)
+        for need in first.step.needs
+        if (one := state.known(need.step)) is not None and one.standing not in CLOSED
+    ]
+    if waits:
+        return waits
+    if first.held:
+        return ["resume"]
+    if not first.released:
+        return ["launch"]
+    if first.standing is Standing.BACKOFF:
+        left_s = max(0, state.alarms.get(first.step.id, now_ms) - now_ms) // 1000
+        return [f"retry in {left_s} s"]
+    if first.standing is Standing.READY and first.step.uses:
+        return [f"limit {name}" for name in sorted(first.step.uses) if name in state.limits]
+    return []
+
+
+def name_of(state: State, step: str) -> str:
+    """Returns what a step is called before people: its task, or its phase's gate or merge."""
+    one = state.known(step)
+    if one is None:
+        return step
+    if one.step.kind in ("gate", "merge"):
+        return f"{one.step.whole} {one.step.kind}"
+    return one.step.whole or step
