@@ -1,8 +1,8 @@
 """Messages and states as plain JSON values, and back: the only door between the core and bytes.
 
 Law: a tag is for ever. A type that is renamed keeps its tag, a shape that changes gets an upcast in
-UPCASTS, and the golden journals of every released version prove both. Fields that hold their default
-are left out. No input or output happens here.
+UPCASTS, and the golden journals of every released version prove both. Fields that hold their
+default are left out. No input or output happens here.
 """
 
 from __future__ import annotations

@@ -78,13 +78,19 @@ class NotFound(FleetError):
 
 
 class ToolFailed(FleetError):
-    """An outside program failed: its argv, exit code (None when it was killed on time-out) and what it said."""
+    """An outside program failed: its argv, exit code (None when it was killed on time-out) and what
+    it said.
+    """
 
-    def __init__(self, argv: Sequence[str], code: int | None, stderr: str, *, hint: str = "") -> None:
+    def __init__(
+        self, argv: Sequence[str], code: int | None, stderr: str, *, hint: str = ""
+    ) -> None:
         self.argv, self.code, self.stderr = tuple(argv), code, stderr
         said = stderr.strip().splitlines()
         ending = "timed out" if code is None else f"exited with {code}"
-        super().__init__(f"{' '.join(self.argv[:4])} {ending}: {said[-1] if said else 'no output'}", hint=hint)
+        super().__init__(
+            f"{' '.join(self.argv[:4])} {ending}: {said[-1] if said else 'no output'}", hint=hint
+        )
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:

@@ -1,12 +1,16 @@
 """An attempt's folder: what the wrapper in the pane is told, and what it leaves behind.
 
-    spec env           written here, before the wrapper starts; `env` is 0600 and empties itself if it holds secrets
+    spec env           written here, before the wrapper starts; `env` is 0600 and empties itself if
+    it holds secrets
     claim              the wrapper's: who runs this attempt (pid, start time, boot)
     exit               the wrapper's: how the agent ended; appears whole or not at all
-    output.log         all that the pane showed, capped;  stdout.log  the agent's standard output alone, capped
+    output.log         all that the pane showed, capped;  stdout.log  the agent's standard output
+    alone, capped
 
-Every word of `spec` and `env` is quoted for the shell; what cannot be quoted is refused. A file that is absent
-or not what it should be reads as None: only a whole record is a fact. Nothing here starts or ends a process.
+Every word of `spec` and `env` is quoted for the shell; what cannot be quoted is refused. A file
+that is absent
+or not what it should be reads as None: only a whole record is a fact. Nothing here starts or ends
+a process.
 """
 
 from __future__ import annotations
@@ -21,12 +25,13 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, TypeGuard, cast
 
 from fleet.errors import Rejected
 
 KEY_VARIABLE: Final = "FLEET_ATTEMPT_KEY"
-"""Every process of an attempt carries this in its environment, unless it clears it; the value is the folder."""
+"""Every process of an attempt carries this in its environment, unless it clears it; the value is
+the folder."""
 
 LOG_LIMIT_BYTES: Final = 64 << 20
 GRACE_S: Final = 10
@@ -51,9 +56,12 @@ _REASONS: Final = frozenset({"exited", "timeout", "wrong-place", "not-found"})
 class Launch:
     """What the wrapper needs to run one attempt.
 
-    `key` is (run, step, attempt). `worktree` is where the agent runs, `admin_dir` git's own folder for it. `stdin`
-    None is the terminal. `stdout` is `pane` (the agent has the terminal) or `file` (its standard output is also
-    kept apart from what it says on stderr). `wake` is a FIFO that is poked after the exit record is written.
+    `key` is (run, step, attempt). `worktree` is where the agent runs, `admin_dir` git's own folder
+    for it. `stdin`
+    None is the terminal. `stdout` is `pane` (the agent has the terminal) or `file` (its standard
+    output is also
+    kept apart from what it says on stderr). `wake` is a FIFO that is poked after the exit record
+    is written.
     """
 
     key: tuple[str, str, int]
@@ -84,7 +92,9 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class ExitRecord:
-    """How an agent ended; `signal` is what its code says (128 + n), `ended_at_ms` are ms since 1970 (UTC)."""
+    """How an agent ended; `signal` is what its code says (128 + n), `ended_at_ms` are ms since
+    1970 (UTC).
+    """
 
     code: int
     signal: int | None
@@ -93,14 +103,18 @@ class ExitRecord:
 
 
 def session_name(task: str, run: str, step: str, attempt: int) -> str:
-    """Returns the tmux session's name: `<task>-<attempt>-<6 hex digits of run, step and attempt>`."""
+    """Returns the tmux session's name: `<task>-<attempt>-<6 hex digits of run, step and
+    attempt>`.
+    """
     digest = hashlib.sha256(f"{run}/{step}/{attempt}".encode()).hexdigest()[:6]
     plain_task = re.sub(r"[^A-Za-z0-9_-]", "_", task)[:NAME_LIMIT].lstrip("-") or "_"
     return f"{plain_task}-{attempt}-{digest}"
 
 
 def plain(text: str) -> str:
-    """Returns `text` without escape sequences, control and bidirectional characters; lines and tabs stay."""
+    """Returns `text` without escape sequences, control and bidirectional characters; lines and
+    tabs stay.
+    """
     text = _ESCAPES.sub("", text).replace("\r\n", "\n")
     return _CONTROLS.sub("", text.replace("\r", "\n"))
 
@@ -128,11 +142,15 @@ class AttemptFolder:
 
     @property
     def pipe(self) -> Path:
-        """The FIFO that the agent's standard output goes through; only its processes hold it open."""
+        """The FIFO that the agent's standard output goes through; only its processes hold it
+        open.
+        """
         return self.path / "stdout.fifo"
 
     def write_spec(self, launch: Launch) -> None:
-        """Writes what the wrapper reads, `spec` last; raises Rejected for what no process can be given."""
+        """Writes what the wrapper reads, `spec` last; raises Rejected for what no process can be
+        given.
+        """
         _check(launch)
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.log.touch(mode=0o600)
@@ -177,7 +195,9 @@ class AttemptFolder:
         )
         if not (_is_count(code) and _is_count(ended) and reason in _REASONS):
             return None
-        return ExitRecord(code, number if _is_count(number) else None, reason, ended)
+        return ExitRecord(
+            code, number if _is_count(number) else None, cast("Reason", reason), ended
+        )
 
     def output_tail(self, limit_bytes: int = 4096) -> str:
         """Returns the end of what the pane showed, safe to print."""
@@ -189,9 +209,11 @@ class AttemptFolder:
 
 
 def tail(path: Path, limit_bytes: int) -> str:
-    """Returns at most the last `limit_bytes` of a regular file through `plain`; empty when there is none."""
+    """Returns at most the last `limit_bytes` of a regular file through `plain`; empty when there
+    is none.
+    """
     try:
-        with open(path, "rb", opener=_open_regular) as file:  # noqa: PTH123 - Path.open takes no opener
+        with open(path, "rb", opener=_open_regular) as file:
             size = os.fstat(file.fileno()).st_size
             file.seek(max(0, size - limit_bytes))
             return plain(file.read(limit_bytes).decode("utf-8", "replace"))
@@ -200,7 +222,9 @@ def tail(path: Path, limit_bytes: int) -> str:
 
 
 def _open_regular(path: str, flags: int) -> int:
-    """Opens without following a link and without waiting on a FIFO that an agent may have put there."""
+    """Opens without following a link and without waiting on a FIFO that an agent may have put
+    there.
+    """
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
@@ -236,12 +260,12 @@ def _write(path: Path, text: str) -> None:
 
 def _read_json(path: Path) -> dict[str, object]:
     try:
-        with open(path, "rb", opener=_open_regular) as file:  # noqa: PTH123 - Path.open takes no opener
+        with open(path, "rb", opener=_open_regular) as file:
             found = json.loads(file.read(4096))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
-def _is_count(value: object) -> bool:
+def _is_count(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0

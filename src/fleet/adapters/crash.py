@@ -1,8 +1,9 @@
 """Crash points: named places in product code where a crash matters.
 
-`crash_point(name)` does nothing unless the environment says `FLEET_CRASH_AT=name[:n]`: then the process
-kills itself with SIGKILL at the n-th passing (the first by default), as a power cut or the OOM killer would.
-Every name stands in `CRASH_POINTS`, so that a test can die at each one and prove that the next call converges.
+`crash_point(name)` does nothing unless the environment says `FLEET_CRASH_AT=name[:n]`: then the
+process kills itself with SIGKILL at the n-th passing (the first by default), as a power cut or the
+OOM killer would. Every name stands in `CRASH_POINTS`, so that a test can die at each one and prove
+that the next call converges.
 """
 
 from __future__ import annotations
@@ -12,6 +13,11 @@ import signal
 from typing import Final
 
 CRASH_POINTS: Final = (
+    "mailbox.before_delete",
+    "mailbox.after_rename",
+    "journal.after_commit",
+    "journal.before_commit",
+    "coordinator.after_commit",
     "git.create.after_refs",
     "git.create.after_admin",
     "git.create.after_link",
@@ -29,13 +35,23 @@ CRASH_POINTS: Final = (
     "git.remove.after_rescue",
     "git.remove.after_trash",
     "git.remove.after_admin",
+    "kinds.worktree.before_setup",
+    "kinds.worktree.after_setup",
+    "kinds.agent.before_launch",
+    "kinds.agent.after_launch",
+    "kinds.agent.before_outcome",
+    "kinds.check.before_outcome",
+    "kinds.merge.after_assembly",
+    "kinds.merge.before_land",
+    "kinds.merge.after_land",
+    "kinds.merge.after_tag",
 )
 
 _passings: dict[str, int] = {}
 
 
 def crash_point(name: str) -> None:
-    """Kills this process here if `FLEET_CRASH_AT` names this point and passing; otherwise does nothing."""
+    """Kills this process here if `FLEET_CRASH_AT` names this point and passing."""
     wanted = os.environ.get("FLEET_CRASH_AT")
     if not wanted:
         return

@@ -65,7 +65,10 @@ class Conflict(Rejected):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one transaction writes; times are Unix milliseconds, bodies JSON texts that nobody here reads."""
+    """What one transaction writes.
+
+    Times are Unix milliseconds, bodies JSON texts that nobody here reads.
+    """
 
     events: Sequence[tuple[str, int, int, str]] = ()  # run, seq, at_ms, body
     handled: Sequence[tuple[str, int, str]] = ()  # command id, at_ms, result
@@ -97,13 +100,19 @@ def link(before: bytes, seq: int, at_ms: int, body: bytes) -> bytes:
 
 
 def seal(table: str, *columns: str | int) -> bytes:
-    """Returns the 8-byte checksum of a row that stands alone; seal("events", run) begins a run's chain."""
+    """Returns the 8-byte checksum of a row that stands alone.
+
+    Seal("events", run) begins a run's chain.
+    """
     text = "\0".join((table, *map(str, columns)))
     return blake2b(text.encode(), digest_size=8).digest()
 
 
 class Journal:
-    """The writer. Only the process that holds the fleet's lease opens one; one thread at a time calls it."""
+    """The writer. Only the process that holds the fleet's lease opens one.
+
+    One thread at a time calls it.
+    """
 
     def __init__(self, path: Path, db: sqlite3.Connection) -> None:
         self.path = path
@@ -115,7 +124,8 @@ class Journal:
     def open(cls, folder: Path) -> Journal:
         """Returns the journal in this state folder, made if there is none.
 
-        Raises Rejected where a journal must not live (network file system, folder that others may write) or
+        Raises Rejected where a journal must not live (network file system, folder that others may
+        write) or
         was written by a newer fleet, Corrupt where it is damaged, DiskFull where there is no room.
         """
         _check_folder(folder)
@@ -181,11 +191,14 @@ class Journal:
         return self._heads[run]
 
     def intact(self) -> bool:
-        """Returns False when the journal's file was moved, deleted or replaced under this process."""
+        """Returns False when the journal's file was moved, deleted or replaced under this
+        process.
+        """
         return _identity(self.path) == self._file
 
     def checkpoint(self) -> bool:
-        """Returns True when all of the log was copied into the file and cut to nothing; never waits for readers.
+        """Returns True when all of the log was copied into the file and cut to nothing; never
+        waits for readers.
 
         For moments of idleness: it keeps the log small without costing a commit.
         """
@@ -198,7 +211,9 @@ class Journal:
         return not busy
 
     def forget(self, run: str) -> None:
-        """Removes everything about one run. Which runs have ended long enough ago is the caller's law."""
+        """Removes everything about one run. Which runs have ended long enough ago is the caller's
+        law.
+        """
         with self._transaction() as db:
             for table in ("events", "snapshots", "runs"):
                 db.execute(f"DELETE FROM {table} WHERE run = ?", (run,))  # noqa: S608  names from the line above
@@ -212,7 +227,7 @@ class Journal:
     def compact(self) -> None:
         """Gives the space of forgotten runs back to the disk."""
         with _told(self.path):
-            self._db.execute("PRAGMA incremental_vacuum").fetchall()
+            self._db.executescript("PRAGMA incremental_vacuum")  # execute would free one page
         self.checkpoint()
 
     @contextlib.contextmanager
@@ -238,8 +253,10 @@ class Journal:
 class Reader:
     """Reads a journal that others may be writing; a fleet without one reads as empty.
 
-    No snapshot outlives a call (or READ_ROWS rows of `events`), so the writer's log can always be copied
-    back. On a full disk SQLite cannot read beside a log: then the file is read as it stood at the last
+    No snapshot outlives a call (or READ_ROWS rows of `events`), so the writer's log can always be
+    copied
+    back. On a full disk SQLite cannot read beside a log: then the file is read as it stood at the
+    last
     checkpoint, and `degraded` says so.
     """
 
@@ -261,7 +278,9 @@ class Reader:
         return (rows[0][0], rows[0][1]) if rows else None
 
     def events(self, run: str, after: int = 0, limit: int | None = None) -> Iterator[EventRow]:
-        """Yields the run's events beyond `after` in order, at most `limit`, as they are when it comes to them."""
+        """Yields the run's events beyond `after` in order, at most `limit`, as they are when it
+        comes to them.
+        """
         query = "SELECT seq, at_ms, body FROM events WHERE run = ? AND seq > ? ORDER BY seq LIMIT ?"
         left = limit
         while left is None or left > 0:
@@ -286,7 +305,10 @@ class Reader:
         )
 
     def last_at_ms(self) -> int:
-        """Returns the time of the newest event of all, 0 when there is none; no later event may be earlier."""
+        """Returns the time of the newest event of all, 0 when there is none.
+
+        No later event may be earlier.
+        """
         newest = "SELECT at_ms FROM events ORDER BY id DESC LIMIT 1"
         return int(next(iter(self._rows(newest)), (0,))[0])
 
@@ -415,7 +437,9 @@ def _check_folder(folder: Path) -> None:
 
 
 def _filesystem(folder: Path) -> str:
-    """Returns the type of the file system that holds the folder, an empty text when nobody can say."""
+    """Returns the type of the file system that holds the folder, an empty text when nobody can
+    say.
+    """
     best, kind = -1, ""
     try:
         lines = MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()

@@ -1,8 +1,12 @@
-"""The lease: one coordinator a fleet, by a lock that the operating system drops when its holder dies.
+"""The lease: one coordinator a fleet, by a lock that the operating system drops when its holder
+dies.
 
-Law: the flock on coordinator.lock is the truth; coordinator.json beside it only says whose it is. A process
-is known by pid, start time and boot id together, so a reused pid is nobody. The lock file is never removed,
-and its descriptor is never inherited: a tmux server started by the coordinator must not keep the lease.
+Law: the flock on coordinator.lock is the truth; coordinator.json beside it only says whose it is.
+A process
+is known by pid, start time and boot id together, so a reused pid is nobody. The lock file is
+never removed,
+and its descriptor is never inherited: a tmux server started by the coordinator must not keep the
+lease.
 """
 
 from __future__ import annotations
@@ -27,7 +31,10 @@ NAMING_PAUSE_S: Final = 0.005
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who holds the lease. `start` is in clock ticks since boot, as /proc gives it; times are Unix ms."""
+    """Who holds the lease. `start` is in clock ticks since boot, as /proc gives it.
+
+    Times are Unix ms.
+    """
 
     pid: int
     start: int
@@ -57,7 +64,10 @@ class Lease:
 
     @classmethod
     def acquire(cls, folder: Path, *, version: str = "", socket_name: str = "") -> Lease:
-        """Returns the lease of this state folder, or raises Held with the name of who has it; waits for nobody."""
+        """Returns the lease of this state folder, or raises Held with the name of who has it.
+
+        Waits for nobody.
+        """
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = os.open(
             folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
@@ -66,7 +76,8 @@ class Lease:
             for _ in range(NAMING_ROUNDS):
                 if _locked(handle, fcntl.LOCK_EX):
                     return cls(folder, handle, _name(folder, version, socket_name))
-                # A reader that probes holds the lock for microseconds, a winner is nameless for as long.
+                # A reader that probes holds the lock for microseconds, a winner is nameless for
+                # as long.
                 found = _known(folder)
                 if found:
                     raise Held(found.pid, found.start, found.host, found.since_ms)
@@ -93,7 +104,10 @@ class Lease:
 
 
 def holder(folder: Path) -> Identity | None:
-    """Returns who coordinates this fleet now: the lock is held and the named process lives; else None."""
+    """Returns who coordinates this fleet now: the lock is held and the named process lives.
+
+    Else None.
+    """
     try:
         handle = os.open(folder / LOCK, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
@@ -107,7 +121,9 @@ def holder(folder: Path) -> Identity | None:
 
 
 def start_of(pid: int) -> int | None:
-    """Returns the start time of a living process in clock ticks since boot, None when it is dead or a zombie."""
+    """Returns the start time of a living process in clock ticks since boot, None when it is dead
+    or a zombie.
+    """
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -2,10 +2,14 @@
 
 The whole protocol, for whoever cannot import this module (F is the fleet's state folder):
 1. write one JSON object, MAIL_FORM, to a new file in F/mailbox/tmp (mode 0600), fsync it;
-2. rename it to F/mailbox/new/<time in ns, 20 digits>-<pid, 10>-<counter, 6>-<8 hex>.json, fsync that folder;
-3. poke: open F/wake, a FIFO, for writing without blocking and write one byte; no listener is no failure.
-   In sh: `[ -p "$F/wake" ] && echo 1<>"$F/wake"`, which on Linux neither waits for a listener nor forks.
-Mail is at least once: the coordinator commits the id with its result, then deletes the file. Names sort by
+2. rename it to F/mailbox/new/<time in ns, 20 digits>-<pid, 10>-<counter, 6>-<8 hex>.json, fsync
+that folder;
+3. poke: open F/wake, a FIFO, for writing without blocking and write one byte; no listener is no
+failure.
+   In sh: `[ -p "$F/wake" ] && echo 1<>"$F/wake"`, which on Linux neither waits for a listener nor
+   forks.
+Mail is at least once: the coordinator commits the id with its result, then deletes the file.
+Names sort by
 time, then pid, then counter. A poke carries nothing: drain first, then look.
 """
 
@@ -70,7 +74,10 @@ class Waker:
         return self._handle
 
     def drain(self) -> bool:
-        """Returns whether anybody has poked since the last time; look at the world after, not before."""
+        """Returns whether anybody has poked since the last time.
+
+        Look at the world after, not before.
+        """
         poked = False
         with contextlib.suppress(BlockingIOError):
             while os.read(self._handle, 65536):
@@ -83,7 +90,10 @@ class Waker:
 
     @staticmethod
     def poke(folder: Path) -> bool:
-        """Returns whether a coordinator listens; never blocks. One unread poke is enough, so no second is written."""
+        """Returns whether a coordinator listens.
+
+        Never blocks. One unread poke is enough, so no second is written.
+        """
         try:
             handle = os.open(folder / "wake", os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
         except OSError:
@@ -122,7 +132,8 @@ class Mailbox:
     def post(self, command: Mapping[str, object], *, id: str | None = None, actor: str = "") -> str:  # noqa: A002
         """Returns the mail's id once it is on disk under its final name.
 
-        Raises Rejected for more than MAIL_BYTES, FleetError where the disk refuses. The same id may be posted
+        Raises Rejected for more than MAIL_BYTES, FleetError where the disk refuses. The same id
+        may be posted
         again: it has one effect.
         """
         now_ns = time.time_ns()
@@ -158,7 +169,8 @@ class Mailbox:
         return mail_id
 
     def take(self, limit: int = 1000) -> list[Mail]:
-        """Returns the oldest `limit` pieces of mail, oldest first; each id once, however often it was posted.
+        """Returns the oldest `limit` pieces of mail, oldest first; each id once, however often it
+        was posted.
 
         What is no mail is moved to bad/ and named in `garbage`. Mail stays until `delete`.
         """
@@ -183,7 +195,10 @@ class Mailbox:
         return mails
 
     def delete(self, ids: Iterable[str]) -> None:
-        """Removes mail of the last `take` whose results are committed; unknown ids are no failure."""
+        """Removes mail of the last `take` whose results are committed.
+
+        Unknown ids are no failure.
+        """
         crash_point("mailbox.before_delete")
         for mail_id in ids:
             for path in self._taken.pop(mail_id, ()):

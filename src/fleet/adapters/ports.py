@@ -1,7 +1,9 @@
 """Ports: which task has which, agreed upon by all under one lock, and whether somebody listens.
 
-A task keeps its port until it is released, however often it asks. A port is probed when it is first reserved; one
-that somebody else listens on is refused with the name of who it is, where /proc tells. The file is replaced whole.
+A task keeps its port until it is released, however often it asks. A port is probed when it is
+first reserved; one
+that somebody else listens on is refused with the name of who it is, where /proc tells. The file is
+replaced whole.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ _LISTENING: Final = "0A"
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The reservations in `<state>/ports.json`; ports for `auto` come from `low` to `high`, both included."""
+    """The reservations in `<state>/ports.json`; ports for `auto` come from `low` to `high`, both
+    included.
+    """
 
     state: Path
     low: int = LOW
@@ -86,7 +90,9 @@ class Ports:
 
     @contextmanager
     def _locked(self) -> Iterator[dict[str, int]]:
-        """Yields the reservations under the lock; they are written if they changed and nothing was raised."""
+        """Yields the reservations under the lock; they are written if they changed and nothing was
+        raised.
+        """
         self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (self.state / "ports.lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -132,7 +138,9 @@ def is_open(port: int, host: str = "127.0.0.1") -> bool:
 
 
 def listener(port: int) -> tuple[int, str] | None:
-    """Returns pid and command line of who listens on `port`; None when nobody does or /proc does not tell."""
+    """Returns pid and command line of who listens on `port`; None when nobody does or /proc does
+    not tell.
+    """
     inodes = {
         fields[9]
         for table in ("tcp", "tcp6")

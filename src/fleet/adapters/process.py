@@ -1,9 +1,14 @@
-"""Processes: who one is, whether it lives, how all of an attempt is ended, and how an end is noticed at once.
+"""Processes: who one is, whether it lives, how all of an attempt is ended, and how an end is
+noticed at once.
 
-A process is its pid, its start time and the boot: a pid alone is used again. Signals go through a pidfd that is
-checked after it is held, so no stranger is ever hit. A zombie is dead. tmux does not own what runs in its panes:
-children that daemonise, clear their environment or ignore TERM outlive it, so the members of an attempt are found
-by descent, by session, by an environment variable and by a pipe that only they hold, together, until none is left.
+A process is its pid, its start time and the boot: a pid alone is used again. Signals go through a
+pidfd that is
+checked after it is held, so no stranger is ever hit. A zombie is dead. tmux does not own what runs
+in its panes:
+children that daemonise, clear their environment or ignore TERM outlive it, so the members of an
+attempt are found
+by descent, by session, by an environment variable and by a pipe that only they hold, together,
+until none is left.
 """
 
 from __future__ import annotations
@@ -28,11 +33,11 @@ class Identified(Protocol):
     """What names one process for ever."""
 
     @property
-    def pid(self) -> int: ...
+    def pid(self) -> int: ...  # noqa: D102
     @property
-    def start_ticks(self) -> int: ...
+    def start_ticks(self) -> int: ...  # noqa: D102
     @property
-    def boot_id(self) -> str: ...
+    def boot_id(self) -> str: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +96,8 @@ def send_signal(who: Identified, number: signal.Signals) -> bool:
 class Members:
     """How the processes of one attempt are known.
 
-    `roots` are processes known by identity (the wrapper, and what was found before), `marker` a `NAME=value` of
+    `roots` are processes known by identity (the wrapper, and what was found before), `marker` a
+    `NAME=value` of
     their environment, `pipe` a FIFO that only they hold open.
     """
 
@@ -104,16 +110,21 @@ def members(known: Members) -> set[Identity]:
     """Returns all live processes of an attempt, without this one."""
     table = {entry.identity.pid: entry for entry in _entries()}
     roots = {who.pid for who in known.roots if _is_in(table, who)}
-    # A session outlives its leader, and keeps its number from being used again while any member lives.
-    sessions = {who.pid for who in known.roots if who.boot_id == boot_id()}
+    # A session outlives its leader, and keeps its number from being used again while any member lives.  # noqa: E501
+    # A live stranger under that number proves that nothing of the session is left.
+    sessions = {
+        who.pid
+        for who in known.roots
+        if who.boot_id == boot_id() and (who.pid in roots or who.pid not in table)
+    }
     marker = os.fsencode(known.marker)
     oldest = min((who.start_ticks for who in known.roots), default=0)
     found = set(roots)
     for pid, entry in table.items():
-        if entry.session in sessions and entry.identity.start_ticks >= oldest:
-            found.add(pid)
-        elif (marker and _has_variable(pid, marker)) or (
-            known.pipe and entry.identity.start_ticks >= oldest and _holds(pid, known.pipe)
+        if (
+            (entry.session in sessions and entry.identity.start_ticks >= oldest)
+            or (marker and _has_variable(pid, marker))
+            or (known.pipe and entry.identity.start_ticks >= oldest and _holds(pid, known.pipe))
         ):
             found.add(pid)
     grown = True
@@ -131,7 +142,8 @@ def members(known: Members) -> set[Identity]:
 
 
 def reap(known: Members, grace_s: float = 10.0) -> set[Identity]:
-    """Ends all processes of an attempt: TERM, `grace_s` later KILL until none is left; returns the survivors.
+    """Ends all processes of an attempt: TERM, `grace_s` later KILL until none is left; returns the
+    survivors.
 
     Blocks for as long as that takes (at most `grace_s` and two seconds): call it from a thread.
     """
@@ -155,8 +167,10 @@ def reap(known: Members, grace_s: float = 10.0) -> set[Identity]:
 
 @dataclass(slots=True)
 class ExitWatch:
-    """Calls `on_exit` in its event loop as soon as a watched process ends, by pidfd: no polling, no cost while
-    they live."""
+    """Calls `on_exit` in its event loop as soon as a watched process ends, by pidfd: no polling,
+    no cost while
+    they live.
+    """
 
     on_exit: Callable[[Identified], None]
     _held: dict[tuple[int, int], int] = field(default_factory=dict)

@@ -79,7 +79,10 @@ def seal(table: str, *columns: str | int) -> bytes:
 
 
 def verify(path: Path) -> list[Damage]:
-    """Returns all that is wrong with the journal, in order of runs; an empty list when it is whole."""
+    """Returns all that is wrong with the journal, in order of runs.
+
+    An empty list when it is whole.
+    """
     if not path.exists() or not path.stat().st_size:
         return [Damage(f"{path.name} is missing or empty")]
     damage: list[Damage] = []

@@ -1,9 +1,13 @@
 """tmux: one private server a fleet, and the sessions in it.
 
-The user's tmux and its configuration are never touched: own socket, no configuration file, a cleaned environment.
-Every call has a time limit, since a server without descriptors lets its clients wait for ever. Targets are exact
-(`=name:`), names hold nothing that tmux would expand. What a session runs is the wrapper, which knows by its
-folder alone what to do: nothing long, secret or hostile is ever in a tmux command. That a session exists says
+The user's tmux and its configuration are never touched: own socket, no configuration file, a
+cleaned environment.
+Every call has a time limit, since a server without descriptors lets its clients wait for ever.
+Targets are exact
+(`=name:`), names hold nothing that tmux would expand. What a session runs is the wrapper, which
+knows by its
+folder alone what to do: nothing long, secret or hostile is ever in a tmux command. That a session
+exists says
 nothing of the agent in it; the wrapper's records do.
 """
 
@@ -65,16 +69,18 @@ _pastes = itertools.count()
 
 
 class Startable(Protocol):
-    """What a session needs: its name, the attempt's folder, how much output is kept, whether it stays open."""
+    """What a session needs: its name, the attempt's folder, how much output is kept, whether it
+    stays open.
+    """
 
     @property
-    def session(self) -> str: ...
+    def session(self) -> str: ...  # noqa: D102
     @property
-    def folder(self) -> Path: ...
+    def folder(self) -> Path: ...  # noqa: D102
     @property
-    def log_limit_bytes(self) -> int: ...
+    def log_limit_bytes(self) -> int: ...  # noqa: D102
     @property
-    def keep(self) -> bool: ...
+    def keep(self) -> bool: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +102,9 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Tmux:
-    """A private tmux server, known by the name of its socket; it is started by the first session."""
+    """A private tmux server, known by the name of its socket; it is started by the first
+    session.
+    """
 
     socket: str
     program: str = "tmux"
@@ -120,9 +128,11 @@ class Tmux:
         return said.strip().removeprefix("tmux ")
 
     def start(self, launches: Sequence[Startable]) -> dict[str, Started]:
-        """Starts a session for each launch through one client; returns what became of each, by its name.
+        """Starts a session for each launch through one client; returns what became of each, by its
+        name.
 
-        Its wrapper's end is what tells that it has ended; the session then ends by itself unless it is kept.
+        Its wrapper's end is what tells that it has ended; the session then ends by itself unless
+        it is kept.
         """
         if not launches:
             return {}
@@ -151,14 +161,16 @@ class Tmux:
         code, said, complaints = self._call(["list-panes", "-a", "-F", form])
         if code and not _is_gone(complaints):
             raise ToolFailed(["tmux", "list-panes"], code, complaints)
-        panes = {}
+        panes: dict[str, Pane] = {}
         for line in said.splitlines():
             pid, dead, attached, name = line.split(" ", 3)
             panes.setdefault(name, Pane(int(pid), dead == "1", int(attached or 0)))
         return panes
 
     def kill(self, *names: str) -> None:
-        """Closes sessions; those that are not there are closed already. What runs in one may live on: reap it."""
+        """Closes sessions; those that are not there are closed already. What runs in one may live
+        on: reap it.
+        """
         lines = "".join(f"kill-session -t ={_check_name(name)}\n" for name in names)
         if lines:
             code, _, complaints = self._call(["source-file", "-"], lines)
@@ -166,7 +178,8 @@ class Tmux:
                 raise ToolFailed(["tmux", "kill-session"], code, complaints)
 
     def send(self, name: str, text: str) -> bool:
-        """Types `text` and Enter into a session as one paste, no key names read; returns whether it is there.
+        """Types `text` and Enter into a session as one paste, no key names read; returns whether
+        it is there.
 
         A terminal in line mode takes 4,095 bytes a line at most: longer texts go by file.
         """
@@ -181,7 +194,9 @@ class Tmux:
         return self._must(["send-keys", "-t", target, "Enter"])
 
     def capture(self, name: str, lines: int = ROWS) -> str:
-        """Returns the last `lines` that a session shows or has scrolled away; empty when it is not there."""
+        """Returns the last `lines` that a session shows or has scrolled away; empty when it is not
+        there.
+        """
         argv = ["capture-pane", "-p", "-J", "-S", f"-{lines}", "-t", f"={_check_name(name)}:"]
         code, said, complaints = self._call(argv)
         if code and not _is_gone(complaints):
@@ -189,7 +204,9 @@ class Tmux:
         return "\n".join(said.rstrip().splitlines()[-lines:])
 
     def session(self, name: str) -> Session | None:
-        """Returns libtmux's object of a session, for what a person asks of one; None when it is not there."""
+        """Returns libtmux's object of a session, for what a person asks of one; None when it is
+        not there.
+        """
         if not self._must(
             ["has-session", "-t", f"={_check_name(name)}"]
         ):  # answers in time, or raises
@@ -199,7 +216,9 @@ class Tmux:
         return Server(socket_name=self.socket).sessions.get(session_name=name, default=None)
 
     def attach_argv(self, name: str) -> list[str]:
-        """Returns the command that puts a person's terminal onto a session, from inside another tmux too."""
+        """Returns the command that puts a person's terminal onto a session, from inside another
+        tmux too.
+        """
         attach = [self.program, "-L", self.socket, "attach-session", "-t", f"={_check_name(name)}"]
         return ["env", "-u", "TMUX", *attach]
 
@@ -213,7 +232,9 @@ class Tmux:
         self._must(["kill-server"])
 
     def _must(self, argv: Sequence[str], said: str = "") -> bool:
-        """Returns False when what it speaks of is not there; raises ToolFailed for any other failure."""
+        """Returns False when what it speaks of is not there; raises ToolFailed for any other
+        failure.
+        """
         code, _, complaints = self._call(argv, said)
         if code and not _is_gone(complaints):
             raise ToolFailed(["tmux", *argv[:1]], code, complaints)
@@ -227,7 +248,9 @@ class Tmux:
         limit_s: float | None = None,
         server: bool = True,
     ) -> tuple[int, str, str]:
-        """Runs one client; returns code, output, complaints. Raises ToolFailed when it gives no answer in time."""
+        """Runs one client; returns code, output, complaints. Raises ToolFailed when it gives no
+        answer in time.
+        """
         command = [self.program, *argv]
         if server:
             command = [self.program, "-L", self.socket, "-f", "/dev/null", *argv]
@@ -235,6 +258,7 @@ class Tmux:
             "start-server" in argv
         ):  # the server takes its limit of open files from whoever starts it
             command = ["/bin/sh", "-c", 'ulimit -Sn 8192 2>/dev/null; exec "$@"', "sh", *command]
+        code, answer, complaints = 1, "", ""
         for attempt in range(_TRIES):
             try:
                 done = subprocess.run(
@@ -249,11 +273,12 @@ class Tmux:
             except subprocess.TimeoutExpired:
                 hint = "the tmux server does not answer: see its open files, or `fleet down --all`"
                 raise ToolFailed(command[:6], None, "no answer in time", hint=hint) from None
-            complaints = os.fsdecode(done.stderr)
+            code = done.returncode
+            answer, complaints = os.fsdecode(done.stdout), os.fsdecode(done.stderr)
             if not any(text in complaints for text in _PASSING):
                 break
             time.sleep(_PAUSE_S * (attempt + 1))  # a server that ends while a client comes
-        return done.returncode, os.fsdecode(done.stdout), complaints
+        return code, answer, complaints
 
 
 def _lines(launch: Startable) -> str:
@@ -261,7 +286,7 @@ def _lines(launch: Startable) -> str:
     name = _check_name(launch.session)
     folder = os.path.abspath(launch.folder)  # noqa: PTH100 - links are not followed
     words = ["/bin/sh", str(WRAPPER), folder]
-    made = "new-session -d -P -F '#{session_name} #{pane_pid}' -c / " + (
+    made = "new-session -d -P -F '#{session_name} #{pane_pid}' -c / " + (  # noqa: ISC003
         f"-s {name} -x {COLUMNS} -y {ROWS} -- {_words(words)}\n"
     )
     # The copy ends at the limit; tmux then drops the pipe and the pane goes on.
@@ -273,7 +298,9 @@ def _lines(launch: Startable) -> str:
 
 
 def _words(words: Iterable[str]) -> str:
-    """Returns words quoted for tmux's own command language: nothing in double quotes but octal escapes is special."""
+    """Returns words quoted for tmux's own command language: nothing in double quotes but octal
+    escapes is special.
+    """
     return " ".join(
         '"' + re.sub(r"[^A-Za-z0-9_/.,:;=+@ #%{}()<>*?!&|'^-]", _octal, word) + '"'
         for word in words

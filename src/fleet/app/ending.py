@@ -61,7 +61,9 @@ def down(place: FleetPlace, *, every: bool = False, dry_run: bool = False) -> li
 
 
 def retry(place: FleetPlace, ids: Sequence[str]) -> list[str]:
-    """Tries tasks again now: one that backs off or asks goes on, one that failed gets another round."""
+    """Tries tasks again now: one that backs off or asks goes on, one that failed gets another
+    round.
+    """
     state = begun(place)
     tasks = chosen(place, state, ids)
     steps = tasks_of(state)
@@ -131,5 +133,5 @@ def restore_backup(place: FleetPlace, source: Path, *, dry_run: bool = False) ->
     if dry_run:
         return f"would restore the journal from {source}"
     place.state.mkdir(mode=0o700, exist_ok=True)
-    aside = restore(source, place.state)
+    aside = restore(source, place.state, place.state / "coordinator.lock")
     return f"restored the journal from {source}" + (f"; the old one is {aside}" if aside else "")

@@ -1,4 +1,6 @@
-"""Use cases around questions: the inbox, answers, approvals, and what an agent asks and reports itself."""
+"""Use cases around questions: the inbox, answers, approvals, and what an agent asks and reports
+itself.
+"""
 
 from __future__ import annotations
 
@@ -185,7 +187,7 @@ def ask(
     return name, None
 
 
-def finish(place: FleetPlace, output: str | None) -> Path:
+def finish(output: str | None) -> Path:
     """Leaves word that the work is done, with its output; returns the file."""
     _, _, folder = session_facts()
     path = folder / "done.json"

@@ -1,4 +1,6 @@
-"""Use cases that land a phase: merge. The gate must be open; the base moves to what was judged or not at all."""
+"""Use cases that land a phase: merge. The gate must be open; the base moves to what was judged or
+not at all.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,8 @@ def merge(
 ) -> list[Landing]:
     """Lands phases in order and returns what became of each; stops at the first that did not land.
 
-    Without names the first phase that has not landed is meant. Raises Rejected when a gate is closed.
+    Without names the first phase that has not landed is meant. Raises Rejected when a gate is
+    closed.
     """
     state = begun(place)
     found: list[Landing] = []
@@ -120,9 +123,11 @@ def closed_because(state: State, phase: PhaseSteps) -> list[str]:
             found.append(f"{what}: not yet")
         elif one.standing is not Standing.SUCCEEDED and one.standing is not Standing.SKIPPED:
             found.append(f"{one.step.whole or need.step} has {one.standing}")
-    for question in state.questions.values():
-        if question.step == gate.step.id:
-            found.append(f"approval: fleet approve {question.id}")
+    found += [
+        f"approval: fleet approve {question.id}"
+        for question in state.questions.values()
+        if question.step == gate.step.id
+    ]
     return found or [gate.text or f"the gate is {gate.standing}"]
 
 

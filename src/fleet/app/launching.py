@@ -1,4 +1,5 @@
-"""Use cases that set a fleet's tasks going or hold them: launch, stop, pause, resume, retry, skip, send.
+"""Use cases that set a fleet's tasks going or hold them: launch, stop, pause, resume, retry, skip,
+send.
 
 A launch starts the fleet's run when there is none, brings the run up to the documents, releases the
 asked tasks, and returns when each agent is seen to live or something else has become of it.

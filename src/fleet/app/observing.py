@@ -30,7 +30,9 @@ DIRTY_LOOKS = 24
 
 
 def observe(place: FleetPlace, state: State, now_ms: int, warnings: Sequence[str] = ()) -> Observed:
-    """Returns what can be seen of a run's tasks; a repository that cannot be read gives journal facts only."""
+    """Returns what can be seen of a run's tasks; a repository that cannot be read gives journal
+    facts only.
+    """
     tasks = tasks_of(state)
     begun = {name: task for name, task in tasks.items() if _begun(task)}
     heads: Mapping[str, str] = {}

@@ -22,7 +22,9 @@ CHUNK_BYTES = 65_536
 
 
 def attach_argv(place: FleetPlace, name: str) -> list[str]:
-    """Returns the command that attaches a terminal to a task's session; Rejected when none is alive."""
+    """Returns the command that attaches a terminal to a task's session; Rejected when none is
+    alive.
+    """
     from fleet.adapters.tmux import Tmux
 
     state = running_state(place)
@@ -62,7 +64,9 @@ def log_lines(
     last: int = 200,
     follow: bool = False,
 ) -> Iterator[str]:
-    """Yields the last lines of a task's log, made safe for a terminal, and what comes after when followed."""
+    """Yields the last lines of a task's log, made safe for a terminal, and what comes after when
+    followed.
+    """
     from fleet.adapters.attempts import plain
 
     path, step, number = log_path(place, name, attempt)

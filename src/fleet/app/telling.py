@@ -1,15 +1,15 @@
-"""How a front door tells a run something: mail, a coordinator to read it, and the wait for its answer."""
+"""How a front door tells a run something: mail, a coordinator to read it, and the wait for its
+answer.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 from fleet import codec
@@ -36,7 +36,9 @@ def actor() -> str:
 def post(
     place: FleetPlace, commands: Iterable[Command], run: str = PLAN_RUN, by: str = ""
 ) -> list[str]:
-    """Puts commands into the mailbox, in order, and returns the ids under which results will be kept."""
+    """Puts commands into the mailbox, in order, and returns the ids under which results will be
+    kept.
+    """
     from fleet.adapters.mailbox import Mailbox
 
     place.state.mkdir(mode=0o700, exist_ok=True)
@@ -62,7 +64,7 @@ def wait_for_results(place: FleetPlace, ids: list[str]) -> list[Mapping[str, obj
     """Returns the results of posted commands; starts a coordinator whenever none holds the lease."""
     results: dict[str, Mapping[str, object]] = {}
     deadline = time.monotonic() + ANSWER_TIMEOUT_S
-    ensure_coordinator(place)
+    child = ensure_coordinator(place)
     checked = time.monotonic()
     while len(results) < len(ids):
         reader = place.reader()
@@ -81,10 +83,14 @@ def wait_for_results(place: FleetPlace, ids: list[str]) -> list[Mapping[str, obj
         if time.monotonic() > deadline:
             raise FleetError(
                 f"the coordinator did not answer within {ANSWER_TIMEOUT_S:.0f} s; the command is kept",
-                hint=f"see {place.state / 'logs' / 'coordinator.jsonl'}",
+                hint=_log_hint(place),
             )
         if len(results) < len(ids):
-            ensure_coordinator(place)
+            if _has_failed(child):
+                raise FleetError(
+                    f"the coordinator could not start: {_last_words(place)}", hint=_log_hint(place)
+                )
+            child = ensure_coordinator(place) or child
             checked = time.monotonic()
             time.sleep(POLL_S)
     told = [results[name] for name in ids]
@@ -94,28 +100,56 @@ def wait_for_results(place: FleetPlace, ids: list[str]) -> list[Mapping[str, obj
     return told
 
 
-def ensure_coordinator(place: FleetPlace) -> None:
-    """Starts a coordinator, detached, unless one holds the lease; never waits for it."""
+def _log_hint(place: FleetPlace) -> str:
+    return f"see {place.state / 'logs' / 'coordinator.jsonl'}"
+
+
+def _last_words(place: FleetPlace) -> str:
+    """Returns the last line that a coordinator which could not start has left."""
+    said = (place.state / "logs" / "coordinator.err").read_text(errors="replace").split("\n")
+    return next((line for line in reversed(said) if line.strip()), "it said nothing")
+
+
+def ensure_coordinator(place: FleetPlace) -> int | None:
+    """Starts a coordinator, detached, unless one holds the lease; returns its pid and does not
+    wait.
+    """
     from fleet.adapters.lease import holder
 
     if holder(place.state) is not None:
-        return
+        return None
     logs = place.state / "logs"
     logs.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (logs / "coordinator.err").open("ab") as said, contextlib.ExitStack():
-        subprocess.Popen(
-            [sys.executable, "-m", "fleet.runtimes.embedded", os.fspath(place.root)],
-            cwd=place.root,
-            env=coordinator_environ(os.environ),
-            stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
-            start_new_session=True,
+    argv = [sys.executable, "-m", "fleet.runtimes.embedded", os.fspath(place.root)]
+    with (logs / "coordinator.err").open("ab") as said:
+        # Not subprocess.Popen: nobody waits for this child, and it is to outlive us without a word.
+        return os.posix_spawn(
+            sys.executable,
+            argv,
+            coordinator_environ(os.environ),
+            setsid=True,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, said.fileno(), 1),
+                (os.POSIX_SPAWN_DUP2, said.fileno(), 2),
+            ],
         )
 
 
+def _has_failed(pid: int | None) -> bool:
+    """Whether a coordinator that this process started has ended with an exit code other than 0."""
+    if pid is None:
+        return False
+    with suppress(ChildProcessError):
+        found, status = os.waitpid(pid, os.WNOHANG)
+        return found == pid and os.waitstatus_to_exitcode(status) > 0
+    return False
+
+
 def coordinator_environ(environ: Mapping[str, str]) -> dict[str, str]:
-    """Returns the environment for a coordinator: this one without what would lead git or tmux astray."""
+    """Returns the environment for a coordinator: this one without what would lead git or tmux
+    astray.
+    """
     astray = ("GIT_", "TMUX", "FLEET_")
     kept = {
         "FLEET_CRASH_AT",

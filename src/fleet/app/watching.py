@@ -35,7 +35,9 @@ def planned_state(place: FleetPlace) -> State:
 
 
 def status(place: FleetPlace) -> dict[str, Any]:
-    """Returns `fleet.status/1`, the daily check-in; before the first launch, of the plan as it stands."""
+    """Returns `fleet.status/1`, the daily check-in; before the first launch, of the plan as it
+    stands.
+    """
     state = place.run_state()
     edited = edit_in_words(place, state) if state is not None else []
     state = state or planned_state(place)
@@ -132,7 +134,9 @@ def history(place: FleetPlace, run: str = PLAN_RUN, after: int = 0) -> Iterator[
 
 
 def gate(place: FleetPlace, phase: str | None = None) -> list[dict[str, Any]]:
-    """Returns `fleet.gate/1` of a phase (of every phase without one): conditions with their evidence."""
+    """Returns `fleet.gate/1` of a phase (of every phase without one): conditions with their
+    evidence.
+    """
     state = place.run_state() or planned_state(place)
     names = list(phases_of(state))
     if phase is not None and phase not in names:
@@ -150,8 +154,10 @@ def metrics(place: FleetPlace) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     for name, task in tasks_of(state).items():
         measured = _measured(task.checks)
-        for metric in task.facts.get("metrics", ()):
-            rows.append(_metric(name, metric, measured.get(str(metric["name"]))))
+        rows += [
+            _metric(name, metric, measured.get(str(metric["name"])))
+            for metric in task.facts.get("metrics", ())
+        ]
     fleet_wide: Any = state.about.get("metrics", ())
     rows += [_metric("", metric, None) for metric in fleet_wide]
     return {"schema": "fleet.metrics/1", "fleet": state.about.get("fleet"), "metrics": rows}

@@ -57,7 +57,9 @@ def fleet(
     ] = None,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
-    """Coordinates a fleet of coding agents on one repository: worktrees, sessions, plan, gates, merges."""
+    """Coordinates a fleet of coding agents on one repository: worktrees, sessions, plan, gates,
+    merges.
+    """
     ctx.obj = directory
     if version:
         from fleet import __version__
@@ -456,13 +458,12 @@ def ask(
 
 @app.command(rich_help_panel=INSIDE)
 def done(
-    ctx: typer.Context,
     output: Annotated[Path | None, typer.Option(help="A file with the task's output.")] = None,
 ) -> None:
     """Say that the work is done, and give its output."""
     from fleet.cli import doors
 
-    raise typer.Exit(doors.done(ctx.obj, output))
+    raise typer.Exit(doors.done(output))
 
 
 @app.command(rich_help_panel=INSIDE)

@@ -1,4 +1,6 @@
-"""What each command does: one use case of `app`, one rendering, one exit code. Nothing is decided here."""
+"""What each command does: one use case of `app`, one rendering, one exit code. Nothing is decided
+here.
+"""
 
 from __future__ import annotations
 
@@ -259,7 +261,7 @@ def attach(directory: Path | None, name: str) -> int:
 
     argv = attach_argv(find_place(directory), name)
     os.environ.pop("TMUX", None)
-    os.execvp(argv[0], argv)
+    os.execvp(argv[0], argv)  # noqa: S606 - this terminal becomes tmux's
 
 
 def logs(
@@ -461,12 +463,12 @@ def ask(
     return 0 if wait_s is None or value is not None else TIMED_OUT
 
 
-def done(directory: Path | None, output: Path | None) -> int:
+def done(output: Path | None) -> int:
     """Says that the work is done."""
     from fleet.app.inbox import finish
 
     text = output.read_text(encoding="utf-8", errors="replace") if output is not None else None
-    finish(find_place(directory), text)
+    finish(text)
     say("noted; end the session when you are ready")
     return 0
 

@@ -26,6 +26,7 @@ from fleet.core.state import (
 
 
 def begin(event: m.RunStarted) -> State:
+    """Returns the state of a run that has just started: every step where its needs put it."""
     plan = event.plan
     state = State(
         run=event.run,
@@ -71,6 +72,7 @@ def _unlink(state: State, step: Step) -> None:
 
 
 def dependents_of(state: State, step: str) -> list[tuple[str, str]]:
+    """Returns the steps that need a step, each with its condition."""
     return state.dependents[step] if step in state.dependents else []
 
 
@@ -174,6 +176,7 @@ def _lengthen(state: State, names: Iterable[str]) -> None:
 
 
 def revise(state: State, event: m.PlanRevised) -> None:
+    """Applies a proved patch: drops, puts, moves needs, and recounts what it touched."""
     patch = event.patch
     state.revision = event.revision
     state.limits = {**state.limits, **patch.limits}

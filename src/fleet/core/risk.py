@@ -1,7 +1,8 @@
 """How sure a finish is: Monte Carlo over low, likely and high durations.
 
 Lives here: drawing durations and counting finishes. Durations follow the beta distribution of PERT
-(Malcolm, Roseboom, Clark and Fazar, 1959; mean = (low + 4 likely + high) / 6), drawn from a table of
+(Malcolm, Roseboom, Clark and Fazar, 1959; mean = (low + 4 likely + high) / 6), drawn from a table
+of
 its quantiles. Under limits every draw keeps the order of the levelled schedule: people do not
 replan each time that something takes longer. The same seed gives the same answer everywhere.
 """
@@ -12,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 
-from fleet.core.levelling import SEED, Dice, Work, level, place, sequence
+from fleet.core.levelling import SEED, Dice, level
+from fleet.core.placing import Work, place, sequence
 from fleet.core.schedule import UNITS, Activity, timetable
 from fleet.errors import InvalidPlan, Problem
 
@@ -22,7 +24,9 @@ GRID = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Risk:
-    """Days within which half, 80 % and 95 % of the runs ended, and each id's share of critical runs."""
+    """Days within which half, 80 % and 95 % of the runs ended, and each id's share of critical
+    runs.
+    """
 
     p50: float
     p80: float
@@ -132,7 +136,7 @@ def _ends(needs: Sequence[Sequence[int]], lengths: Sequence[int]) -> tuple[list[
     for mine, length in zip(needs, lengths, strict=True):
         start = 0
         for need in mine:
-            if ends[need] > start:
+            if ends[need] > start:  # noqa: PLR1730 - max() is slower
                 start = ends[need]
         ends.append(start + length)
     return ends, max(ends, default=0)
@@ -141,7 +145,9 @@ def _ends(needs: Sequence[Sequence[int]], lengths: Sequence[int]) -> tuple[list[
 def _count_critical(
     work: Work, lengths: Sequence[int], ends: Sequence[int], finish: int, tight: list[int]
 ) -> None:
-    """Adds one for each activity on a chain without a gap, by needs or shared limits, to the finish."""
+    """Adds one for each activity on a chain without a gap, by needs or shared limits, to the
+    finish.
+    """
     enders: dict[int, list[int]] = {}
     if work.shares:
         for i, end in enumerate(ends):

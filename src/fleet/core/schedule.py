@@ -12,8 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from fleet.core.plan import circle as circle
+from fleet.core.plan import circle
 from fleet.errors import InvalidPlan, Problem, did_you_mean
+
+__all__ = ["Activity", "Network", "Slot", "Timetable", "circle", "network_of", "timetable",
+           "timetable_of", "width"]  # fmt: skip
 
 UNITS = 1000
 """Parts of a day that all arithmetic is done in."""
@@ -51,7 +54,9 @@ class Slot(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timetable:
-    """Every activity's slot in input order, the makespan, one longest chain, and all without slack."""
+    """Every activity's slot in input order, the makespan, one longest chain, and all without
+    slack.
+    """
 
     slots: Mapping[str, Slot]
     days: float
@@ -61,7 +66,9 @@ class Timetable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """Activities as integers: lengths in units, needs as indices, and an order that respects them."""
+    """Activities as integers: lengths in units, needs as indices, and an order that respects
+    them.
+    """
 
     ids: list[str]
     lengths: list[int]
@@ -81,7 +88,7 @@ def timetable(activities: Sequence[Activity]) -> Timetable:
     for i in order:
         start = 0
         for need in needs[i]:
-            if ends[need] > start:
+            if ends[need] > start:  # noqa: PLR1730 - max() is slower
                 start = ends[need]
         ends[i] += start
     finish = max(ends, default=0)
@@ -89,7 +96,7 @@ def timetable(activities: Sequence[Activity]) -> Timetable:
     for i in reversed(order):
         late_start = late_ends[i] - lengths[i]
         for need in needs[i]:
-            if late_ends[need] > late_start:
+            if late_ends[need] > late_start:  # noqa: PLR1730 - max() is slower
                 late_ends[need] = late_start
     chain = _longest_chain(network, ends, finish)
     return timetable_of(network, ends, late_ends, chain)
@@ -117,7 +124,9 @@ def timetable_of(
         slots=dict(zip(network.ids, [make(Slot, row) for row in rows], strict=True)),
         days=max(ends, default=0) / UNITS,
         chain=tuple(network.ids[i] for i in chain),
-        critical=tuple([name for name, slack in zip(network.ids, slacks, strict=True) if not slack]),
+        critical=tuple(
+            [name for name, slack in zip(network.ids, slacks, strict=True) if not slack]
+        ),
     )
 
 
@@ -139,7 +148,9 @@ def network_of(activities: Sequence[Activity]) -> Network:
 
 
 def width(timetable: Timetable, activities: Sequence[Activity]) -> int:
-    """Returns the most activities that run at once when each starts at its earliest; gates count not."""
+    """Returns the most activities that run at once when each starts at its earliest; gates count
+    not.
+    """
     changes = []
     for activity in activities:
         slot = timetable.slots[activity.id]
@@ -177,7 +188,9 @@ def _sorted(ids: list[str], needs: list[list[int]]) -> list[int]:
 
 
 def _longest_chain(network: Network, ends: Sequence[int], finish: int) -> list[int]:
-    """Returns one chain without gaps from day 0 to the finish; the first in input order where several tie."""
+    """Returns one chain without gaps from day 0 to the finish; the first in input order where
+    several tie.
+    """
     if not ends:
         return []
     at = ends.index(finish)

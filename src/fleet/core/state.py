@@ -117,6 +117,8 @@ _STEP_FIELDS = tuple(f.name for f in fields(StepState))
 
 @dataclass(frozen=True, slots=True)
 class OpenQuestion:
+    """A question that nobody has answered yet."""
+
     id: str
     question: Question
     step: str
@@ -127,6 +129,8 @@ class OpenQuestion:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
+    """A question with its answer."""
+
     id: str
     question: Question
     step: str
@@ -138,6 +142,8 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Note:
+    """A message that has not been delivered yet."""
+
     step: str
     text: str
 
@@ -321,7 +327,8 @@ def output_of(state: State, step: str) -> object:
 
 
 def inputs_of(state: State, step: str) -> dict[str, dict[str, object]]:
-    """Returns what the needs of a step put out: id -> {standing, output, label, text, attempt, tries, evidence}.
+    """Returns what the needs of a step put out: id -> {standing, output, label, text, attempt,
+    tries, evidence}.
 
     Joins are looked through, so that a step behind a composite sees the steps that fed it too.
     """

@@ -26,7 +26,7 @@ class Calendar:
     start: date
     weekend: frozenset[int] = frozenset({5, 6})
     holidays: frozenset[date] = frozenset()
-    public: Container[date] = ()
+    public: Container[date] | None = None
     place: Place | None = None
     found: list[date] = field(default_factory=list)
 
@@ -35,13 +35,15 @@ class Calendar:
         return (
             day.weekday() not in self.weekend
             and day not in self.holidays
-            and day not in self.public
+            and not (self.public is not None and day in self.public)
         )
 
     def date_of(self, day: int) -> str:
-        """Returns the ISO date of a working day, counted from 1; a day before the first is the first."""
+        """Returns the ISO date of a working day, counted from 1; a day before the first is the
+        first.
+        """
         day = max(day, 1)
-        if not (self.weekend or self.holidays or self.public):
+        if not (self.weekend or self.holidays or self.public is not None):
             return self._shifted(self.start, day - 1).isoformat()
         while len(self.found) < day:
             last = self.found[-1] if self.found else self.start - timedelta(days=1)
@@ -86,8 +88,10 @@ def make_calendar(
 ) -> Calendar:
     """Returns the calendar of a fleet that starts on an ISO date.
 
-    An empty `weekend` is a calendar of every day. `holidays` are ISO dates; `country` is a code of the
-    `holidays` package ("DE", or "DE-BY" for a part of a country), whose days are added. Raises InvalidPlan, with all problems, on what is no date, day or country,
+    An empty `weekend` is a calendar of every day. `holidays` are ISO dates; `country` is a code of
+    the
+    `holidays` package ("DE", or "DE-BY" for a part of a country), whose days are added. Raises
+    InvalidPlan, with all problems, on what is no date, day or country,
     on a weekend of seven days, and when the package is missing.
     """
     first = read_date(start, place)
@@ -108,9 +112,9 @@ def make_calendar(
             free.add(read_date(text, place))
         except InvalidPlan as error:
             problems.extend(error.problems)
-    public: Container[date] = ()
+    public: Container[date] | None = None
     try:
-        public = _country(country, place) if country else ()
+        public = _country(country, place) if country else None
     except InvalidPlan as error:
         problems.extend(error.problems)
     if problems:

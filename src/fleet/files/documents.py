@@ -36,7 +36,9 @@ class Deliverable:
     count: int | None = None  # at least so many files match
     contains: tuple[str, ...] = ()
     min_bytes: int | None = None
-    schema: str | Mapping[str, Json] | None = None  # a path in the worktree, or the JSON Schema itself
+    schema: str | Mapping[str, Json] | None = (
+        None  # a path in the worktree, or the JSON Schema itself
+    )
     fresh: bool = True  # new or changed since the branch point
     tag: str | None = None
     branch_merged: tuple[str, ...] = ()
@@ -68,7 +70,9 @@ class Check:
     @property
     def text(self) -> str:
         """One short line for a person."""
-        return self.name or (f"judged by {self.agent}" if self.agent else command_text(self.command))
+        return self.name or (
+            f"judged by {self.agent}" if self.agent else command_text(self.command)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -351,6 +355,8 @@ def _check_of(plain: Mapping[str, Json]) -> Check:
 def _metric_of(plain: Mapping[str, Json]) -> Metric:
     values = dict(plain)
     _commands(values, ("measure",))
+    if values.get("target") is not None:
+        values["op"], values["target"] = values["target"]
     return Metric(**values)
 
 

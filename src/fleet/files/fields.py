@@ -99,7 +99,9 @@ def as_command(value: Any) -> str | list[str]:
     """Returns a shell text, or an argv list of texts."""
     if not isinstance(value, list):
         if isinstance(value, dict):
-            raise ValueError("expected a command (text for the shell, or a list), got keys and values")
+            raise ValueError(
+                "expected a command (text for the shell, or a list), got keys and values"
+            )
         return as_text(value)
     if not value:
         raise ValueError("the command is empty; write the program and its arguments")
@@ -150,7 +152,9 @@ def as_days(value: Any) -> Any:
             raise ValueError(f"{asked}, got {shown(value)}")
         first, last = int(found[1]), int(found[2])
         if not 1 <= first <= last:
-            raise ValueError(f"window {value}: days count from 1, and the first is not after the last")
+            raise ValueError(
+                f"window {value}: days count from 1, and the first is not after the last"
+            )
         return {"likely": Plain(str(last - first + 1)), "\0window": [first, last]}
     if not isinstance(value, Plain) or resolve(value) in (None, True, False):
         number = resolve(value) if isinstance(value, Plain) else None
@@ -257,7 +261,9 @@ Commands = Annotated[
 Port = Annotated[
     int | str,
     PlainValidator(
-        as_port, json_schema_input_type=Annotated[int, Field(ge=1, le=65_535)] | Annotated[str, Field(pattern="^auto$")]
+        as_port,
+        json_schema_input_type=Annotated[int, Field(ge=1, le=65_535)]
+        | Annotated[str, Field(pattern="^auto$")],
     ),
 ]
 Ports = Annotated[
@@ -276,12 +282,12 @@ Target = Annotated[
         | Annotated[str, Field(pattern=_TARGET.pattern.replace(r"\Z", "$"))],
     ),
 ]
-Baseline = Annotated[
-    float | None, PlainValidator(as_baseline, json_schema_input_type=float | str)
-]
+Baseline = Annotated[float | None, PlainValidator(as_baseline, json_schema_input_type=float | str)]
 AnyJson = Annotated[Any, PlainValidator(resolved, json_schema_input_type=Any)]
 Ids = Annotated[list[Id], BeforeValidator(as_list, json_schema_input_type=list[Id])]
-Texts = Annotated[list[Text], BeforeValidator(one_or_many, json_schema_input_type=Text | list[Text])]
+Texts = Annotated[
+    list[Text], BeforeValidator(one_or_many, json_schema_input_type=Text | list[Text])
+]
 InnerPaths = Annotated[
     list[InnerPath], BeforeValidator(one_or_many, json_schema_input_type=str | list[str])
 ]

@@ -96,7 +96,9 @@ def _as_limit(value: Any) -> str:
 def _as_secret(value: Any) -> str:
     text = as_text(value)
     if not _SECRET.match(text):  # the value itself is not shown: it may be the secret
-        raise ValueError("expected a reference: env:NAME, file:PATH, cmd:... or keyring:service/name")
+        raise ValueError(
+            "expected a reference: env:NAME, file:PATH, cmd:... or keyring:service/name"
+        )
     return text
 
 
@@ -114,7 +116,9 @@ LimitName = Annotated[str, BeforeValidator(_as_limit, json_schema_input_type=str
 class CalendarForm(Form):
     weekend: list[Weekday] | None = None
     holidays: (
-        Annotated[list[str] | str, PlainValidator(_as_holidays, json_schema_input_type=list[str] | str)]
+        Annotated[
+            list[str] | str, PlainValidator(_as_holidays, json_schema_input_type=list[str] | str)
+        ]
         | None
     ) = None
 

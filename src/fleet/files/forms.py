@@ -91,7 +91,9 @@ class DeliverableForm(Form):
         exactly_one(self, ("path", "tag", "branch_merged", "command"), "a deliverable")
         about_path = {"count", "contains", "min_bytes", "schema_", "fresh"} & self.model_fields_set
         if about_path and "path" not in self.model_fields_set:
-            raise ValueError(f"{min(about_path).rstrip('_')!r} belongs to a deliverable with a path")
+            raise ValueError(
+                f"{min(about_path).rstrip('_')!r} belongs to a deliverable with a path"
+            )
         return self
 
 
@@ -170,7 +172,8 @@ class RungForm(Form):
 
 
 Deliverable = Annotated[
-    DeliverableForm, BeforeValidator(stands_for("path"), json_schema_input_type=str | DeliverableForm)
+    DeliverableForm,
+    BeforeValidator(stands_for("path"), json_schema_input_type=str | DeliverableForm),
 ]
 Check = Annotated[
     CheckForm, BeforeValidator(_as_check, json_schema_input_type=str | list[str] | CheckForm)
@@ -178,7 +181,9 @@ Check = Annotated[
 Checks = Annotated[
     list[Check], BeforeValidator(one_or_many, json_schema_input_type=str | list[Check])
 ]
-Risk = Annotated[RiskForm, BeforeValidator(stands_for("text"), json_schema_input_type=str | RiskForm)]
+Risk = Annotated[
+    RiskForm, BeforeValidator(stands_for("text"), json_schema_input_type=str | RiskForm)
+]
 Decision = Annotated[
     DecisionForm, BeforeValidator(stands_for("text"), json_schema_input_type=str | DecisionForm)
 ]
@@ -224,7 +229,9 @@ class DaysForm(Form):
 
 
 class _Days(DaysForm):
-    window: list[int] | None = Field(None, validation_alias="\0window", serialization_alias="window")
+    window: list[int] | None = Field(
+        None, validation_alias="\0window", serialization_alias="window"
+    )
 
 
 Days = Annotated[

@@ -15,10 +15,11 @@ from typing import Any
 
 from fleet.errors import InvalidPlan, Place, Problem
 from fleet.files import cache
-from fleet.files.check import check, phases_of
+from fleet.files.check import check
 from fleet.files.documents import AgentDocument, TaskDocument, agent_of, settings_of, task_of
 from fleet.files.fleet import SETTINGS_FILE, Fleet, Raw
 from fleet.files.names import id_problem
+from fleet.files.phases import phases_of
 from fleet.files.roots import current_branch, find_root
 
 __all__ = ["Fleet", "find_root", "load"]
@@ -125,10 +126,11 @@ def _validated(kind: str, path: str, raw: bytes, problems: list[Problem]) -> dic
     try:
         text = source.decode(raw, path)
         found = read(text, path)
-        values = normal_form(kind, found.values)
     except source.Unreadable as error:
         problems.append(error.problem)
         return None
+    try:
+        values = normal_form(kind, found.values)
     except ValidationError as error:
         problems += problems_of(kind, error, read(text, path, positions=True), path)
         return None
@@ -152,7 +154,9 @@ def _by_id(raws: list[Raw], problems: list[Problem]) -> dict[tuple[str, str], Ra
         name = raw.values.get("id", stem)
         if "id" not in raw.values and id_problem(stem):
             text = f"file name {_printable(stem)!r} {id_problem(stem)}"
-            problems.append(Problem(text, Place(_printable(raw.path)), "rename it, or give it an id"))
+            problems.append(
+                Problem(text, Place(_printable(raw.path)), "rename it, or give it an id")
+            )
             continue
         other = lower.get((raw.kind, name.lower()))
         if other is not None:

@@ -4,8 +4,8 @@
     phase P   P/gate (needs every task of P) -> P/merge; the next phase's worktrees need P/merge
 
 Params are plain JSON that each kind reads for itself. Texts that are long (briefs, prompts, rules)
-leave the plan under their digest, so that journals and snapshots stay small. What a document may say
-but this version does not carry out is refused here: a key that is accepted is obeyed.
+leave the plan under their digest, so that journals and snapshots stay small. What a document may
+say but this version does not carry out is refused here: a key that is accepted is obeyed.
 """
 
 from __future__ import annotations
@@ -125,7 +125,13 @@ def _task(
             params=_worktree(fleet, task),
             needs=tuple(needs),
             uses=uses,
-            ladder=(_trouble(2_000), Ask(message=f"The worktree of {task.id} could not be made.", choices=("retry", "fail"))),
+            ladder=(
+                _trouble(2_000),
+                Ask(
+                    message=f"The worktree of {task.id} could not be made.",
+                    choices=("retry", "fail"),
+                ),
+            ),
             whole=task.id,
             released=False,
         ),
@@ -205,10 +211,14 @@ def _agent(fleet: Fleet, agent: AgentDocument, texts: _Texts) -> dict[str, objec
         "mode": agent.mode,
         "args": _plain(agent.args),
         "env": dict(agent.env),
-        "secrets": {name: fleet.settings.secrets.get(name, f"env:{name}") for name in agent.secrets},
+        "secrets": {
+            name: fleet.settings.secrets.get(name, f"env:{name}") for name in agent.secrets
+        },
         "permissions": agent.permissions,
         "prompt": texts.keep(agent.prompt) if agent.prompt else "",
-        "limits": {name: value for name, value in asdict(agent.limits).items() if value is not None},
+        "limits": {
+            name: value for name, value in asdict(agent.limits).items() if value is not None
+        },
         "owns": list(agent.owns),
     }
 
@@ -283,7 +293,9 @@ def _check_ladder(task: TaskDocument) -> tuple[Rung, ...]:
 
 
 def _last(task: TaskDocument, message: str, choices: tuple[str, ...]) -> tuple[Rung, ...]:
-    """Returns the rungs after the retries: what `on_failure` says, a question to a person by default."""
+    """Returns the rungs after the retries: what `on_failure` says, a question to a person by
+    default.
+    """
     if any(rung.fail for rung in task.on_failure):
         return ()
     for rung in task.on_failure:
@@ -301,7 +313,9 @@ def _phase(fleet: Fleet, phase: Phase, before: str) -> list[Step]:
     if before:
         needs.append(Need(step=before))
     names = {name for task in phase.tasks for name in fleet.tasks[task].approved_by}
-    approve = sorted({*phase.approve, *names}) if isinstance(phase.approve, tuple) else phase.approve
+    approve = (
+        sorted({*phase.approve, *names}) if isinstance(phase.approve, tuple) else phase.approve
+    )
     return [
         Step(
             id=f"{phase.id}/gate",
@@ -310,11 +324,19 @@ def _phase(fleet: Fleet, phase: Phase, before: str) -> list[Step]:
                 "phase": phase.id,
                 "name": phase.name or phase.id,
                 "base": base,
-                "tasks": [{"id": name, "branch": branch_of(fleet.tasks[name])} for name in phase.tasks],
+                "tasks": [
+                    {"id": name, "branch": branch_of(fleet.tasks[name])} for name in phase.tasks
+                ],
                 "approve": sorted(names) if names and not approve else _plain(approve),
             },
             needs=tuple(needs),
-            ladder=(_trouble(2_000), Ask(message=f"The gate of {phase.id} could not be judged.", choices=("retry", "fail"))),
+            ladder=(
+                _trouble(2_000),
+                Ask(
+                    message=f"The gate of {phase.id} could not be judged.",
+                    choices=("retry", "fail"),
+                ),
+            ),
             whole=phase.id,
         ),
         Step(
@@ -332,7 +354,10 @@ def _phase(fleet: Fleet, phase: Phase, before: str) -> list[Step]:
             },
             needs=(Need(step=f"{phase.id}/gate"),),
             uses={f"branch:{base}": 1},
-            ladder=(_trouble(2_000), Ask(message=f"{phase.id} could not be merged.", choices=("retry", "fail"))),
+            ladder=(
+                _trouble(2_000),
+                Ask(message=f"{phase.id} could not be merged.", choices=("retry", "fail")),
+            ),
             whole=phase.id,
             released=phase.merge == "auto",
         ),
@@ -357,7 +382,9 @@ def _unsupported(fleet: Fleet) -> list[Problem]:
     found: list[Problem] = []
 
     def refuse(kind: str, name: str, key: str, what: str) -> None:
-        found.append(Problem(f"{what} is not carried out by this version", fleet.place(kind, name, key)))
+        found.append(
+            Problem(f"{what} is not carried out by this version", fleet.place(kind, name, key))
+        )
 
     for task in fleet.tasks.values():
         if task.verifies:

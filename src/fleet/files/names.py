@@ -16,8 +16,12 @@ _LIMIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./:-]{0,127}\Z")
 _ENV = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _GIT_REFUSES = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]")
 _SHELL_READS = re.compile("[;|&$`'\"<>(){}!%#]")
-_PSEUDO_REFS = frozenset({"HEAD", "FETCH_HEAD", "ORIG_HEAD", "MERGE_HEAD", "CHERRY_PICK_HEAD", "stash"})
-_ENV_DENIED = frozenset({"BASH_ENV", "ENV", "NODE_OPTIONS", "PYTHONPATH", "PYTHONSTARTUP", "TMUX", "TMUX_PANE"})
+_PSEUDO_REFS = frozenset(
+    {"HEAD", "FETCH_HEAD", "ORIG_HEAD", "MERGE_HEAD", "CHERRY_PICK_HEAD", "stash"}
+)
+_ENV_DENIED = frozenset(
+    {"BASH_ENV", "ENV", "NODE_OPTIONS", "PYTHONPATH", "PYTHONSTARTUP", "TMUX", "TMUX_PANE"}
+)
 _ENV_ALLOWED = ("GIT_AUTHOR_", "GIT_COMMITTER_")
 MAX_REF, MAX_PATH = 200, 1_024
 
@@ -134,4 +138,6 @@ def is_git_folder(part: str) -> bool:
 
 
 def _hidden(text: str) -> bool:
-    return not text.isascii() and any(unicodedata.category(c) in ("Cf", "Cc", "Zl", "Zp") for c in text)
+    return not text.isascii() and any(
+        unicodedata.category(c) in ("Cf", "Cc", "Zl", "Zp") for c in text
+    )

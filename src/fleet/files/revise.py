@@ -27,6 +27,11 @@ class Revision:
         """Whether the edit changes nothing of the run."""
         return not (self.patch.put or self.patch.drop or self.patch.limits)
 
+    def words(self) -> list[str]:
+        """Returns the edit as indented lines."""
+        late = "has started and keeps what it was started with"
+        return [*(f"  {line}" for line in self.lines), *(f"  {name} {late}" for name in self.kept)]
+
 
 def revision_of(state: State, before: Plan, after: Plan) -> Revision:
     """Returns what an edit from one lowered plan to another changes in a run."""
@@ -80,12 +85,9 @@ def _needs(now: Step, old: Step | None, new: Step) -> tuple[Need, ...]:
 def _changes(old: Step | None, new: Step) -> list[str]:
     if old is None:
         return ["new"]
-    found = []
-    for field in ("kind", "needs", "uses", "ladder", "span_ms", "released"):
-        if getattr(old, field) != getattr(new, field):
-            found.append(field.removesuffix("_ms"))
-    found += _params(old.params, new.params)
-    return found
+    fields = ("kind", "needs", "uses", "ladder", "span_ms", "released")
+    found = [name for name in fields if getattr(old, name) != getattr(new, name)]
+    return [*(name.removesuffix("_ms") for name in found), *_params(old.params, new.params)]
 
 
 def _params(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:

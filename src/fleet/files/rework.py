@@ -1,7 +1,7 @@
 """What one more round of a task lowers to: the patch that appends it. A settled step stays settled.
 
-Used where a check is red, where a head has moved away from the commit that was verified, and where a
-person asks for more; the patch is the same, what stands in its way differs.
+Used where a check is red, where a head has moved away from the commit that was verified, and where
+a person asks for more; the patch is the same, what stands in its way differs.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ def next_round(
     task = str(check.params["task"])
     number = _rounds(siblings) + 1
     work = _latest(siblings, "agent")
-    left = max(int(check.params.get("attempts", 1)) - spent - 1, 0)
+    attempts: Any = check.params.get("attempts", 1)
+    left = max(int(attempts) - spent - 1, 0)
     again = replace(
         work,
         id=f"{task}/work.{number}",
@@ -85,7 +86,11 @@ def after(check: Step) -> Need:
 
 
 def _rounds(siblings: Mapping[str, Step]) -> int:
-    rounds = [int(str(step.params.get("round", 1))) for step in siblings.values() if step.kind in ("agent", "check")]
+    rounds = [
+        int(str(step.params.get("round", 1)))
+        for step in siblings.values()
+        if step.kind in ("agent", "check")
+    ]
     return max(rounds, default=0)
 
 

@@ -9,14 +9,14 @@ stands as it was written. There is no fall-back to the slow pure-Python parser.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import yaml
 
 try:
-    from yaml.cyaml import CParser
+    from yaml.cyaml import CParser  # type: ignore[attr-defined]
 except ImportError as error:  # a PyYAML without libyaml would be ten times slower, unnoticed
     raise ImportError("PyYAML is installed without libyaml; install a wheel of PyYAML") from error
 
@@ -131,9 +131,9 @@ def resolve(text: str) -> int | float | bool | None:
     if text in _WORDS:
         return _WORDS[text]
     if text.startswith("0o"):
-        return int(text[2:], 8)
+        return int(text, 0)
     if text.startswith("0x"):
-        return int(text[2:], 16)
+        return int(text, 0)
     if _INT.match(text):
         return int(text) if len(text) <= 40 else float(text)
     if _ENDLESS.match(text):
@@ -164,7 +164,9 @@ def _read(text: str, file: str, *, positions: bool, empty_is_fine: bool = False)
         raise Unreadable(Problem("file is empty; expected keys and values", Place(file)))
     if not isinstance(value, dict):
         got = "a list" if isinstance(value, list) else "text"
-        raise Unreadable(Problem(f"expected keys and values at the top, got {got}", Place(file, 1, 1)))
+        raise Unreadable(
+            Problem(f"expected keys and values at the top, got {got}", Place(file, 1, 1))
+        )
     reader.source.values = value
     return reader.source
 
@@ -173,7 +175,7 @@ class _Reader:
     """Walks libyaml's events; `count` is every node built so far, those copied by aliases included."""
 
     def __init__(self, text: str, file: str, positions: bool) -> None:
-        self.next = CParser(text).get_event
+        self.next: Callable[[], Any] = CParser(text).get_event
         self.file = file
         self.source = Source({})
         self.positions = positions
@@ -183,7 +185,7 @@ class _Reader:
         self.open: set[str] = set()
 
     def stop(self, text: str, event: Any, hint: str = "") -> NoReturn:
-        mark = event.start_mark
+        mark: Any = event.start_mark
         raise Unreadable(Problem(text, Place(self.file, mark.line + 1, mark.column + 1), hint))
 
     def document(self) -> Any:
@@ -290,7 +292,9 @@ class _Reader:
 
 
 def _is_special(value: str) -> bool:
-    return bool(value in _WORDS or _INT.match(value) or _FLOAT.match(value) or _ENDLESS.match(value))
+    return bool(
+        value in _WORDS or _INT.match(value) or _FLOAT.match(value) or _ENDLESS.match(value)
+    )
 
 
 def _syntax_problem(error: yaml.YAMLError, text: str, file: str) -> Problem:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -15,6 +15,8 @@ from fleet.files.forms import AgentForm, Form, TaskForm
 from fleet.files.source import Path, Source
 
 FORMS: Mapping[str, type[Form]] = {"fleet": FleetForm, "agent": AgentForm, "task": TaskForm}
+
+SPELLINGS = {**TaskForm.spellings, **AgentForm.spellings}
 
 
 def normal_form(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -30,7 +32,7 @@ def problems_of(kind: str, error: ValidationError, source: Source, file: str) ->
 
 def _problem(form: type[Form], details: ErrorDetails, source: Source, file: str) -> Problem:
     kind, context = details["type"], details.get("ctx", {})
-    path = _path(details["loc"], source, form)
+    path = _path(details["loc"], source)
     if "key" in context:
         path = (*path, str(context["key"]))
         return Problem(details["msg"], source.place(file, path, key=True))
@@ -60,14 +62,18 @@ def _sentence(details: ErrorDetails) -> str:
         return f"expected a list, got {got}"
     if kind == "string_type":
         return f"expected text, got {got}"
-    bounds = {"greater_than": "above", "greater_than_equal": "at least", "less_than_equal": "at most"}
+    bounds = {
+        "greater_than": "above",
+        "greater_than_equal": "at least",
+        "less_than_equal": "at most",
+    }
     if kind in bounds:
         bound = context.get("gt", context.get("ge", context.get("le")))
         return f"must be {bounds[kind]} {bound:g}, got {got}"
     return details["msg"]
 
 
-def _path(loc: tuple[int | str, ...], source: Source, form: type[Form]) -> Path:
+def _path(loc: tuple[int | str, ...], source: Source) -> Path:
     """Leaves out what stands in no file: the names of union branches and validators."""
     path: Path = ()
     for part in loc:
@@ -75,15 +81,10 @@ def _path(loc: tuple[int | str, ...], source: Source, form: type[Form]) -> Path:
         if step in source.marks or step in source.keys:
             path = step
             continue
-        for other in _spellings(form, path, str(part)):
+        for other in SPELLINGS.get(str(part), ()):
             if (*path, other) in source.marks:
                 path = (*path, other)
     return path
-
-
-def _spellings(form: type[Form], path: Path, key: str) -> tuple[str, ...]:
-    known = {**TaskForm.spellings, **AgentForm.spellings}
-    return cast("tuple[str, ...]", known.get(key, ()))
 
 
 def _form_at(form: type[Form], loc: tuple[int | str, ...]) -> type[Form] | None:

@@ -1,7 +1,8 @@
-"""Step kinds: what a step does. A module is a kind; this table names them; they do not know each other.
+"""Step kinds: what a step does. A module is a kind; this table names them; they do not know each
+other.
 
-A kind's module has `async def run(work: Work) -> Outcome`, or `def settle(work: Work) -> Outcome` when
-it neither waits nor touches the world (then it runs inside the coordinator's loop). `run` is
+A kind's module has `async def run(work: Work) -> Outcome`, or `def settle(work: Work) -> Outcome`
+when it neither waits nor touches the world (then it runs inside the coordinator's loop). `run` is
 adopt-or-start: it is called again for the same (run, step, attempt) after any crash, looks first
 (claim, exit record, worktree, refs) and only does what is not done. The world's failures are
 Outcomes; an exception that escapes is a bug and ends the attempt as an infra failure.
@@ -44,7 +45,9 @@ Result = TypeVar("Result")
 
 
 def load_kind(name: str) -> ModuleType:
-    """Returns the module of a kind, from the table or from an entry point `fleet.kinds`; else NotFound."""
+    """Returns the module of a kind, from the table or from an entry point `fleet.kinds`; else
+    NotFound.
+    """
     if name in KINDS:
         return import_module(KINDS[name])
     for entry in entry_points(group="fleet.kinds"):
@@ -63,9 +66,11 @@ class World:
     repository: Repository
     tmux: Tmux
     launch: Callable[[Launch], Awaitable[str | None]]
-    """Starts a session, together with others that ask at the same time; a text says why it failed."""
+    """Starts a session, together with others that ask at the same time; a text says why it failed.
+    """
     wait_for_exit: Callable[[Launch], Awaitable[ExitRecord | None]]
-    """Returns the attempt's exit record; None when its claim holder is gone and left none (lost)."""
+    """Returns the attempt's exit record; None when its claim holder is gone and left none (lost).
+    """
     in_thread: Callable[..., Awaitable[Any]]
     """Calls a blocking function in a bounded pool of threads."""
     log: Callable[..., None]
@@ -79,7 +84,9 @@ class Work:
     step: Step
     attempt: int
     inputs: Mapping[str, Mapping[str, Any]]
-    """What the step's needs put out: id -> {standing, output, label, text, attempt, tries, evidence}."""
+    """What the step's needs put out: id -> {standing, output, label, text, attempt, tries,
+    evidence}.
+    """
     answers: Sequence[Answered]
     """Answers to questions that this step asked in earlier attempts, oldest first."""
     facts: Mapping[str, Any]
@@ -104,6 +111,17 @@ class Work:
     def key(self) -> str:
         """run/step/attempt, the name of this attempt in the world."""
         return f"{self.run}/{self.step.id}/{self.attempt}"
+
+    @property
+    def worktree(self) -> Mapping[str, Any] | None:
+        """The task's worktree {path, branch, start, admin, port}, as a step before hands it on."""
+        for one in self.inputs.values():
+            for told in (one.get("output"), one.get("evidence")):
+                if isinstance(told, Mapping):
+                    place = told if "admin" in told else told.get("worktree")
+                    if isinstance(place, Mapping) and "admin" in place:
+                        return place
+        return None
 
     def environment(
         self, *, task: str, branch: str, worktree: str, port: int | None = None

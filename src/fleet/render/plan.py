@@ -38,9 +38,7 @@ class Marks:
 
 
 UNICODE = Marks()
-ASCII = Marks(
-    critical="#", planned="=", float_=".", point="+", cut="~", arrow=" -> ", tick="|"
-)
+ASCII = Marks(critical="#", planned="=", float_=".", point="+", cut="~", arrow=" -> ", tick="|")
 
 
 def wants_ascii(environment: Mapping[str, str], encoding: str | None) -> bool:
@@ -52,7 +50,9 @@ def wants_ascii(environment: Mapping[str, str], encoding: str | None) -> bool:
 def render_plan(
     view: PlanView, *, columns: int = 80, plain_ascii: bool = False, colour: bool = False
 ) -> str:
-    """Returns the plan as lines of at most `columns` cells (60 at the least), newline at the end."""
+    """Returns the plan as lines of at most `columns` cells (60 at the least), newline at the
+    end.
+    """
     columns = max(columns, 60)
     marks = ASCII if plain_ascii else UNICODE
     lines = [*_headline(view, columns), ""]
@@ -255,7 +255,11 @@ def _wrapped(text: str, columns: int, indent: str) -> list[str]:
             line = indent
             words.insert(0, word)
         else:  # a word longer than a line
-            part = word[: (columns - len(indent)) // 2] if not word.isascii() else word[: columns - len(indent)]
+            part = (
+                word[: (columns - len(indent)) // 2]
+                if not word.isascii()
+                else word[: columns - len(indent)]
+            )
             line += part
             words.insert(0, word[len(part) :])
     return [*lines, line]

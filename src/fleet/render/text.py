@@ -20,8 +20,9 @@ def plain(text: str) -> str:
 
 
 def line(text: str) -> str:
-    """Returns a text as one safe line."""
-    return plain(" ".join(text.split()))
+    """Returns a text as one safe line; its indent stays."""
+    indent = len(text) - len(text.lstrip(" "))
+    return " " * indent + plain(" ".join(text.split()))
 
 
 def width(text: str) -> int:

@@ -27,6 +27,9 @@ from fleet.adapters.lease import Held, Lease
 from fleet.adapters.log import Log
 from fleet.adapters.mailbox import Mail, Mailbox, Waker
 from fleet.core import messages as m
+from fleet.errors import FleetError
+from fleet.files.kept import fingerprint, pending_revision
+from fleet.files.load import load
 from fleet.runtimes.attempts import Attempts
 from fleet.runtimes.runs import Runs, Told, now_ms
 from fleet.runtimes.world import Sessions, make_world
@@ -39,6 +42,12 @@ BATCH_COMMANDS = 1_000
 
 LINGER_S = 3.0
 """How long an idle coordinator waits for more before it ends."""
+
+PLAN_RUN = "plan"
+"""The run of the fleet's own plan, which follows the documents."""
+
+EDITS_S = 1.0
+"""How often the documents are looked at for an edit."""
 
 SWEEP_S = 5.0
 """How often the whole of what is wanted is compared with what is there, whatever was heard."""
@@ -74,7 +83,10 @@ class Coordinator:
             loop.add_signal_handler(name, self._leave)
         self.runs.recover()
         self._sweep()
-        sweeper = asyncio.create_task(self._sweep_often())
+        watchers = [
+            asyncio.create_task(self._sweep_often()),
+            asyncio.create_task(self._follow_edits()),
+        ]
         try:
             while not self.leaving:
                 self.awake.clear()
@@ -82,7 +94,8 @@ class Coordinator:
                 if not busy and not await self._rest():
                     break
         finally:
-            sweeper.cancel()
+            for watcher in watchers:
+                watcher.cancel()
             await self.attempts.detach()
             self.runs.snapshot_all()
             loop.remove_reader(self.waker.fileno())
@@ -168,6 +181,33 @@ class Coordinator:
             await asyncio.wait_for(self.awake.wait(), timeout_s)
             return True
         return False
+
+    async def _follow_edits(self) -> None:
+        """Takes up valid edits of the documents; with invalid ones the run follows the last good
+        plan.
+        """
+        seen = fingerprint(self.root)
+        while True:
+            await asyncio.sleep(EDITS_S)
+            now = fingerprint(self.root)
+            if now != seen:
+                seen = now
+                await self._take_up_edit()
+
+    async def _take_up_edit(self) -> None:
+        state = self.runs.states.get(PLAN_RUN)
+        if state is None:
+            return
+        try:
+            fleet = await self.sessions.in_thread(load, self.root)
+            revision = pending_revision(fleet, self.folder, state)
+        except FleetError as invalid:
+            self.note("warning", "the edited files do not hold", run=PLAN_RUN, why=invalid.text)
+            return
+        if revision is not None:
+            words = "; ".join(line.strip() for line in revision.words())
+            self.note("info", "edit taken up", run=PLAN_RUN, edit=words)
+            self.post(PLAN_RUN, m.RevisePlan(patch=revision.patch, by="files"))
 
     async def _sweep_often(self) -> None:
         while True:

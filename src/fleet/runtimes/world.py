@@ -1,8 +1,8 @@
 """The world that a coordinator's attempts share: sessions started together, and exits noticed at once.
 
-A session's start costs a client of tmux, so those that are asked for in the same moment go in one. An
-attempt's end is its exit record; it is looked for when the wrapper pokes the coordinator, when the
-claim's holder is gone (by pidfd), and now and then in case both were missed.
+A session's start costs a client of tmux, so those that are asked for in the same moment go in one.
+An attempt's end is its exit record; it is looked for when the wrapper pokes the coordinator, when
+the claim's holder is gone (by pidfd), and now and then in case both were missed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fleet.adapters.attempts import AttemptFolder, ExitRecord, Launch
-from fleet.adapters.git import Repository
+from fleet.adapters.git import Repository, recover_landings
 from fleet.adapters.process import ExitWatch, alive
 from fleet.adapters.tmux import Tmux
 from fleet.kinds import World
@@ -81,7 +81,9 @@ class Sessions:
                     future.set_result(str(found.failure) if found.failure else None)
 
     async def wait_for_exit(self, launch: Launch) -> ExitRecord | None:
-        """Returns the exit record of an attempt; None when its holder is gone without one, or never came."""
+        """Returns the exit record of an attempt; None when its holder is gone without one, or never
+        came.
+        """
         folder = AttemptFolder(launch.folder)
         event = self.ends.setdefault(launch.folder, asyncio.Event())
         loop = asyncio.get_running_loop()
@@ -125,11 +127,17 @@ class Sessions:
 
 
 def make_world(root: Path, state: Path, sessions: Sessions, log: Callable[..., None]) -> World:
-    """Returns the world of one coordinator; raises FleetError when the root is no usable repository."""
+    """Returns the world of one coordinator; raises FleetError when the root is no usable
+    repository.
+    """
+    repository = Repository.at(root)
+    mended = recover_landings(repository)
+    if mended:
+        log("warning", "a landing was cut short", mended=mended)
     return World(
         root=root,
         state=state,
-        repository=Repository.at(root),
+        repository=repository,
         tmux=sessions.tmux,
         launch=sessions.launch,
         wait_for_exit=sessions.wait_for_exit,

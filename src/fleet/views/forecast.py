@@ -2,8 +2,8 @@
 
 The planned timetable is the critical path over the tasks as declared; the forecast is the same pass
 with actual starts and ends in place of what they say, and with now as the earliest moment for
-whatever has not begun. The difference on the finish is the slip, and it is charged to the tasks that
-made it: each task answers for what it added to the delay that it inherited.
+whatever has not begun. The difference on the finish is the slip, and it is charged to the tasks
+that made it: each task answers for what it added to the delay that it inherited.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fleet.core.schedule import Activity, Timetable, timetable
-from fleet.core.state import State
-from fleet.views.tasks import PhaseSteps, TaskSteps
+from fleet.views.tasks import TaskSteps
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +51,8 @@ def activities_of(tasks: Mapping[str, TaskSteps], order: Sequence[Sequence[str]]
 
 
 def forecast(
-    state: State,
     tasks: Mapping[str, TaskSteps],
     order: Sequence[Sequence[str]],
-    phases: Mapping[str, PhaseSteps],
     day_of: Callable[[int], float],
     now_day: float,
 ) -> Forecast:
@@ -63,29 +60,25 @@ def forecast(
     activities = activities_of(tasks, order)
     planned = timetable(activities)
     ends: dict[str, float] = {}
-    starts: dict[str, float] = {}
     for one in _ordered(activities):
         ready = max((ends[need] for need in one.needs), default=0.0)
         task = tasks.get(one.id)
-        starts[one.id], ends[one.id] = (
-            (ready, ready) if task is None else _span(task, one.days, ready, day_of, now_day)
-        )
+        ends[one.id] = ready if task is None else _end(task, one.days, ready, day_of, now_day)
     finish = max(ends.values(), default=0.0)
-    causes = _causes(activities, planned, starts, ends)
+    causes = _causes(activities, planned, ends)
     return Forecast(planned, ends, finish, causes)
 
 
-def _span(
+def _end(
     task: TaskSteps, days: float, ready: float, day_of: Callable[[int], float], now_day: float
-) -> tuple[float, float]:
+) -> float:
     begun_ms = task.works[0].first_ms if task.works else 0
     if not begun_ms:
-        start = max(ready, now_day)
-        return start, start + days
+        return max(ready, now_day) + days
     start = day_of(begun_ms)
     if task.join.ended_ms:
-        return start, max(start, day_of(task.join.ended_ms))
-    return start, max(start + days, now_day)
+        return max(start, day_of(task.join.ended_ms))
+    return max(start + days, now_day)
 
 
 def _ordered(activities: Sequence[Activity]) -> list[Activity]:
@@ -108,10 +101,11 @@ def _ordered(activities: Sequence[Activity]) -> list[Activity]:
 def _causes(
     activities: Sequence[Activity],
     planned: Timetable,
-    starts: Mapping[str, float],
     ends: Mapping[str, float],
 ) -> list[tuple[str, float]]:
-    """Walks the chain that drives the forecast finish backwards; each task's share is what it added."""
+    """Walks the chain that drives the forecast finish backwards; each task's share is what it
+    added.
+    """
     by_id = {one.id: one for one in activities}
     causes: list[tuple[str, float]] = []
     name: str | None = max(ends, key=lambda one: ends[one], default=None)

@@ -17,7 +17,9 @@ from fleet.views.tasks import PhaseSteps, TaskSteps, phases_of, state_of, tasks_
 def gate_of(
     state: State, name: str, task_names: Sequence[str], observed: Observed, clock: Clock
 ) -> dict[str, Any]:
-    """Returns the gate of one phase: {schema, phase, gate, conditions: [{text, met, evidence, commit}], ...}."""
+    """Returns the gate of one phase: {schema, phase, gate, conditions: [{text, met, evidence,
+    commit}], ...}.
+    """
     tasks, phase = tasks_of(state), phases_of(state)[name]
     asked = {question.step for question in state.questions.values()}
     conditions: list[dict[str, Any]] = []
@@ -53,18 +55,30 @@ def _task(
         return [_condition(f"{name} is verified", False, waits), *_last_red(name, task)]
     commit = str(verified.get("commit", ""))
     found = [
-        _condition(f"{name}: {one['text']}", bool(one["met"]), one.get("why") or "committed", one.get("commit"))
+        _condition(
+            f"{name}: {one['text']}",
+            bool(one["met"]),
+            one.get("why") or "committed",
+            one.get("commit"),
+        )
         for one in verified.get("deliverables", ())
     ]
     found += [
         _condition(
-            f"{name}: check {one['text']}", bool(one["passed"]), _tail(one) or "passed", one.get("at_commit")
+            f"{name}: check {one['text']}",
+            bool(one["passed"]),
+            _tail(one) or "passed",
+            one.get("at_commit"),
         )
         for one in verified.get("checks", ())
     ]
     moved = seen.head is not None and seen.head != commit and word != "merged"
-    evidence = f"its branch is at {seen.head[:10]} now" if moved and seen.head else f"at {commit[:10]}"
-    found.append(_condition(f"{name}: head is the commit that was verified", not moved, evidence, commit))
+    evidence = (
+        f"its branch is at {seen.head[:10]} now" if moved and seen.head else f"at {commit[:10]}"
+    )
+    found.append(
+        _condition(f"{name}: head is the commit that was verified", not moved, evidence, commit)
+    )
     return found
 
 
@@ -75,8 +89,14 @@ def _last_red(name: str, task: TaskSteps) -> list[dict[str, Any]]:
             reds = [d for d in evidence.get("deliverables", ()) if not d["met"]]
             failed = [c for c in evidence.get("checks", ()) if not c["passed"]]
             return [
-                *[_condition(f"{name}: {d['text']}", False, d.get("why") or "", d.get("commit")) for d in reds],
-                *[_condition(f"{name}: check {c['text']}", False, _tail(c), c.get("at_commit")) for c in failed],
+                *[
+                    _condition(f"{name}: {d['text']}", False, d.get("why") or "", d.get("commit"))
+                    for d in reds
+                ],
+                *[
+                    _condition(f"{name}: check {c['text']}", False, _tail(c), c.get("at_commit"))
+                    for c in failed
+                ],
             ]
     return []
 

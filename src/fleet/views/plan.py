@@ -1,7 +1,8 @@
 """The plan as everybody is shown it: tasks and phases in, `fleet.plan/1` out.
 
 Lives here: what counts as a day, a finish, a critical path and a warning. Days count from 1 and
-include both ends; dates are handed in as a function, because views know no calendar. Each phase ends
+include both ends; dates are handed in as a function, because views know no calendar. Each phase
+ends
 in a gate of no length that the next phase's tasks need, so that edges stay as many as tasks.
 """
 
@@ -23,7 +24,8 @@ DRAWS = 400_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedTask:
-    """A task as the documents declare it; `window` is (first day, last day), `place` where it stands.
+    """A task as the documents declare it; `window` is (first day, last day), `place` where it
+    stands.
 
     `spread` is (low, likely, high) days. Every task uses one unit of `agents` beside its `uses`.
     """
@@ -142,7 +144,8 @@ def view_plan(
 ) -> PlanView:
     """Returns the schedule of the tasks, phase after phase, under the limits.
 
-    Tasks whose phase is not among `phases` come last, as if in a phase of their own. `date_of` gives
+    Tasks whose phase is not among `phases` come last, as if in a phase of their own. `date_of`
+    gives
     the ISO date of a working day, counted from 1. Raises InvalidPlan as `level` does.
     """
     limits = dict(limits or {})
@@ -175,7 +178,9 @@ def view_plan(
 
 
 def activities_of(tasks: Sequence[PlannedTask], phases: Sequence[PlannedPhase]) -> list[Activity]:
-    """Returns a task's activity for each task, in order, then a gate of no length for each phase."""
+    """Returns a task's activity for each task, in order, then a gate of no length for each
+    phase.
+    """
     taken = {task.id for task in tasks}
     gates: dict[str, str] = {}
     members: dict[str, list[str]] = {}
@@ -214,7 +219,9 @@ def activities_of(tasks: Sequence[PlannedTask], phases: Sequence[PlannedPhase]) 
 
 
 def plain(view: PlanView) -> dict[str, Any]:
-    """Returns the view as the plain values of `fleet.plan/1`; whole numbers of days are integers."""
+    """Returns the view as the plain values of `fleet.plan/1`; whole numbers of days are
+    integers.
+    """
     found: dict[str, Any] = {"schema": "fleet.plan/1", **_whole(asdict(view))}
     if view.risk is None:
         del found["risk"]

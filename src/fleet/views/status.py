@@ -66,9 +66,7 @@ def status_of(fleet: str, state: State, observed: Observed, clock: Clock) -> dic
     """Returns the status of the fleet's run, shaped as contract section 4 says."""
     tasks, phases = tasks_of(state), phases_of(state)
     order = phase_order(tasks, phases)
-    outlook = forecast(
-        state, tasks, [names for _, names in order], phases, clock.day_of, clock.now_day
-    )
+    outlook = forecast(tasks, [names for _, names in order], clock.day_of, clock.now_day)
     asked = {question.step for question in state.questions.values()}
     rows = [
         _task_row(state, name, task, phases, observed, clock, outlook, asked)
@@ -242,9 +240,11 @@ def _phase_row(state: State, name: str, phase: PhaseSteps, tasks: list[str]) -> 
     landed = phase.landed
     missing = []
     if landed is None:
-        for task in tasks:
-            if state.steps[task].standing not in (Standing.SUCCEEDED, Standing.SKIPPED):
-                missing.append(f"{task} is not verified")
+        missing += [
+            f"{task} is not verified"
+            for task in tasks
+            if state.steps[task].standing not in (Standing.SUCCEEDED, Standing.SKIPPED)
+        ]
         if gate is not None and gate.standing is Standing.ASKING:
             missing.append("approval")
         merge = phase.merge

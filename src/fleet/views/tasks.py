@@ -151,10 +151,10 @@ def state_of(state: State, task: TaskSteps, phase: PhaseSteps | None, asked: set
     if last is None or last.standing is Standing.UNREACHED:
         failed = any(one.standing is Standing.FAILED for one in task.inner)
         return "failed" if failed else "unreached"
-    return _unsettled(state, last, asked)
+    return _unsettled(last, asked)
 
 
-def _unsettled(state: State, last: StepState, asked: set[str]) -> str:
+def _unsettled(last: StepState, asked: set[str]) -> str:
     if last.standing is Standing.ASKING or last.step.id in asked:
         return "needs-you"
     if last.held:

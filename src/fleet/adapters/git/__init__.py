@@ -1,7 +1,8 @@
 """git: worktrees, the files of commits, merges in memory, landings. The one adapter that runs git.
 
-Everything that is not the user's lives in `refs/fleet/`; the user's checkout, index, configuration, hooks and
-stash are read only, but for a landing on a base that is checked out. Every change is repeatable after a crash.
+Everything that is not the user's lives in `refs/fleet/`; the user's checkout, index,
+configuration, hooks and stash are read only, but for a landing on a base that is checked out.
+Every change is repeatable after a crash.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from fleet.adapters.git.assembly import (
     remove_trial,
     trial_checkout,
 )
+from fleet.adapters.git.claims import Request, StartConflict, Worktree
 from fleet.adapters.git.command import Finished, Identity, Site
 from fleet.adapters.git.landing import (
     BaseMoved,
@@ -40,14 +42,7 @@ from fleet.adapters.git.removal import (
 )
 from fleet.adapters.git.repository import Change, Repository, WorktreeInfo
 from fleet.adapters.git.tree import File, changed_since, find_files, read_file
-from fleet.adapters.git.worktrees import (
-    Request,
-    StartConflict,
-    Worktree,
-    create,
-    create_many,
-    find,
-)
+from fleet.adapters.git.worktrees import create, create_many, find
 
 __all__ = [
     "Assembled",

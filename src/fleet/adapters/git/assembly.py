@@ -1,4 +1,5 @@
-"""Putting verified branches together into one candidate commit, in memory, and checking it out for trial.
+"""Putting verified branches together into one candidate commit, in memory, and checking it out for
+trial.
 
 Nothing here moves a branch or touches a checkout of the user's. The candidate is anchored under
 `refs/fleet/candidate/` before anybody judges it, so no gc can take it away meanwhile.
@@ -33,7 +34,9 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What became of one part: the commit after it; `contained` says that there was nothing to add."""
+    """What became of one part: the commit after it; `contained` says that there was nothing to
+    add.
+    """
 
     task: str
     commit: str
@@ -70,10 +73,12 @@ def assemble(
     identity: Identity | None = None,
     sign: bool = False,
 ) -> Assembled | Conflict:
-    """Returns `base_sha` with all parts in order, anchored as candidate `name`, or the first conflict.
+    """Returns `base_sha` with all parts in order, anchored as candidate `name`, or the first
+    conflict.
 
-    `merge` makes a merge commit a part, `squash` one plain commit, `rebase` applies each of its commits and keeps
-    their authors. Without `identity` the user's own is taken. Raises Rejected for a commit that is missing.
+    `merge` makes a merge commit a part, `squash` one plain commit, `rebase` applies each of its
+    commits and keeps their authors. Without `identity` the user's own is taken. Raises Rejected
+    for a commit that is missing.
     """
     current, steps = base_sha, list[Step]()
     for at, part in enumerate(parts):
@@ -116,7 +121,9 @@ def trial_checkout(repo: Repository, commit: str, folder: Path) -> Path:
 
 
 def remove_trial(repo: Repository, folder: Path) -> None:
-    """Removes the trial at `folder` with all that its checks wrote there; does nothing if there is none."""
+    """Removes the trial at `folder` with all that its checks wrote there; does nothing if there is
+    none.
+    """
     path = Path(os.path.realpath(folder))
     with locks.repository_lock(repo.common):
         found = next((r for r in registration.scan(repo.common) if r.path == path), None)
@@ -175,9 +182,10 @@ class _Facts:
 
 def _facts(repo: Repository, sha: str) -> _Facts:
     """Reads a commit as an object, through GitPython."""
-    from git import Commit, GitDB, Repo
+    from git import Commit, Repo
 
-    with Repo(str(repo.common), odbt=GitDB, search_parent_directories=False) as opened:
+    with Repo(str(repo.common), search_parent_directories=False) as opened:
+        opened.git.update_environment(GIT_DIR=str(repo.common))
         found: Commit = opened.commit(sha)
         who, text = found.author, found.message
         author = Identity(who.name or "", who.email or "", found.authored_date)

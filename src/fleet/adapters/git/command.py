@@ -1,9 +1,10 @@
 """The one door through which git is run.
 
-Every call is an argv list without a shell, has a time limit, a closed stdin, a session of its own and a cleaned
-environment, and says where it works by explicit paths: nothing is discovered in a folder that an agent could
-write. Programs that a repository's configuration could start (hooks, fsmonitor, gc) are off unless the caller
-asks for the user's hooks. Bytes go in and come out as `surrogateescape` text, so any name survives.
+Every call is an argv list without a shell, has a time limit, a closed stdin, a session of its own
+and a cleaned environment, and says where it works by explicit paths: nothing is discovered in a
+folder that an agent could write. Programs that a repository's configuration could start (hooks,
+fsmonitor, gc) are off unless the caller asks for the user's hooks. Bytes go in and come out as
+`surrogateescape` text, so any name survives.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,7 +25,7 @@ from fleet.errors import FleetError, ToolFailed
 OLDEST_GIT: Final = (2, 38)
 TIMEOUT_S: Final = 120.0
 
-# What the user says about himself or his configuration stays; what steers git to another repository goes.
+# What the user says about himself or his configuration stays; what steers git elsewhere goes.
 _KEPT: Final = frozenset(
     {
         "GIT_CONFIG_GLOBAL",
@@ -105,7 +107,9 @@ class Site:
         config: Sequence[str] = (),
         keep: Sequence[int] = (),
     ) -> Finished:
-        """Runs git here; see `run`. `index` is another index file, `identity` author and committer."""
+        """Runs git here; see `run`. `index` is another index file, `identity` author and
+        committer.
+        """
         places = [f"--git-dir={self.git_dir}"]
         extra = {"GIT_COMMON_DIR": str(self.common)} if self.git_dir != self.common else {}
         if self.work_tree is not None:
@@ -138,7 +142,9 @@ def encode(text: str) -> bytes:
 
 
 def neutral(*, hooks: bool = False, durable: bool = False, config: Sequence[str] = ()) -> list[str]:
-    """Returns git's first arguments: configuration under which it starts no program of the repository's choice."""
+    """Returns git's first arguments: configuration under which it starts no program of the
+    repository's choice.
+    """
     settings = [*_NEUTRAL, *config]
     if not hooks:
         settings.append(_NO_HOOKS)
@@ -148,7 +154,9 @@ def neutral(*, hooks: bool = False, durable: bool = False, config: Sequence[str]
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Returns the environment of a git: GIT_* gone but for the user's own identity and configuration files."""
+    """Returns the environment of a git: GIT_* gone but for the user's own identity and
+    configuration files.
+    """
     kept = {k: v for k, v in os.environ.items() if not k.startswith("GIT_") or k in _KEPT}
     return kept | {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", "LANGUAGE": "C"} | dict(extra or {})
 
@@ -165,9 +173,10 @@ def run(
 ) -> Finished:
     """Runs `git args` and returns how it ended.
 
-    `accept` are the exit codes that are answers; any other raises ToolFailed, as a time-out does (after the
-    whole process group was killed). `keep` are descriptors that the child holds too: a file lock passed here
-    stays locked until git itself has ended, even when this process is killed.
+    `accept` are the exit codes that are answers; any other raises ToolFailed, as a time-out does
+    (after the whole process group was killed). `keep` are descriptors that the child holds too: a
+    file lock passed here stays locked until git itself has ended, even when this process is
+    killed.
     """
     argv = ("git", *args)
     try:
@@ -199,10 +208,8 @@ def run(
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
     """Kills a git that `run` started with all that it started, and waits for it."""
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.communicate()
 
 
@@ -235,7 +242,7 @@ def require_version() -> None:
 
 
 def _identity(identity: Identity) -> dict[str, str]:
-    when = f"{identity.when_s} +0000"
+    when = f"@{identity.when_s} +0000"
     return {
         f"GIT_{who}_{what}": value
         for who in ("AUTHOR", "COMMITTER")

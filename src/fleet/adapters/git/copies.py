@@ -1,8 +1,9 @@
 """Files that a fresh worktree gets beside what is committed, and what the checkout is to ignore.
 
-`.worktreeinclude` at the root (gitignore syntax) names files such as `.env`: those that match and that git
-ignores or does not track are copied, never over an existing file, never from `.git`, `.fleet` or another
-worktree, and no more than `LIMIT_BYTES` in all. Worktrees inside the root go into `.git/info/exclude`.
+`.worktreeinclude` at the root (gitignore syntax) names files such as `.env`: those that match and
+that git ignores or does not track are copied, never over an existing file, never from `.git`,
+`.fleet` or another worktree, and no more than `LIMIT_BYTES` in all. Worktrees inside the root go
+into `.git/info/exclude`.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ LIMIT_BYTES: Final = 256 * 1024 * 1024
 def wanted(repo: Repository, named: Sequence[str], worktrees: Iterable[Path]) -> tuple[str, ...]:
     """Returns the files under the root that a new worktree gets, relative to it, sorted.
 
-    `named` are paths asked for by name: files or folders, tracked or not. Raises Rejected for a path that
-    leads out of the root, and when the files are larger than `LIMIT_BYTES` together.
+    `named` are paths asked for by name: files or folders, tracked or not. Raises Rejected for a
+    path that leads out of the root, and when the files are larger than `LIMIT_BYTES` together.
     """
     found = set(_included(repo)) | set(_named(repo, named))
     barred = [repo.root / ".git", repo.root / ".fleet", *worktrees]
@@ -44,7 +45,9 @@ def wanted(repo: Repository, named: Sequence[str], worktrees: Iterable[Path]) ->
 
 
 def copy(root: Path, worktree: Path, paths: Iterable[str]) -> tuple[str, ...]:
-    """Copies `paths` from the root into a worktree where they do not exist; returns those that it copied."""
+    """Copies `paths` from the root into a worktree where they do not exist; returns those that it
+    copied.
+    """
     done = []
     for path in paths:
         source, target = root / path, worktree / path
@@ -57,7 +60,9 @@ def copy(root: Path, worktree: Path, paths: Iterable[str]) -> tuple[str, ...]:
 
 
 def exclude(repo: Repository, worktrees: Iterable[Path]) -> None:
-    """Adds `.fleet/` and the worktrees that lie inside the root to `.git/info/exclude`, each once."""
+    """Adds `.fleet/` and the worktrees that lie inside the root to `.git/info/exclude`, each
+    once.
+    """
     inside = [w.relative_to(repo.root) for w in worktrees if w.is_relative_to(repo.root)]
     lines = [b"/.fleet/", *(b"/" + _escaped(str(p)) + b"/" for p in inside)]
     file = repo.common / "info" / "exclude"
@@ -116,5 +121,7 @@ def _plain_parents(worktree: Path, target: Path) -> bool:
 
 
 def _escaped(path: str) -> bytes:
-    """Returns a path as a gitignore pattern; a newline cannot be written, any one byte stands for it."""
+    """Returns a path as a gitignore pattern; a newline cannot be written, any one byte stands for
+    it.
+    """
     return re.sub(rb"([\\*?\[\]! #])", rb"\\\1", encode(path)).replace(b"\n", b"?")

@@ -1,34 +1,25 @@
 """A checkout that follows its branch: files and index are brought from one commit to the next.
 
-`Follow` is recorded before anything is touched; `recover` reads it after a crash. git's two-way `read-tree -m -u`
-moves the files, which keeps what is uncommitted elsewhere; what it would not protect (ignored files in the
-way) is looked for before. The index is prepared as a file of its own and renamed over the old one while
-`index.lock` is held.
+`Follow` is recorded before anything is touched; `recover` reads it after a crash. git's two-way
+`read-tree -m -u` moves the files, which keeps what is uncommitted elsewhere; what it would not
+protect (ignored files in the way) is looked for before. The index is prepared as a file of its own
+and renamed over the old one while `index.lock` is held.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from fleet.adapters.crash import crash_point
 from fleet.adapters.git import locks, refs, registration
-from fleet.adapters.git.command import (
-    Site,
-    decode,
-    encode,
-    environment,
-    kill_group,
-    neutral,
-)
+from fleet.adapters.git.command import Site, decode, encode
 from fleet.adapters.git.repository import Repository
-from fleet.errors import Rejected, ToolFailed
+from fleet.errors import Rejected
 
 RECORD: Final = "fleet-landing.json"
 LOCK_WAIT_S: Final = 5.0
@@ -43,7 +34,9 @@ _UNDER_WAY: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Follow:
-    """The checkout at `place` (git directory `admin`) is to go from commit `old` to `new` with `ref`."""
+    """The checkout at `place` (git directory `admin`) is to go from commit `old` to `new` with
+    `ref`.
+    """
 
     common: Path
     admin: Path
@@ -72,7 +65,9 @@ class Blocked:
 
 
 def plan(repo: Repository, place: Path, ref: str, old: str, new: str) -> Follow:
-    """Returns how the checkout at `place` would follow. Raises Rejected when its pointers were changed."""
+    """Returns how the checkout at `place` would follow. Raises Rejected when its pointers were
+    changed.
+    """
     admin = repo.git_dir_of(place)
     assert admin is not None, place
     if admin != repo.common:
@@ -121,7 +116,9 @@ def record(follow: Follow) -> None:
 
 
 def take_index_lock(follow: Follow) -> None:
-    """Holds the checkout's index, so that nobody commits meanwhile. Raises Rejected when it stays taken."""
+    """Holds the checkout's index, so that nobody commits meanwhile. Raises Rejected when it stays
+    taken.
+    """
     lock = follow.admin / "index.lock"
     while True:
         try:
@@ -139,7 +136,9 @@ def take_index_lock(follow: Follow) -> None:
 
 
 def write_files(repo: Repository, follow: Follow, lock: int) -> Blocked | None:
-    """Brings files, then the index, to the new commit; returns what stands in the way, with nothing changed."""
+    """Brings files, then the index, to the new commit; returns what stands in the way, with
+    nothing changed.
+    """
     if (blocked := obstacles(repo, follow)) is not None:
         return blocked
     index = _staged_index(follow)
@@ -158,9 +157,11 @@ def write_files(repo: Repository, follow: Follow, lock: int) -> Blocked | None:
 def recover(repo: Repository, *, forward: bool = True) -> str | None:
     """Ends a recorded step and releases its lock; returns what it did, or None.
 
-    A step whose index was already replaced goes forward, unless `forward` is false; any other goes back.
+    A step whose index was already replaced goes forward, unless `forward` is false; any other goes
+    back.
 
-    Must be called under the repository's lock: then whoever wrote the record, and his git, are gone.
+    Must be called under the repository's lock: then whoever wrote the record, and his git, are
+    gone.
     """
     file = repo.common / RECORD
     if not file.exists():
@@ -197,90 +198,6 @@ def recover(repo: Repository, *, forward: bool = True) -> str | None:
     return f"{said}: {follow.ref.removeprefix(refs.HEADS)} to {follow.new[:12]} at {follow.place}"
 
 
-class Prepared:
-    """A ref transaction held open by a live `git update-ref`: prepared (locked, hook asked), then committed.
-
-    When this process dies, git sees the end of its input and aborts.
-    """
-
-    def __init__(
-        self, site: Site, ref: str, new: str, old: str, why: str, lock: int, *, hooks: bool
-    ) -> None:
-        self._said = b""
-        places = [f"--git-dir={site.git_dir}"]
-        extra = {"GIT_COMMON_DIR": str(site.common)} if site.git_dir != site.common else {}
-        argv = [
-            *("git", *neutral(hooks=hooks, durable=True), *places),
-            *("update-ref", "-m", why, "--stdin", "-z"),
-        ]
-        self._argv = argv
-        self._process = subprocess.Popen(
-            argv,
-            cwd=site.work_tree or site.common,
-            env=environment(extra),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-            pass_fds=() if hooks else (lock,),
-        )
-        self._lines = b"start\0" + refs.update(ref, new, old) + b"prepare\0"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def refused(self) -> str | None:
-        """Prepares; returns None, or what git or the user's hook said against it."""
-        return self._tell(self._lines, b"prepare: ok")
-
-    def commit(self) -> None:
-        """Carries the prepared move out. Raises ToolFailed."""
-        refused = self._tell(b"commit\0", b"commit: ok")
-        if refused is not None:
-            raise ToolFailed(self._argv, self._process.returncode, refused)
-
-    def close(self) -> None:
-        """Ends git; what was prepared and not committed is dropped."""
-        if self._process.returncode is None:
-            try:
-                self._process.communicate(timeout=30)
-            except subprocess.TimeoutExpired:
-                kill_group(self._process)
-
-    def _tell(self, lines: bytes, answer: bytes) -> str | None:
-        import select
-
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        try:
-            self._process.stdin.write(lines)
-            self._process.stdin.flush()
-            while answer not in self._said:
-                readable, _, _ = select.select([self._process.stdout], [], [], 120)
-                more = os.read(self._process.stdout.fileno(), 4096) if readable else b""
-                if not more:
-                    break
-                self._said += more
-        except BrokenPipeError:
-            pass
-        if answer in self._said:
-            return None
-        try:
-            _, err = self._process.communicate(timeout=10)
-        except subprocess.TimeoutExpired:
-            kill_group(self._process)
-            return "no answer within 120 s"
-        return err.decode("utf-8", "backslashreplace").strip() or "refused without a word"
-
-
 def _staged_index(follow: Follow) -> Path:
     index = follow.admin / "fleet-index"
     index.with_name("fleet-index.lock").unlink(missing_ok=True)
@@ -290,7 +207,9 @@ def _staged_index(follow: Follow) -> Path:
 
 
 def _two_way(follow: Follow, old: str, new: str, index: Path, keep: Sequence[int]) -> str | None:
-    """Moves files and `index` from `old` to `new`; returns git's words when it refuses (nothing is changed)."""
+    """Moves files and `index` from `old` to `new`; returns git's words when it refuses (nothing is
+    changed).
+    """
     site = follow.site
     site.git("update-index", "-q", "--refresh", index=index, writes=True, accept=(0, 1))
     done = site.git(
@@ -319,9 +238,11 @@ def _index_is_new(repo: Repository, follow: Follow) -> bool:
 
 
 def _restore_files(repo: Repository, follow: Follow) -> None:
-    """Takes half-written files back to the index. They were as in `old` when the record was written.
+    """Takes half-written files back to the index. They were as in `old` when the record was
+    written.
 
-    A file that is neither old nor new nor a beginning of the new one was edited since; a copy of it is kept beside.
+    A file that is neither old nor new nor a beginning of the new one was edited since; a copy of
+    it is kept beside.
     """
     old, new, site = _blobs(repo, follow.old), _blobs(repo, follow.new), follow.site
     again = []
@@ -330,14 +251,12 @@ def _restore_files(repo: Repository, follow: Follow) -> None:
         if os.path.lexists(place) and not (place.is_dir() and not place.is_symlink()):
             real = _hash(site, place, change.path)
             before, after = old.get(change.path, ("", "")), new.get(change.path, ("", ""))
-            if real == before[1] and before[0] == after[0]:
+            if real == before[1] and after[0] in {"", before[0]}:
                 continue
-            if real != new.get(change.path, ("", ""))[1] and not _begins(
-                site, place, new.get(change.path)
-            ):
-                place.rename(_free_name(place))
-            else:
+            if real in {before[1], after[1]} or _begins(site, place, new.get(change.path)):
                 place.unlink()
+            else:
+                place.rename(_free_name(place))
         if change.path in old:
             again.append(change.path)
     _drop_empty(follow.place, [p for p in new if p not in old])
@@ -394,7 +313,9 @@ def _drop_empty(root: Path, paths: Sequence[str]) -> None:
 
 
 def _nested(path: str, touched: set[str]) -> bool:
-    """Whether a path lies under a touched one or the reverse (a file that becomes a folder, or back)."""
+    """Whether a path lies under a touched one or the reverse (a file that becomes a folder, or
+    back).
+    """
     parts = path.split("/")
     above = {"/".join(parts[:n]) for n in range(1, len(parts))}
     return bool(above & touched) or any(t.startswith(path + "/") for t in touched)

@@ -1,10 +1,12 @@
-"""Moving the base to a judged commit, with the checkout that has it following, so that nothing is lost.
+"""Moving the base to a judged commit, with the checkout that has it following, so that nothing is
+lost.
 
-The order, under the repository's lock: undo ref -> record -> the checkout's `index.lock` -> ref prepared (locked, the
-user's reference-transaction hook asked) -> files -> index -> ref committed -> unlock -> record gone. The index is
-replaced before the ref moves, so a kill never leaves a staged reversal; it leaves `index.lock`, which stops
-anybody from committing, and the record, from which the next call rolls back (files not all there) or forward.
-A checkout's uncommitted changes stay where the landing does not touch their files; else it is refused.
+The order, under the repository's lock: undo ref -> record -> the checkout's `index.lock` -> ref
+prepared (locked, the user's reference-transaction hook asked) -> files -> index -> ref committed
+-> unlock -> record gone. The index is replaced before the ref moves, so a kill never leaves a
+staged reversal; it leaves `index.lock`, which stops anybody from committing, and the record, from
+which the next call rolls back (files not all there) or forward. A checkout's uncommitted changes
+stay where the landing does not touch their files; else it is refused.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from fleet.adapters.crash import crash_point
 from fleet.adapters.git import following, locks, refs
 from fleet.adapters.git.following import Follow
 from fleet.adapters.git.repository import Repository
+from fleet.adapters.git.transaction import Prepared
 from fleet.errors import Rejected, ToolFailed
 
 
@@ -66,8 +69,9 @@ def land(
 ) -> Outcome:
     """Moves `base_branch` from exactly `old_sha` to `new_sha` and says what came of it.
 
-    A base that already contains `new_sha` is Landed. Raises Rejected when `new_sha` does not contain `old_sha`,
-    when the base is checked out more than once, or a lock of the checkout is not released.
+    A base that already contains `new_sha` is Landed. Raises Rejected when `new_sha` does not
+    contain `old_sha`, when the base is checked out more than once, or a lock of the checkout is
+    not released.
     """
     ref = refs.HEADS + base_branch
     undo = refs.UNDO + "/".join(
@@ -92,14 +96,26 @@ def land(
             return WouldOverwrite(blocked.paths, follow.place, blocked.why)
         refs.transact(repo.site, [refs.put(undo, old_sha)], why=message, keep=[lock])
         crash_point("git.land.after_undo")
-        outcome = _move(repo, follow, ref, old_sha, new_sha, message, undo, lock, hooks=hooks)
+        outcome = _move(
+            repo,
+            follow,
+            undo,
+            ref=ref,
+            old=old_sha,
+            new=new_sha,
+            message=message,
+            lock=lock,
+            hooks=hooks,
+        )
         if not isinstance(outcome, Landed):
             refs.transact(repo.site, [refs.delete(undo, old_sha)], why=message)
         return outcome
 
 
 def recover_landings(repo: Repository) -> str | None:
-    """Finishes or takes back a landing that was killed; returns what it did in a sentence, or None."""
+    """Finishes or takes back a landing that was killed; returns what it did in a sentence, or
+    None.
+    """
     with locks.repository_lock(repo.common):
         return following.recover(repo)
 
@@ -144,13 +160,13 @@ def _checkout(repo: Repository, branch: str) -> Path | None:
 def _move(
     repo: Repository,
     follow: Follow | None,
+    undo: str,
+    *,
     ref: str,
     old: str,
     new: str,
     message: str,
-    undo: str,
     lock: int,
-    *,
     hooks: bool,
 ) -> Outcome:
     if follow is not None:
@@ -159,7 +175,7 @@ def _move(
         following.take_index_lock(follow)
         crash_point("git.land.after_lock")
     site = follow.site if follow else repo.site
-    with following.Prepared(site, ref, new, old, message, lock, hooks=hooks) as prepared:
+    with Prepared(site, ref, new, old, why=message, lock=lock, hooks=hooks) as prepared:
         try:
             refused = prepared.refused()
             if refused is not None:

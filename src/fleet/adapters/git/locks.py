@@ -1,9 +1,10 @@
 """Locks: our one file lock for each repository, and git's own lock files.
 
 All changes to worktrees' registrations and to refs that decide by a look first are made under
-`<common>/fleet.lock`. The descriptor is handed to the git that works under it, so the lock lasts until that git
-has ended even if its fleet was killed. A lock file of git's is waited for; it is broken only where the caller
-knows it to be in fleet's own territory, when nobody holds it open and no git is at work in the repository.
+`<common>/fleet.lock`. The descriptor is handed to the git that works under it, so the lock lasts
+until that git has ended even if its fleet was killed. A lock file of git's is waited for; it is
+broken only where the caller knows it to be in fleet's own territory, when nobody holds it open and
+no git is at work in the repository.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Merging without a checkout: trees are merged in memory and made into commits.
 
-`git merge-tree --write-tree` merges (the `ort` strategy: E. Newren, 2021), `git commit-tree` records. No index
-and no work tree is touched. A conflict is a value that names its paths.
+`git merge-tree --write-tree` merges (the `ort` strategy: E. Newren, 2021), `git commit-tree`
+records. No index and no work tree is touched. A conflict is a value that names its paths.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ class Clash:
 
 
 def merge(repo: Repository, ours: str, theirs: str) -> Tree | Clash:
-    """Returns the merge of two commits (full ids). Raises ToolFailed, also for unrelated histories."""
+    """Returns the merge of two commits (full ids). Raises ToolFailed, also for unrelated
+    histories.
+    """
     assert refs.is_sha(ours), ours
     assert refs.is_sha(theirs), theirs
     done = repo.site.git(
@@ -67,7 +69,7 @@ def commit(
     if sign and _signs(repo):
         flags.append("-S")
     if author is not None:
-        return _commit_as(repo, tree, flags, message, identity, author)
+        return _commit_as(repo, tree, flags, message, identity=identity, author=author)
     made = repo.site.git(
         *("commit-tree", tree, *flags, "-F", "-"),
         stdin=encode(message if message.endswith("\n") else message + "\n"),
@@ -82,7 +84,8 @@ def pick(
 ) -> Tree | Clash:
     """Returns the tree of `onto` with the change from `parent` to `commit_sha` applied.
 
-    git before 2.40 cannot be told a merge base, so three commits are made whose base is `parent`'s tree.
+    git before 2.40 cannot be told a merge base, so three commits are made whose base is `parent`'s
+    tree.
     """
     base = commit(repo, repo.tree(parent), (), "base", identity)
     ours = commit(repo, repo.tree(onto), (base,), "ours", identity)
@@ -95,11 +98,11 @@ def _commit_as(
     tree: str,
     flags: Sequence[str],
     message: str,
+    *,
     identity: Identity | None,
     author: Identity,
 ) -> str:
-    # The committer is set through configuration-like variables, the author in the object's own header:
-    # hash-object writes exactly what it is given.
+    # commit-tree knows no author apart; hash-object checks and writes exactly what it is given.
     who = identity or author
     parents = [flags[i + 1] for i, flag in enumerate(flags) if flag == "-p"]
     header = [f"tree {tree}", *(f"parent {p}" for p in parents)]
@@ -118,7 +121,9 @@ def _signs(repo: Repository) -> bool:
 
 
 def _messages(fields: Sequence[str]) -> str:
-    """Returns the sentences of merge-tree's message section: count, paths, kind, sentence, repeated."""
+    """Returns the sentences of merge-tree's message section: count, paths, kind, sentence,
+    repeated.
+    """
     said, at = [], 0
     while at < len(fields) and fields[at].isdigit():
         at += int(fields[at]) + 3

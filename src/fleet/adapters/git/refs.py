@@ -66,7 +66,9 @@ def branch_name_problem(name: str) -> str | None:
 
 
 def component(text: str) -> str:
-    """Returns any text as one component of a ref name; `plain` takes it back unless it was very long."""
+    """Returns any text as one component of a ref name; `plain` takes it back unless it was very
+    long.
+    """
     quoted = quote_from_bytes(encode(text), safe="").replace(".", "%2E").replace("~", "%7E")
     if len(quoted) <= _LONGEST:
         return quoted or "%"
@@ -105,7 +107,9 @@ def create(ref: str, sha: str) -> bytes:
 
 
 def update(ref: str, new: str, old: str) -> bytes:
-    """Returns the line that moves `ref` from `old` to `new`; an `old` of zeros means that it must not exist."""
+    """Returns the line that moves `ref` from `old` to `new`; an `old` of zeros means that it must
+    not exist.
+    """
     return b"update " + encode(ref) + b"\0" + encode(new) + b"\0" + encode(old) + b"\0"
 
 
@@ -126,7 +130,9 @@ def verify(ref: str, sha: str) -> bytes:
 
 
 def transact(site: Site, lines: Iterable[bytes], *, why: str, keep: Sequence[int] = ()) -> None:
-    """Carries out a ref transaction, all or nothing; `why` goes to the reflog. Raises ToolFailed."""
+    """Carries out a ref transaction, all or nothing; `why` goes to the reflog. Raises
+    ToolFailed.
+    """
     site.git(
         *("update-ref", "-m", why, "--stdin", "-z"),
         stdin=b"".join(lines),

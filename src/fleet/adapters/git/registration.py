@@ -1,9 +1,11 @@
-"""The registration of a linked worktree: its admin folder in the common git directory, and the two pointers.
+"""The registration of a linked worktree: its admin folder in the common git directory, and the two
+pointers.
 
-A registration is written complete in a folder of its own and renamed into place (layout: gitrepository-layout
-of git), so no neighbour ever reads half of one and a killed process leaves all or nothing. Where the
-repository uses an extension that this layout does not cover, `git worktree add --no-checkout` does it. Whose a
-registration is stands in its lock reason, `fleet:<key>`; the file `fleet-ready` says that its files were complete once.
+A registration is written complete in a folder of its own and renamed into place (layout:
+gitrepository-layout of git), so no neighbour ever reads half of one and a killed process leaves
+all or nothing. Where the repository uses an extension that this layout does not cover, `git
+worktree add --no-checkout` does it. Whose a registration is stands in its lock reason,
+`fleet:<key>`; the file `fleet-ready` says that its files were complete once.
 """
 
 from __future__ import annotations
@@ -66,9 +68,11 @@ def read(admin: Path) -> Registration:
 
 
 def write(common: Path, path: Path, head: str, key: str) -> Path:
-    """Registers the worktree `path` with the given HEAD under `fleet:<key>`; returns the admin folder.
+    """Registers the worktree `path` with the given HEAD under `fleet:<key>`; returns the admin
+    folder.
 
-    `head` is what the HEAD file is to say: `ref: refs/heads/...` or an object id. The folder itself is not made.
+    `head` is what the HEAD file is to say: `ref: refs/heads/...` or an object id. The folder
+    itself is not made.
     """
     home = common / "worktrees"
     home.mkdir(exist_ok=True)

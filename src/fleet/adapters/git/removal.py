@@ -1,7 +1,8 @@
 """What a worktree holds, keeping it, and removing the worktree.
 
-`remove` takes a `Proof`, and only a check here can make one: either everything in the worktree is committed and
-contained in the base, or a rescue snapshot holds it. The folder is renamed away before it is deleted; the branch stays.
+`remove` takes a `Proof`, and only a check here can make one: either everything in the worktree is
+committed and contained in the base, or a rescue snapshot holds it. The folder is renamed away
+before it is deleted; the branch stays.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from typing import Final
 
 from fleet.adapters.crash import crash_point
 from fleet.adapters.git import locks, merging, refs, registration
+from fleet.adapters.git.claims import Worktree
 from fleet.adapters.git.command import Identity, Site, decode, encode
 from fleet.adapters.git.registration import PREFIX
 from fleet.adapters.git.repository import Repository
-from fleet.adapters.git.worktrees import Worktree
 from fleet.errors import Rejected
 
 RESCUE_LIMIT_BYTES: Final = 512 * 1024 * 1024
@@ -53,7 +54,9 @@ class NotRemovable:
 
 
 class Proof:
-    """That nothing would be lost with a worktree; made by `prove_removable` and `prove_rescued` only."""
+    """That nothing would be lost with a worktree; made by `prove_removable` and `prove_rescued`
+    only.
+    """
 
     __slots__ = ("path", "rescued", "sha", "state")
 
@@ -76,7 +79,8 @@ def head(worktree: Worktree) -> Head:
 def dirty(worktree: Worktree) -> tuple[str, ...]:
     """Returns the paths that are staged, changed or untracked (not ignored), sorted.
 
-    Files that were hidden from git with assume-unchanged or skip-worktree count as changed when they differ.
+    Files that were hidden from git with assume-unchanged or skip-worktree count as changed when
+    they differ.
     """
     site = worktree.site
     fields = site.git(
@@ -89,8 +93,9 @@ def dirty(worktree: Worktree) -> tuple[str, ...]:
 def rescue(worktree: Worktree, name: str) -> str:
     """Returns the ref of a snapshot of everything in the worktree, tracked, untracked and ignored.
 
-    Its first parent is HEAD; what was staged is a second one. Caches that any build makes again are left out.
-    Raises Rejected when the files are too large together or hold a repository of their own.
+    Its first parent is HEAD; what was staged is a second one. Caches that any build makes again
+    are left out. Raises Rejected when the files are too large together or hold a repository of
+    their own.
     """
     site, at = worktree.site, head(worktree)
     scratch = worktree.common / "fleet"
@@ -132,10 +137,11 @@ def rescue(worktree: Worktree, name: str) -> str:
 
 
 def prove_removable(repo: Repository, worktree: Worktree, base_sha: str) -> Proof | NotRemovable:
-    """Returns the proof that the worktree is clean, unused and contained in `base_sha`, or what speaks against it.
+    """Returns the proof that the worktree is clean, unused and contained in `base_sha`, or what
+    speaks against it.
 
-    Contained means that its commits are ancestors of the base, or that merging them would change nothing. Ignored
-    files are allowed; `remove` rescues them first.
+    Contained means that its commits are ancestors of the base, or that merging them would change
+    nothing. Ignored files are allowed; `remove` rescues them first.
     """
     reasons = _in_use(worktree)
     at, changed = head(worktree), dirty(worktree)
@@ -155,7 +161,9 @@ def prove_removable(repo: Repository, worktree: Worktree, base_sha: str) -> Proo
 
 
 def prove_rescued(worktree: Worktree, name: str) -> Proof | NotRemovable:
-    """Takes a rescue snapshot under `name` and returns the proof that all of the worktree is in it."""
+    """Takes a rescue snapshot under `name` and returns the proof that all of the worktree is in
+    it.
+    """
     reasons = _in_use(worktree)
     if reasons:
         return NotRemovable(tuple(reasons))
@@ -177,7 +185,8 @@ def contained(repo: Repository, tip: str, base_sha: str) -> bool:
 def remove(repo: Repository, worktree: Worktree, proof: Proof) -> None:
     """Removes the worktree's folder and registration; its branch stays.
 
-    Raises Rejected when the proof is another worktree's, or the worktree has changed since, or is not ours.
+    Raises Rejected when the proof is another worktree's, or the worktree has changed since, or is
+    not ours.
     """
     if proof.path != worktree.path:
         raise Rejected(f"the proof is for {proof.path}, not for {worktree.path}")
@@ -213,7 +222,9 @@ def _in_use(worktree: Worktree) -> list[str]:
 
 
 def _hidden(site: Site, worktree: Worktree) -> Sequence[str]:
-    """Returns files flagged so that git does not look at them, and whose content differs all the same."""
+    """Returns files flagged so that git does not look at them, and whose content differs all the
+    same.
+    """
     flagged = [
         line[2:]
         for line in site.git("ls-files", "-v", "-z").fields
@@ -236,7 +247,9 @@ def _hidden(site: Site, worktree: Worktree) -> Sequence[str]:
 
 
 def _extra_files(site: Site, root: Path) -> list[str]:
-    """Returns the untracked and ignored files worth keeping. Raises Rejected when they cannot be kept."""
+    """Returns the untracked and ignored files worth keeping. Raises Rejected when they cannot be
+    kept.
+    """
     names = site.git("ls-files", "-z", "--others").fields
     kept = [n for n in names if not REMADE & set(Path(n).parts)]
     nested = [n for n in kept if n.endswith("/")]
@@ -264,8 +277,8 @@ def _keep_reflog(repo: Repository, worktree: Worktree, name: str) -> None:
     shas = sorted(s for s in known if refs.is_sha(s) and set(s) != {"0"} and repo.resolve(s))
     if not shas:
         return
-    asked = encode("\n".join([*shas, "--not", "--all"]) + "\n")
-    loose = set(repo.site.git("rev-list", "--stdin", stdin=asked).lines)
+    asked = encode("\n".join(shas) + "\n")
+    loose = set(repo.site.git("rev-list", "--stdin", "--not", "--all", stdin=asked).lines)
     lines = [refs.put(f"{refs.RESCUE}{name}-log/{sha[:12]}", sha) for sha in shas if sha in loose]
     if lines:
         refs.transact(repo.site, lines, why="fleet: rescue")

@@ -1,7 +1,7 @@
 """Reading a repository: what is where, and what contains what. Nothing here changes anything.
 
-Names are resolved by full refs, so that a tag, a branch and an abbreviated id of one spelling are never
-mistaken for each other; questions about commits take object ids only.
+Names are resolved by full refs, so that a tag, a branch and an abbreviated id of one spelling are
+never mistaken for each other; questions about commits take object ids only.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ class WorktreeInfo:
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """A repository: the root of its main worktree and the git directory that all worktrees share."""
+    """A repository: the root of its main worktree and the git directory that all worktrees
+    share.
+    """
 
     root: Path
     common: Path
@@ -58,8 +60,9 @@ class Repository:
     def at(cls, root: Path) -> Repository:
         """Returns the repository whose checkout is at `root`.
 
-        Raises FleetError with the cure when there is none, when it is bare, has no commit, or git is too old.
-        This is the only place that lets git discover anything, so git's own check of the owner is made here.
+        Raises FleetError with the cure when there is none, when it is bare, has no commit, or git
+        is too old. This is the only place that lets git discover anything, so git's own check of
+        the owner is made here.
         """
         require_version()
         if not root.is_dir():
@@ -116,7 +119,9 @@ class Repository:
         return {name: sha for name, sha in tips.items() if name in wanted}
 
     def is_ancestor(self, a: str, b: str) -> bool:
-        """Returns whether commit `a` is contained in commit `b`. Raises ToolFailed for a missing commit."""
+        """Returns whether commit `a` is contained in commit `b`. Raises ToolFailed for a missing
+        commit.
+        """
         asked = self.site.git("merge-base", "--is-ancestor", _object(a), _object(b), accept=(0, 1))
         return asked.code == 0
 
@@ -132,7 +137,9 @@ class Repository:
         return asked.line or None
 
     def changed(self, old: str, new: str) -> tuple[Change, ...]:
-        """Returns the paths that differ from commit or tree `old` to `new`, sorted; renames are two changes."""
+        """Returns the paths that differ from commit or tree `old` to `new`, sorted; renames are
+        two changes.
+        """
         fields = self.site.git(
             *("diff-tree", "-r", "-z", "--no-renames", "--name-status", "--no-ext-diff"),
             *("--ignore-submodules=none", _object(old), _object(new)),

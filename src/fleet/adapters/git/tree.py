@@ -1,7 +1,6 @@
 """Reading the files of a commit. Deliverables are judged on commits, never on the file system.
 
-Symlinks are reported as what they are and never followed. Blobs are read through GitPython's object
-database, which starts no process; git itself answers where that cannot (SHA-256, partial clones).
+Symlinks are reported as what they are and never followed.
 """
 
 from __future__ import annotations
@@ -19,7 +18,9 @@ _MODES = {"100644": "file", "100755": "program", "120000": "symlink", "160000": 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file of a commit; `mode` is one of file, program, symlink, submodule; a submodule's size is 0."""
+    """A file of a commit; `mode` is one of file, program, symlink, submodule; a submodule's size
+    is 0.
+    """
 
     path: str
     size_bytes: int
@@ -30,8 +31,8 @@ class File:
 def find_files(repo: Repository, commit: str, glob: str) -> tuple[File, ...]:
     """Returns the files of `commit` that match `glob`, sorted by path.
 
-    `*` and `?` stay within one folder, `**/` stands for any number of folders, `[...]` for one character; a glob
-    that names a folder, or ends with `/` or `/**`, means everything below it.
+    `*` and `?` stay within one folder, `**/` stands for any number of folders, `[...]` for one
+    character; a glob that names a folder, or ends with `/` or `/**`, means everything below it.
     """
     pattern = _pattern(glob)
     return tuple(f for f in _listed(repo, commit) if pattern.fullmatch(f.path))
@@ -49,11 +50,13 @@ def read_file(repo: Repository, commit: str, path: str, limit_bytes: int) -> byt
         raise Rejected(f"{path!r} is a submodule, not a file")
     if found.size_bytes > limit_bytes:
         raise Rejected(f"{path!r} has {found.size_bytes} bytes, more than {limit_bytes}")
-    return _blob(repo, found.oid)
+    return repo.site.git("cat-file", "blob", found.oid).out
 
 
 def changed_since(repo: Repository, old: str, new: str) -> frozenset[str]:
-    """Returns the paths that are new or changed in commit `new` against `old`; deleted ones are left out."""
+    """Returns the paths that are new or changed in commit `new` against `old`; deleted ones are
+    left out.
+    """
     return frozenset(c.path for c in repo.changed(old, new) if c.status != "D")
 
 
@@ -68,18 +71,6 @@ def _listed(repo: Repository, commit: str) -> tuple[File, ...]:
         mode, _, oid, size = facts.split()
         found.append(File(path, 0 if size == "-" else int(size), oid, _MODES.get(mode, "file")))
     return tuple(sorted(found, key=lambda f: encode(f.path)))
-
-
-def _blob(repo: Repository, oid: str) -> bytes:
-    if len(oid) == 40:
-        from git import GitDB
-        from git.exc import ODBError
-
-        try:
-            return bytes(GitDB(str(repo.common / "objects")).stream(bytes.fromhex(oid)).read())
-        except (ODBError, OSError):
-            pass
-    return repo.site.git("cat-file", "blob", oid).out
 
 
 @lru_cache(maxsize=512)

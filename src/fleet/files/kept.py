@@ -1,0 +1,92 @@
+"""What a run has taken up of the documents: lowered plans and long texts, kept in the state folder.
+
+    texts/<sha256>            a brief, a prompt, the rules: params name them by digest
+    texts/plan-<digest>       the plan that documents with that digest lowered to
+
+An edit is told from the plan that was lowered before, so that plan has to be at hand when the
+documents have already changed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fleet import codec
+from fleet.core import messages as m
+from fleet.core.plan import Plan
+from fleet.files.revise import Revision, revision_of
+
+if TYPE_CHECKING:
+    from fleet.core.state import State
+    from fleet.files.fleet import Fleet
+
+
+def lowered(fleet: Fleet, state_folder: Path) -> Plan:
+    """Returns the plan of a fleet's documents and keeps it, with its texts; raises InvalidPlan."""
+    from fleet.files.lower import lower
+
+    plan, texts = lower(fleet)
+    for digest, text in texts.items():
+        keep_text(state_folder, digest, text)
+    told = codec.dumps(m.StartRun(run="", plan=plan))
+    keep_text(state_folder, f"plan-{plan.about['digest']}", told)
+    return plan
+
+
+def keep_text(state_folder: Path, name: str, text: str) -> None:
+    """Keeps a text under its name, once; readers never see half of it."""
+    path = state_folder / "texts" / name
+    if not path.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        draft = path.with_name(f".{name}.{os.getpid()}")
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(path)
+
+
+def lowered_before(state_folder: Path, state: State) -> Plan | None:
+    """Returns the plan that a run's documents had lowered to, as far as it was kept."""
+    path = state_folder / "texts" / f"plan-{state.about.get('digest', '')}"
+    if not path.is_file():
+        return None
+    started = codec.decode(json.loads(path.read_text(encoding="utf-8")))
+    assert isinstance(started, m.StartRun)
+    return started.plan
+
+
+def pending_revision(fleet: Fleet, state_folder: Path, state: State) -> Revision | None:
+    """Returns what an edit of the documents changes in a run, or None when they are what it
+    follows.
+    """
+    if fleet.digest == state.about.get("digest"):
+        return None
+    before = lowered_before(state_folder, state)
+    if before is None:
+        steps = {name: one.step for name, one in state.steps.items()}
+        before = Plan(name=state.name, steps=steps, limits=state.limits)
+    return revision_of(state, before, lowered(fleet, state_folder))
+
+
+def fingerprint(root: Path) -> tuple[tuple[str, int, int, int], ...]:
+    """Returns the names, sizes, times and inodes of the documents: it changes when one is edited."""
+    found = []
+    for path in (
+        root / "coordination.md",
+        *_documents(root / "agents"),
+        *_documents(root / "tasks"),
+    ):
+        try:
+            seen = path.stat()
+        except OSError:
+            continue
+        found.append((str(path), seen.st_size, seen.st_mtime_ns, seen.st_ino))
+    return tuple(found)
+
+
+def _documents(folder: Path) -> list[Path]:
+    try:
+        return sorted(one for one in folder.iterdir() if one.suffix in (".md", ".yaml", ".yml"))
+    except OSError:
+        return []

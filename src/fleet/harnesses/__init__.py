@@ -1,0 +1,218 @@
+"""Harnesses: how each agent program is started, and what its end means. One module each; they do
+not know each other.
+
+A harness gives an argv, variables and files, and reads exit record and output; it starts nothing,
+and knows
+nothing of steps. An exit code alone never proves success: a harness looks at the program's last
+words too, and
+what was committed is judged elsewhere. A new one is a module and a line in HARNESSES, or an entry
+point of the
+group `fleet.harnesses`; nothing is imported until it is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal, Protocol, cast
+
+from fleet.adapters.attempts import AttemptFolder, ExitRecord
+from fleet.core.plan import Failure
+from fleet.errors import NotFound
+
+HARNESSES: Final = {
+    "claude": "fleet.harnesses.claude",
+    "codex": "fleet.harnesses.codex",
+    "script": "fleet.harnesses.script",
+    "shell": "fleet.harnesses.shell",
+}
+CUSTOM: Final = "fleet.harnesses.custom"
+NOTHING: Final = Path("/dev/null")
+EXPLAINED: Final = 400  # characters of output that explain a failure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentFacts:
+    """What a harness may know of an agent; `harness` is a name or a command as an argv list."""
+
+    id: str
+    name: str = ""
+    harness: str | Sequence[str] = "shell"
+    model: str = ""
+    mode: Literal["headless", "interactive"] = "headless"
+    args: str | Sequence[str] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    permissions: str = "edits"
+    prompt: str = ""
+    limits: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preparation:
+    """How to start an agent: `files` (path to text) are written first; `stdin` None is the
+    terminal.
+    """
+
+    argv: Sequence[str]
+    env: Mapping[str, str] = field(default_factory=dict)
+    stdin: Path | None = None
+    stdout: Literal["pane", "file"] = "file"
+    files: Mapping[Path, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What an agent's end means: `ok` is "reported", no more; `resume_at_ms` is when its account
+    opens again.
+    """
+
+    ok: bool
+    text: str = ""
+    failure: Failure | None = None
+    output: str | None = None
+    session: str | None = None
+    usage: Mapping[str, float] = field(default_factory=dict)
+    resume_at_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An agent program that is there."""
+
+    version: str
+    path: str
+
+
+class Harness(Protocol):
+    """What each harness module offers, as functions of the module."""
+
+    def prepare(
+        self, agent: AgentFacts, brief: Path, folder: Path, worktree: Path, resume: str | None
+    ) -> Preparation:
+        """Returns how the agent is started in `worktree`; `resume` is a session to go on with."""
+        ...
+
+    def outcome(self, ended: ExitRecord | None, folder: AttemptFolder) -> Report:
+        """Returns what its end means; None is an attempt that was lost."""
+        ...
+
+    def check(self, environ: Mapping[str, str]) -> Found | str:
+        """Returns the program, or the problem as a sentence with its cure."""
+        ...
+
+
+def find_harness(name: str | Sequence[str]) -> Harness:
+    """Returns the harness of that name (an argv list is a custom one); raises NotFound with what
+    there is.
+    """
+    if not isinstance(name, str):
+        return cast("Harness", importlib.import_module(CUSTOM))
+    if name in HARNESSES:
+        return cast("Harness", importlib.import_module(HARNESSES[name]))
+    from importlib.metadata import entry_points
+
+    points = entry_points(group="fleet.harnesses")
+    if name in points.names:
+        return cast("Harness", points[name].load())
+    raise NotFound("harness", name, sorted({*HARNESSES, *points.names}))
+
+
+def ending(ended: ExitRecord | None, folder: AttemptFolder) -> Report | None:
+    """Returns the report of an end that means the same for every program; None where its own words
+    decide.
+    """
+    if ended is None:
+        return Report(ok=False, failure=Failure.INFRA, text="it was lost: it left no exit record")
+    shown = last_words(folder.output_tail(EXPLAINED * 4))
+    if ended.reason == "wrong-place":
+        return Report(ok=False, failure=Failure.INFRA, text=f"its worktree is not there{shown}")
+    if ended.reason == "not-found":
+        return Report(
+            ok=False, failure=Failure.AGENT, text=f"its program could not be started{shown}"
+        )
+    if ended.reason == "timeout":
+        return Report(ok=False, failure=Failure.TASK, text=f"it ran out of time{shown}")
+    return None
+
+
+def exit_report(ended: ExitRecord | None, folder: AttemptFolder) -> Report:
+    """Returns the report of a program whose exit code is all that it says; its output is what it
+    printed.
+    """
+    report = ending(ended, folder)
+    if report is not None:
+        return report
+    assert ended is not None
+    output = folder.stdout_tail().rstrip("\n")
+    if ended.code == 0:
+        return Report(ok=True, output=output, text="it exited with 0")
+    shown = last_words(folder.output_tail(EXPLAINED * 4))
+    if ended.signal is not None:
+        return Report(
+            ok=False,
+            failure=Failure.AGENT,
+            output=output,
+            text=f"it was ended by {_signal(ended.signal)}{shown}",
+        )
+    return Report(
+        ok=False, failure=Failure.TASK, output=output, text=f"it exited with {ended.code}{shown}"
+    )
+
+
+def last_words(text: str) -> str:
+    """Returns `: ` and the end of `text` in one line, or nothing."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    said = " | ".join(lines[-3:])[-EXPLAINED:]
+    return f": {said}" if said else ""
+
+
+def find_program(name: str, environ: Mapping[str, str], cure: str) -> Found | str:
+    """Returns the program with the first line of its `--version`, or the problem with its cure."""
+    import shutil
+    import subprocess
+
+    path = shutil.which(name, path=environ.get("PATH"))
+    if path is None:
+        return f"{name} is not on PATH: {cure}"
+    try:
+        done = subprocess.run(
+            [path, "--version"],
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=20,
+            check=False,
+            env=dict(environ),
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return f"{path} --version gave no answer: {cure}"
+    said = done.stdout.decode("utf-8", "replace").strip().splitlines()
+    if done.returncode or not said:
+        return f"{path} --version failed with {done.returncode}: {cure}"
+    return Found(said[0], path)
+
+
+def json_lines(text: str) -> list[dict[str, Any]]:
+    """Returns the JSON objects among the lines of `text`; everything else is skipped."""
+    import json
+
+    found = []
+    for line in text.splitlines():
+        if line.startswith("{"):
+            try:
+                value = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(value, dict):
+                found.append(value)
+    return found
+
+
+def _signal(number: int) -> str:
+    import signal
+
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,178 @@
+"""claude: Claude Code. Headless with JSON events on standard output and the brief on standard
+input; or in its terminal.
+
+The session's id is chosen here, so that it is known before the first event. A permission mode is
+always given:
+the program's own default decides by itself. The last `result` event tells success; the exit code
+does not.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from fleet.adapters.attempts import AttemptFolder, ExitRecord
+from fleet.core.plan import Failure
+from fleet.harnesses import (
+    AgentFacts,
+    Found,
+    Preparation,
+    Report,
+    ending,
+    find_program,
+    json_lines,
+    last_words,
+)
+
+TAIL_BYTES: Final = 1 << 20
+MODES: Final = {
+    "ask": "manual",
+    "edits": "acceptEdits",
+    "auto": "auto",
+    "plan": "plan",
+    "deny": "dontAsk",
+    "yolo": "bypassPermissions",
+}
+QUIET: Final = {
+    "DISABLE_AUTOUPDATER": "1",
+    "DISABLE_TELEMETRY": "1",
+    "DISABLE_ERROR_REPORTING": "1",
+    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+}
+_LIMITED = re.compile(
+    r"\b(usage|session|weekly|rate) limit\b|rate_limit_error|overloaded|\b(429|529)\b|too many requests",  # noqa: E501
+    re.IGNORECASE,
+)
+_RESET = re.compile(r"limit reached\|(\d{10})\b")
+
+
+def prepare(
+    agent: AgentFacts,
+    brief: Path,
+    folder: Path,
+    worktree: Path,
+    resume: str | None,  # noqa: ARG001
+) -> Preparation:
+    """Returns the command; `resume` is the id of a former attempt's session, whose thoughts go
+    on.
+    """
+    session = resume or str(uuid.uuid5(uuid.NAMESPACE_URL, folder.absolute().as_uri()))
+    words = ["--resume", session] if resume else ["--session-id", session]
+    words += ["--permission-mode", MODES[agent.permissions]]
+    if agent.model:
+        words += ["--model", agent.model]
+    if agent.prompt:
+        words += ["--append-system-prompt", agent.prompt]
+    if "usd" in agent.limits and agent.mode == "headless":
+        words += ["--max-budget-usd", str(agent.limits["usd"])]
+    words += [agent.args] if isinstance(agent.args, str) and agent.args else agent.args
+    env = {**QUIET, **agent.env, "FLEET_BRIEF": str(brief)}
+    if agent.mode == "interactive":
+        opening = f"Read {brief} and do what it asks."
+        return Preparation(argv=["claude", *words, "--", opening], env=env, stdout="pane")
+    argv = ["claude", "-p", "--output-format", "stream-json", "--verbose", *words]
+    return Preparation(argv=argv, env=env, stdin=brief)
+
+
+def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:
+    """Returns what the last `result` event says; without one, what the exit code and the last
+    words say.
+    """
+    events = json_lines(folder.stdout_tail(TAIL_BYTES))
+    session = next((str(e["session_id"]) for e in reversed(events) if e.get("session_id")), None)
+    result = next((e for e in reversed(events) if e.get("type") == "result"), None)
+    usage = _usage(result or {})
+    report = ending(ended, folder)
+    if report is not None:
+        return Report(
+            ok=False, text=report.text, failure=report.failure, session=session, usage=usage
+        )
+    assert ended is not None
+    if result is None:
+        if ended.code == 0 and not folder.stdout_tail(
+            1
+        ):  # in its terminal: it says nothing to a program
+            return Report(ok=True, text="it exited with 0", session=session)
+        said = last_words(folder.output_tail())
+        limited = _LIMITED.search(folder.output_tail()) is not None
+        failure = Failure.ACCOUNT if limited else Failure.AGENT
+        return Report(
+            ok=False,
+            text=f"it ended with {ended.code} and no result{said}",
+            failure=failure,
+            session=session,
+            usage=usage,
+            resume_at_ms=_reset_ms(events, said),
+        )
+    text = str(result.get("result") or result.get("errors") or result.get("subtype") or "")
+    if result.get("subtype") == "success" and not result.get("is_error") and ended.code == 0:
+        return Report(
+            ok=True, text="it reported success", output=text, session=session, usage=usage
+        )
+    spoken = f"{text}\n{_synthetic(events)}"
+    if result.get("api_error_status") in {429, 529} or _LIMITED.search(spoken):
+        failure = Failure.ACCOUNT
+    elif result.get("terminal_reason") == "api_error" or (
+        result.get("is_error") and result.get("subtype") == "success"
+    ):
+        failure = Failure.AGENT
+    else:
+        failure = Failure.TASK
+    return Report(
+        ok=False,
+        text=f"it reported {result.get('subtype')}{last_words(text)}",
+        failure=failure,
+        output=text,
+        session=session,
+        usage=usage,
+        resume_at_ms=_reset_ms(events, spoken),
+    )
+
+
+def check(environ: Mapping[str, str]) -> Found | str:
+    """Returns the program and its version, or the problem with its cure."""
+    return find_program("claude", environ, "npm install -g @anthropic-ai/claude-code")
+
+
+def _usage(result: Mapping[str, Any]) -> dict[str, float]:
+    """Returns tokens in (cached ones apart), out, and what it cost."""
+    told = result.get("usage") or {}
+    names = {
+        "input_tokens": told.get("input_tokens"),
+        "output_tokens": told.get("output_tokens"),
+        "cached_tokens": told.get("cache_read_input_tokens"),
+        "usd": result.get("total_cost_usd"),
+        "turns": result.get("num_turns"),
+    }
+    return {name: value for name, value in names.items() if isinstance(value, int | float)}
+
+
+def _synthetic(events: list[dict[str, Any]]) -> str:
+    """Returns what the program itself said in the place of a model."""
+    texts = []
+    for event in events:
+        message = event.get("message")
+        if isinstance(message, dict) and message.get("model") == "<synthetic>":
+            texts += [
+                str(part.get("text", ""))
+                for part in message.get("content") or []
+                if isinstance(part, dict)
+            ]
+    return "\n".join(texts)
+
+
+def _reset_ms(events: list[dict[str, Any]], text: str) -> int | None:
+    for event in reversed(events):
+        told = event.get("rate_limit_info")
+        if (
+            isinstance(told, dict)
+            and told.get("status") == "rejected"
+            and isinstance(told.get("resetsAt"), int)
+        ):
+            return int(told["resetsAt"]) * 1000
+    found = _RESET.search(text)
+    return int(found[1]) * 1000 if found else None

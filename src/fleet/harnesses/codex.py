@@ -1,0 +1,180 @@
+"""codex: Codex CLI. `codex exec --json` with the brief on standard input; or in its terminal.
+
+`codex exec` never asks. Its `workspace-write` sandbox keeps git's folders read-only, so the common
+one and the
+worktree's own are named as writable: else nothing could be committed in a linked worktree. It
+chooses the id of
+its session itself. `turn.completed` tells success; an `item` of type `error` is often only a
+warning.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from fleet.adapters.attempts import AttemptFolder, ExitRecord
+from fleet.core.plan import Failure
+from fleet.harnesses import (
+    AgentFacts,
+    Found,
+    Preparation,
+    Report,
+    ending,
+    find_program,
+    json_lines,
+    last_words,
+)
+
+TAIL_BYTES: Final = 1 << 20
+SANDBOXES: Final = {
+    "ask": "workspace-write",
+    "edits": "workspace-write",
+    "auto": "workspace-write",
+    "plan": "read-only",
+    "deny": "read-only",
+    "yolo": "danger-full-access",
+}
+SETTINGS: Final = ("check_for_update_on_startup=false", "features.daemon_auto_start=false")
+_LIMITED = re.compile(
+    r"usage limit|rate limit|too many requests|\b(429|529)\b|overloaded|quota", re.IGNORECASE
+)
+_IN = re.compile(
+    r"try again in ((?:\d+ (?:day|hour|minute|second)s?[, ]*(?:and )?)+)", re.IGNORECASE
+)
+_SPAN_S: Final = {"day": 86_400, "hour": 3600, "minute": 60, "second": 1}
+
+
+def prepare(
+    agent: AgentFacts, brief: Path, folder: Path, worktree: Path, resume: str | None
+) -> Preparation:
+    """Returns the command; `resume` is the id of a former attempt's session."""
+    interactive = agent.mode == "interactive"
+    settings = [*SETTINGS, f"sandbox_mode={json.dumps(SANDBOXES[agent.permissions])}"]
+    asks = interactive and agent.permissions == "ask"
+    settings.append(f'approval_policy="{"on-request" if asks else "never"}"')
+    roots = _git_folders(worktree)
+    if roots:
+        settings.append(f"sandbox_workspace_write.writable_roots={json.dumps(roots)}")
+    words = [word for setting in settings for word in ("-c", setting)]
+    if agent.model:
+        words += ["-m", agent.model]
+    words += [agent.args] if isinstance(agent.args, str) and agent.args else agent.args
+    env = {**agent.env, "FLEET_BRIEF": str(brief)}
+    if interactive:
+        opening = f"Read {brief} and do what it asks."
+        start = (
+            ["codex", "resume", *words, resume] if resume else ["codex", "--no-alt-screen", *words]
+        )
+        return Preparation(argv=[*start, "--", opening], env=env, stdout="pane")
+    start = ["codex", "exec", "--json", *words]
+    # "-" reads the prompt from standard input.
+    argv = [*start, "resume", resume, "-"] if resume else [*start, "-"]
+    if not agent.prompt:
+        return Preparation(argv=argv, env=env, stdin=brief)
+    told = folder / "prompt.md"
+    text = f"{agent.prompt}\n\n{brief.read_text(encoding='utf-8')}"
+    return Preparation(argv=argv, env=env, stdin=told, files={told: text})
+
+
+def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:
+    """Returns what the last turn says; without one, what the exit code and the last words say."""
+    events = json_lines(folder.stdout_tail(TAIL_BYTES))
+    session = next((str(e["thread_id"]) for e in events if e.get("type") == "thread.started"), None)
+    last: dict[str, Any] = next(
+        (e for e in reversed(events) if e.get("type") in {"turn.completed", "turn.failed"}), {}
+    )
+    usage = _usage(events)
+    report = ending(ended, folder)
+    if report is not None:
+        return Report(
+            ok=False, text=report.text, failure=report.failure, session=session, usage=usage
+        )
+    assert ended is not None
+    output = next(
+        (str(e["item"].get("text", "")) for e in reversed(events) if _is_message(e)), None
+    )
+    if ended.code == 0 and (last.get("type") == "turn.completed" or not folder.stdout_tail(1)):
+        return Report(
+            ok=True, text="it completed its turn", output=output, session=session, usage=usage
+        )
+    said = _complaint(last, events) or last_words(folder.output_tail()).removeprefix(": ")
+    limited = _LIMITED.search(said) is not None
+    started = any(e.get("type") == "turn.started" for e in events)
+    resume_at = ended.ended_at_ms + wait if limited and (wait := _wait_ms(said)) else None
+    return Report(
+        ok=False,
+        text=f"it ended with {ended.code}: {said}" if said else f"it ended with {ended.code}",
+        failure=Failure.ACCOUNT
+        if limited
+        else Failure.AGENT
+        if last or not started
+        else Failure.TASK,
+        output=output,
+        session=session,
+        usage=usage,
+        resume_at_ms=resume_at,
+    )
+
+
+def check(environ: Mapping[str, str]) -> Found | str:
+    """Returns the program and its version, or the problem with its cure."""
+    return find_program("codex", environ, "npm install -g @openai/codex")
+
+
+def _git_folders(worktree: Path) -> list[str]:
+    """Returns git's common folder and the worktree's own; none for a checkout that holds its own
+    `.git`.
+    """
+    try:
+        pointer = (worktree / ".git").read_text(encoding="utf-8").strip()
+    except OSError:
+        return []
+    admin = Path(worktree, pointer.removeprefix("gitdir: "))
+    return [str(admin.parent.parent), str(admin)] if admin.parent.name == "worktrees" else []
+
+
+def _is_message(event: Mapping[str, Any]) -> bool:
+    found = event.get("item")
+    return (
+        event.get("type") == "item.completed"
+        and isinstance(found, dict)
+        and found.get("type") == "agent_message"
+    )
+
+
+def _usage(events: list[dict[str, Any]]) -> dict[str, float]:
+    """Returns tokens in (cached ones apart) and out, over all turns."""
+    total: dict[str, float] = {}
+    for event in events:
+        told = event.get("usage")
+        if event.get("type") == "turn.completed" and isinstance(told, dict):
+            cached = int(told.get("cached_input_tokens") or 0)
+            counts = {
+                "input_tokens": int(told.get("input_tokens") or 0) - cached,
+                "cached_tokens": cached,
+                "output_tokens": int(told.get("output_tokens") or 0),
+                "turns": 1,
+            }
+            total = {name: total.get(name, 0) + count for name, count in counts.items()}
+    return total
+
+
+def _complaint(last: Mapping[str, Any], events: list[dict[str, Any]]) -> str:
+    error = last.get("error")
+    if isinstance(error, dict):
+        return str(error.get("message", ""))
+    return next(
+        (str(e.get("message", "")) for e in reversed(events) if e.get("type") == "error"), ""
+    )
+
+
+def _wait_ms(text: str) -> int | None:
+    found = _IN.search(text)
+    if not found:
+        return None
+    parts = re.findall(r"(\d+) (day|hour|minute|second)", found[1], re.IGNORECASE)
+    return sum(int(count) * _SPAN_S[unit.lower()] for count, unit in parts) * 1000

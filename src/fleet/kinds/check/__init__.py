@@ -1,0 +1,269 @@
+"""The kind `check`: judges what an agent left on its branch, at one commit, and says so with evidence.
+
+*Reported* becomes *verified* here and nowhere else: every deliverable is committed and fresh, every check passes
+in the worktree at that commit. The commit is anchored, so no gc takes what was accepted. Red work carries the
+patch for one more round while tries are left; after that the ladder goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from fleet.adapters import git
+from fleet.adapters.crash import crash_point
+from fleet.adapters.git import refs
+from fleet.core.messages import Ending, Outcome
+from fleet.core.plan import Failure
+from fleet.errors import FleetError
+from fleet.files.rework import next_round
+from fleet.harnesses.commands import Ran, run_command
+from fleet.kinds import Work
+from fleet.kinds.check.deliverables import Scene, judge
+from fleet.kinds.check.measures import measured
+
+CHECK_S: Final = 1_800.0
+SAID_CHARS: Final = 4_000
+VERIFIED: Final = "refs/fleet/verified/"
+
+
+@dataclass(slots=True)
+class Findings:
+    """What was found at one commit; `against` are the reasons why it is red, in words."""
+
+    commit: str
+    start: str
+    worktree: Mapping[str, Any]
+    tries: int
+    attempts: int
+    branch: str = ""
+    deliverables: list[dict[str, Any]] = field(default_factory=list)
+    checks: list[dict[str, Any]] = field(default_factory=list)
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def against(self) -> list[str]:
+        """Returns why this is red; nothing when it is green."""
+        told = [self.branch] if self.branch else []
+        told += [f"{one['text']}: {one['why']}" for one in self.deliverables if not one["met"]]
+        told += [f"check {one['text']!r} failed: {one['why']}" for one in self.checks if not one["passed"]]
+        return told
+
+    def plain(self) -> dict[str, Any]:
+        """Returns the findings as plain values, for the journal."""
+        return {
+            "commit": self.commit,
+            "start": self.start,
+            "worktree": dict(self.worktree),
+            "tries": self.tries,
+            "attempts": self.attempts,
+            "branch": self.branch,
+            "deliverables": self.deliverables,
+            "checks": self.checks,
+            "metrics": self.metrics,
+        }
+
+
+class _Stopped(Exception):  # noqa: N818 - it is no error
+    """The attempt was told to stop while a command ran."""
+
+
+async def run(work: Work) -> Outcome:
+    """Returns the findings as output when all is green, else FAILED with them as evidence and the rework."""
+    if work.stop.is_set():
+        return Outcome(ending=Ending.STOPPED, text="stopped before anything was judged")
+    try:
+        scene, found, tree = await work.world.in_thread(_look, work)
+        if not found.branch:
+            await _judge(work, scene, found, tree)
+        if not found.against:
+            await work.world.in_thread(anchor, work.world.repository, work.params["task"], found.commit)
+    except _Stopped:
+        return Outcome(ending=Ending.STOPPED, text="stopped while a check ran")
+    except FleetError as failed:
+        text = f"it could not be judged: {failed.text} {failed.hint}".strip()
+        return Outcome(ending=Ending.FAILED, failure=Failure.INFRA, text=text)
+    crash_point("kinds.check.before_outcome")
+    if not found.against:
+        return Outcome(ending=Ending.SUCCEEDED, output=found.plain() | {"said": _said(work)})
+    return _red(work, found)
+
+
+def _said(work: Work) -> str:
+    """Returns the agent's last words, which go on to the tasks behind this one."""
+    for one in work.inputs.values():
+        output: Any = one.get("output")
+        if isinstance(output, Mapping) and output.get("said"):
+            return str(output["said"])[-SAID_CHARS:]
+    return ""
+
+
+def anchor(repo: git.Repository, task: str, commit: str) -> None:
+    """Keeps a verified commit from every gc, under `refs/fleet/verified/<task>`."""
+    line = refs.put(VERIFIED + refs.component(str(task)), commit)
+    refs.transact(repo.site, [line], why="fleet: verified")
+
+
+def _red(work: Work, found: Findings) -> Outcome:
+    task = str(work.params["task"])
+    text = f"{task} is not there yet: " + "; ".join(found.against)
+    patch = None
+    if found.tries < int(work.params.get("attempts") or 1) and any(
+        step.kind == "agent" for step in work.siblings.values()
+    ):
+        patch = next_round(work.step, work.siblings, reason=text[:500], spent=found.tries)
+    return Outcome(
+        ending=Ending.FAILED, failure=Failure.TASK, text=text, evidence=found.plain(), patch=patch
+    )
+
+
+# --- looking --------------------------------------------------------------------------------------
+
+
+def _look(work: Work) -> tuple[Scene, Findings, git.Worktree]:
+    place = work.worktree
+    if place is None:
+        raise FleetError(f"no step tells where the worktree of {work.params['task']} is")
+    repo, branch = work.world.repository, str(work.params["branch"])
+    tree = git.Worktree(
+        path=Path(place["path"]),
+        branch=branch,
+        start=str(place["start"]),
+        key=f"{work.run}/{work.params['task']}",
+        admin=Path(place["admin"]),
+        common=repo.common,
+    )
+    at, tip = git.head(tree), repo.heads([branch]).get(branch)
+    tries, attempts = _spent(work)
+    commit = tip or at.sha or tree.start
+    found = Findings(commit, tree.start, place, tries, attempts, branch=_astray(repo, tree, at, tip))
+    scene = Scene(
+        repo=repo,
+        path=tree.path,
+        branch=branch,
+        base=str(work.params.get("base", "")),
+        start=tree.start,
+        commit=commit,
+        dirty=git.dirty(tree),
+    )
+    return scene, found, tree
+
+
+def _spent(work: Work) -> tuple[int, int]:
+    """Returns how many tries of the task are used up, and how often an agent was started for it."""
+    tries, attempts = int(work.params.get("spent") or 0), 0
+    for name, one in work.inputs.items():
+        told: Any = one.get("output") if isinstance(one.get("output"), Mapping) else {}
+        if name.startswith(f"{work.params['task']}/work"):
+            tries += int(one.get("tries") or 0) + 1
+            attempts = max(attempts, int(told.get("attempt") or one.get("attempt") or 1))
+        else:
+            attempts = max(attempts, int(told.get("attempts") or 0))
+    return tries, attempts
+
+
+def _astray(repo: git.Repository, tree: git.Worktree, at: git.Head, tip: str | None) -> str:
+    """Returns which commits are not where they belong, or nothing."""
+    if tip is None:
+        return f"the branch {tree.branch!r} is gone"
+    if at.sha is None or at.branch == tree.branch or at.sha == tip:
+        return ""
+    where = f"branch {at.branch!r}" if at.branch else "a detached HEAD"
+    ahead = repo.ahead_behind(at.sha, tip)[0]
+    if ahead:
+        commits = f"{ahead} commit{'s' * (ahead != 1)} up to {at.sha[:12]}"
+        return f"{commits} are on {where}, not on {tree.branch!r}: bring them over (git switch {tree.branch}; git merge {at.sha[:12]})"
+    return f"the worktree is on {where}, not on {tree.branch!r} (git switch {tree.branch})"
+
+
+# --- judging --------------------------------------------------------------------------------------
+
+
+async def _judge(work: Work, scene: Scene, found: Findings, tree: git.Worktree) -> None:
+    number = 0
+    for wanted in work.params.get("deliverables") or ():
+        if wanted.get("command"):
+            number += 1
+            verdict = await _command(work, found, tree, wanted, f"deliverable-{number}")
+            why = "" if verdict["passed"] else f"{verdict['why']}\n{verdict['tail']}".strip()
+            found.deliverables.append(scene.verdict(str(wanted["text"]), why))
+        else:
+            found.deliverables.append(await work.world.in_thread(judge, scene, wanted))
+    for number, wanted in enumerate(work.params.get("checks") or (), start=1):
+        found.checks.append(await _command(work, found, tree, wanted, f"check-{number}"))
+    for number, wanted in enumerate(work.params.get("metrics") or (), start=1):
+        if wanted.get("measure"):
+            ran = await _run(work, found, tree, wanted["measure"], None, f"metric-{number}")
+            found.metrics.append(measured(wanted, ran, found.commit))
+        else:
+            found.metrics.append({**wanted, "value": None, "met": None, "why": "nothing measures it"})
+
+
+async def _command(
+    work: Work, found: Findings, tree: git.Worktree, wanted: Mapping[str, Any], name: str
+) -> dict[str, Any]:
+    """Returns the verdict of a command, which may change neither HEAD nor a tracked file."""
+    before = await work.world.in_thread(_state, tree)
+    if before[1]:
+        why = f"not run: uncommitted changes in {', '.join(before[1][:5])}, so it would judge another tree"
+        return _verdict(found, wanted, why)
+    ran = await _run(work, found, tree, wanted["command"], wanted.get("timeout_s"), name)
+    after = await work.world.in_thread(_state, tree)
+    why = ""
+    if not ran.passed:
+        why = "it ran out of time" if ran.code is None else f"it exited with {ran.code}"
+    elif after[0] != before[0]:
+        why = f"it moved HEAD from {_short(before[0].sha)} to {_short(after[0].sha)}"
+    elif changed := sorted(set(after[1]) - set(before[1])):
+        why = f"it changed tracked files: {', '.join(changed[:5])}"
+    return _verdict(found, wanted, why, ran)
+
+
+def _verdict(
+    found: Findings, wanted: Mapping[str, Any], why: str, ran: Ran | None = None
+) -> dict[str, Any]:
+    return {
+        "text": str(wanted["text"]),
+        "passed": not why,
+        "at_commit": found.commit,
+        "seconds": ran.seconds if ran else 0.0,
+        "code": ran.code if ran else None,
+        "why": why,
+        "tail": ran.tail if ran else "",
+    }
+
+
+async def _run(
+    work: Work, found: Findings, tree: git.Worktree, command: Any, timeout_s: float | None, name: str
+) -> Ran:
+    ran = await run_command(
+        command,
+        cwd=tree.path,
+        env=work.environment(
+            task=str(work.params["task"]),
+            branch=tree.branch,
+            worktree=str(tree.path),
+            port=found.worktree.get("port"),
+        ),
+        log=work.folder / f"{name}.log",
+        timeout_s=float(timeout_s or work.params.get("timeout_s") or CHECK_S),
+        marker=f"{work.world.root}:{work.key}",
+        stop=work.stop,
+    )
+    if ran.stopped:
+        raise _Stopped
+    return ran
+
+
+def _state(tree: git.Worktree) -> tuple[git.Head, tuple[str, ...]]:
+    """Returns where HEAD is, and which tracked files differ from it."""
+    changed = tree.site.git(
+        *("status", "--porcelain", "-z", "--untracked-files=no", "--no-renames")
+    ).fields
+    return git.head(tree), tuple(line[3:] for line in changed)
+
+
+def _short(sha: str | None) -> str:
+    return sha[:12] if sha else "nothing"

@@ -1,0 +1,248 @@
+"""The kind `gate`: what must be true before a phase may be merged, each condition with its evidence.
+
+A gate never fails; it stays closed until it opens. Every task is verified at the very head of its branch: a head
+that has moved is checked again first. Approvals hold for exactly those commits. A person's rejection names tasks in
+its note and raises their rework. An open gate pins the commits that the merge lands.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fleet.core.messages import Ending, Outcome, Question, Then
+from fleet.core.plan import SETTLED, Failure, Need, NeedsChange, Patch, Step
+from fleet.core.state import Answered
+from fleet.errors import FleetError
+from fleet.files.rework import next_round, recheck
+from fleet.kinds import Work
+
+APPROVE, REJECT = "approve", "reject"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One task before the gate: the step that verified it last, at which commit, and where its branch is now."""
+
+    id: str
+    branch: str
+    check: str
+    commit: str | None
+    head: str | None
+    skipped: bool
+
+    @property
+    def moved(self) -> bool:
+        """Whether there are commits that nobody has verified."""
+        return self.commit is not None and self.head is not None and self.head != self.commit
+
+    def condition(self) -> dict[str, Any]:
+        """Returns this task's line among the gate's conditions."""
+        text = f"{self.id} is verified"
+        if self.skipped or self.commit is None:
+            return {"text": text, "met": True, "why": "it was skipped", "task": self.id}
+        why = f"at {self.commit[:12]}"
+        if self.moved:
+            assert self.head is not None
+            why = f"verified {self.commit[:12]}, but {self.branch} is at {self.head[:12]}"
+        elif self.head is None:
+            why += f" (the branch {self.branch} is gone; the commit is kept)"
+        return {"text": text, "met": not self.moved, "why": why, "task": self.id, "commit": self.commit}
+
+
+async def run(work: Work) -> Outcome:
+    """Returns SUCCEEDED with {commits, base, evidence} when open; else ASKED, or DEFERRED with the patch to come."""
+    if work.stop.is_set():
+        return Outcome(ending=Ending.STOPPED, text="stopped")
+    try:
+        tasks, base = await work.world.in_thread(_look, work)
+    except FleetError as failed:
+        return Outcome(ending=Ending.FAILED, failure=Failure.INFRA, text=f"{failed.text} {failed.hint}".strip())
+    conditions = [task.condition() for task in tasks]
+    moved = [task for task in tasks if task.moved]
+    if moved:
+        return _check_again(work, moved, conditions)
+    commits = {task.id: task.commit for task in tasks if task.commit is not None}
+    answers = _answers(work, commits)
+    rejected = next((one for one in answers.values() if one.value == REJECT), None)
+    if rejected is not None:
+        return _rejected(work, tasks, commits, conditions, rejected)
+    approved = sorted({*_approved_before(work, commits), *answers})
+    missing = _missing(work, approved)
+    if missing is not None:
+        return _ask(work, commits, conditions, missing)
+    if work.params.get("approve"):
+        conditions.append({"text": "approved", "met": True, "why": f"by {', '.join(approved)}"})
+    output = {"commits": commits, "base": base, "approved": approved, "evidence": conditions}
+    return Outcome(ending=Ending.SUCCEEDED, output=output, evidence={"conditions": conditions})
+
+
+def _look(work: Work) -> tuple[list[Task], str]:
+    repo, params = work.world.repository, work.params
+    base = repo.resolve(f"refs/heads/{params['base']}")
+    if base is None:
+        raise FleetError(f"the base branch {params['base']!r} does not exist")
+    heads = repo.heads([str(task["branch"]) for task in params["tasks"]])
+    return [_task(work, str(one["id"]), str(one["branch"]), heads) for one in params["tasks"]], base
+
+
+def _task(work: Work, name: str, branch: str, heads: Mapping[str, str]) -> Task:
+    """Returns a task by the latest of its checks that this gate sees."""
+    checks = [
+        (_round(step), step)
+        for step, one in work.inputs.items()
+        if re.fullmatch(re.escape(name) + r"/check(\.\d+)?", step) and one.get("standing") == "succeeded"
+    ]
+    check = max(checks)[1] if checks else ""
+    found = work.inputs.get(check) or work.inputs.get(name) or {}
+    output: Any = found.get("output")
+    commit = str(output["commit"]) if isinstance(output, Mapping) and output.get("commit") else None
+    skipped = found.get("standing") == "skipped" or commit is None
+    return Task(name, branch, check, commit, heads.get(branch), skipped)
+
+
+def _round(step: str) -> int:
+    number = step.rpartition(".")[2]
+    return int(number) if number.isdigit() else 1
+
+
+# --- a head that moved ----------------------------------------------------------------------------
+
+
+def _check_again(work: Work, moved: list[Task], conditions: list[dict[str, Any]]) -> Outcome:
+    put, needs = [], []
+    for task in moved:
+        check, steps = _steps(work, task)
+        again = recheck(
+            check, steps, needs=(Need(step=check.id, on=SETTLED),), spent=_tries(work, task), before=(work.step.id,)
+        )
+        put.append(replace(again, whole=task.id))
+        needs.append(Need(step=again.id))
+    names = ", ".join(task.id for task in moved)
+    return Outcome(
+        ending=Ending.DEFERRED,
+        text=f"{names} moved since it was verified; it is checked again",
+        patch=Patch(
+            put=tuple(put),
+            needs={work.step.id: NeedsChange(add=tuple(needs))},
+            reason=f"{names}: the branch moved",
+        ),
+        evidence={"conditions": conditions},
+    )
+
+
+def _steps(work: Work, task: Task) -> tuple[Step, dict[str, Step]]:
+    """Returns the task's latest check and all the rounds of the task, as they stand in the plan."""
+    found: dict[str, Step] = {}
+    number = 1
+    while True:
+        suffix = "" if number == 1 else f".{number}"
+        pair = [work.plan_step(f"{task.id}/{kind}{suffix}") for kind in ("work", "check")]
+        found |= {step.id: step for step in pair if step is not None}
+        if number > 1 and not any(pair):
+            break
+        number += 1
+    check = found.get(task.check)
+    if check is None:
+        raise FleetError(f"the plan holds no check of {task.id}")
+    return check, found
+
+
+def _tries(work: Work, task: Task) -> int:
+    output: Any = work.inputs[task.check].get("output")
+    return int(output.get("tries") or 0) if isinstance(output, Mapping) else 0
+
+
+# --- approval -------------------------------------------------------------------------------------
+
+
+def _answers(work: Work, commits: Mapping[str, str]) -> dict[str, Answered]:
+    """Returns the last answer of each person that is about these very commits."""
+    found: dict[str, Answered] = {}
+    for one in work.answers:
+        about: Any = one.question.about
+        if one.question.kind == APPROVE and about.get("commits") == dict(commits):
+            found[one.by] = one
+    return found
+
+
+def _approved_before(work: Work, commits: Mapping[str, str]) -> list[str]:
+    """Returns who approved these very commits at an earlier gate of the phase, before a merge closed it again."""
+    found: list[str] = []
+    for one in work.inputs.values():
+        output: Any = one.get("output")
+        if isinstance(output, Mapping) and output.get("commits") == dict(commits):
+            found += output.get("approved") or ()
+    return found
+
+
+def _missing(work: Work, approved: Sequence[str]) -> str | None:
+    """Returns who has yet to approve: a name, `person` for anybody, or None."""
+    wanted = work.params.get("approve")
+    if not wanted:
+        return None
+    if isinstance(wanted, list | tuple):
+        return next((str(name) for name in wanted if name not in approved), None)
+    return None if approved else "person"
+
+
+def _ask(
+    work: Work,
+    commits: Mapping[str, str],
+    conditions: list[dict[str, Any]],
+    whom: str,
+    why: str = "",
+) -> Outcome:
+    phase = work.params.get("name") or work.params["phase"]
+    text = f"waits for the approval of {whom}" if whom != "person" else "waits for an approval"
+    listed = ", ".join(f"{task} at {sha[:12]}" for task, sha in commits.items())
+    return Outcome(
+        ending=Ending.ASKED,
+        text=text,
+        question=Question(
+            message=f"{why}Is {phase} good to be merged? It brings {listed or 'nothing'}.",
+            kind=APPROVE,
+            choices=(APPROVE, REJECT),
+            whom=whom,
+            then=Then.AGAIN,
+            about={"phase": work.params["phase"], "commits": dict(commits)},
+        ),
+        evidence={"conditions": [*conditions, {"text": "approved", "met": False, "why": text}]},
+    )
+
+
+def _rejected(
+    work: Work,
+    tasks: list[Task],
+    commits: Mapping[str, str],
+    conditions: list[dict[str, Any]],
+    answer: Answered,
+) -> Outcome:
+    """Returns the rework of the tasks that the rejection's note names; asks again when it names none."""
+    able = [task for task in tasks if task.check]
+    named = [task for task in able if re.search(rf"(?<![\w.-]){re.escape(task.id)}(?![\w-])", answer.note)]
+    if not named and len(able) == 1:
+        named = able
+    if not named:
+        asks = f"It was rejected ({answer.note or 'no reason given'}): reject again with the ids of the tasks to be reworked in the reason, or approve. "
+        return _ask(work, commits, conditions, answer.question.whom, asks)
+    put: list[Step] = []
+    for task in named:
+        check, steps = _steps(work, task)
+        check = replace(check, params={**check.params, "before": [work.step.id]})
+        patch = next_round(check, steps, reason="", spent=_tries(work, task), on=SETTLED)
+        put += [
+            replace(step, params={**step.params, "note": answer.note}) if step.kind == "agent" else step
+            for step in patch.put
+        ]
+    names = ", ".join(task.id for task in named)
+    text = f"{answer.by} rejected it; {names} is reworked: {answer.note}"
+    needs = tuple(Need(step=step.id) for step in put if step.kind == "check")
+    return Outcome(
+        ending=Ending.DEFERRED,
+        text=text,
+        patch=Patch(put=tuple(put), needs={work.step.id: NeedsChange(add=needs)}, reason=text[:500]),
+        evidence={"conditions": [*conditions, {"text": "approved", "met": False, "why": text}]},
+    )

@@ -1,0 +1,172 @@
+"""The kind `worktree`: a task's own checkout, at its declared path and branch, ready to be worked in.
+
+Adopt-or-create: the base's head with the verified commits of the dependencies merged in where the base does
+not contain them; a port; the setup commands, each once. A clash between dependencies names both tasks and the
+files. Nothing that an agent could have written is overwritten.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from fleet.adapters import git
+from fleet.adapters.crash import crash_point
+from fleet.adapters.ports import HIGH, LOW, Ports
+from fleet.core.messages import Ending, Outcome
+from fleet.core.plan import Failure
+from fleet.errors import FleetError, Rejected
+from fleet.harnesses.commands import run_command
+from fleet.kinds import Work
+
+SETUP_S: Final = 1_800.0
+SAID_CHARS: Final = 2_000
+SETUP_DONE: Final = "fleet-setup"
+"""A file in the worktree's own git folder that counts the setup commands which have passed."""
+
+
+async def run(work: Work) -> Outcome:
+    """Returns the worktree as output: {path, branch, start, admin, port, adopted, after}; FAILED with the reason."""
+    if work.stop.is_set():
+        return Outcome(ending=Ending.STOPPED, text="stopped before the worktree was made")
+    try:
+        port = await work.world.in_thread(_reserve, work)
+        made = await work.world.in_thread(_make, work)
+    except Rejected as refused:
+        return _failed(Failure.AGENT, f"{refused.text} {refused.hint}".strip())
+    except FleetError as failed:
+        return _failed(Failure.INFRA, f"{failed.text} {failed.hint}".strip())
+    if isinstance(made, Outcome):
+        return made
+    crash_point("kinds.worktree.before_setup")
+    output = {
+        "path": str(made.path),
+        "branch": made.branch,
+        "start": made.start,
+        "admin": str(made.admin),
+        "port": port,
+        "adopted": made.adopted,
+        "after": _left(work),
+    }
+    work.report({"worktree": output["path"], "branch": made.branch})
+    return await _set_up(work, made, port) or Outcome(ending=Ending.SUCCEEDED, output=output)
+
+
+def _reserve(work: Work) -> int | None:
+    port = work.params.get("port")
+    if port is None:
+        return None
+    low, high = work.params.get("ports") or (LOW, HIGH)
+    ports = Ports(work.world.state, int(low), int(high))
+    return ports.reserve(str(work.params["task"]), None if port == "auto" else int(port))
+
+
+def _make(work: Work) -> git.Worktree | Outcome:
+    repo, params = work.world.repository, work.params
+    base = repo.resolve(f"refs/heads/{params['base']}")
+    if base is None:
+        return _failed(Failure.AGENT, f"the base branch {params['base']!r} does not exist")
+    wanted = _dependencies(work)
+    lost = [task for task, sha in wanted.items() if repo.resolve(sha) is None]
+    if lost:
+        return _failed(Failure.AGENT, f"the verified commit of {', '.join(lost)} is not in the repository")
+    merge = {task: sha for task, sha in wanted.items() if not git.contained(repo, sha, base)}
+    made = git.create(
+        repo,
+        path=Path(params["path"]),
+        branch=str(params["branch"]),
+        start=base,
+        key=f"{work.run}/{params['task']}",
+        merge=tuple(merge.values()),
+        copy=tuple(params.get("copy") or ()),
+    )
+    if isinstance(made, git.StartConflict):
+        return _clash(work, merge, base, made)
+    return made
+
+
+def _dependencies(work: Work) -> dict[str, str]:
+    """Returns the verified commit of each dependency, in the order of the document; a skipped one has none."""
+    found = {}
+    for task in work.params.get("after") or ():
+        output: Any = work.inputs.get(task, {}).get("output")
+        if isinstance(output, dict) and output.get("commit"):
+            found[str(task)] = str(output["commit"])
+    return found
+
+
+def _left(work: Work) -> dict[str, dict[str, Any]]:
+    """Returns what each dependency left, for the brief of the agent that works here."""
+    found = {}
+    for task in work.params.get("after") or ():
+        output: Any = work.inputs.get(task, {}).get("output")
+        if isinstance(output, dict) and output.get("commit"):
+            found[str(task)] = {
+                "commit": output["commit"],
+                "said": str(output.get("said") or "")[-SAID_CHARS:],
+                "deliverables": [{"text": one["text"]} for one in output.get("deliverables") or ()],
+            }
+    return found
+
+
+def _clash(work: Work, merge: dict[str, str], base: str, found: git.StartConflict) -> Outcome:
+    """Returns the outcome of dependencies that do not merge: who clashes with whom, in which files."""
+    repo = work.world.repository
+    second = next((task for task, sha in merge.items() if sha == found.commits[1]), "a dependency")
+    first = []
+    for task, sha in merge.items():
+        if task == second:
+            break
+        fork = repo.merge_base(sha, base)
+        if fork and git.changed_since(repo, fork, sha) & set(found.paths):
+            first.append(task)
+    with_whom = first or [str(work.params["base"])]
+    text = (
+        f"{work.params['task']} cannot start: the work of {' and '.join([*with_whom, second])} "
+        f"conflicts in {', '.join(found.paths)}"
+    )
+    evidence = {"conflict": {"task": second, "with": with_whom, "paths": list(found.paths)}, "tail": found.text}
+    return Outcome(ending=Ending.FAILED, failure=Failure.TASK, text=text, evidence=evidence)
+
+
+async def _set_up(work: Work, made: git.Worktree, port: int | None) -> Outcome | None:
+    """Runs the setup commands that have not passed yet; returns the outcome when one does not pass."""
+    commands = work.params.get("setup") or ()
+    mark = made.admin / SETUP_DONE
+    env = work.environment(
+        task=str(work.params["task"]), branch=made.branch, worktree=str(made.path), port=port
+    )
+    for number, command in enumerate(commands, start=1):
+        if number <= _passed(mark):
+            continue
+        ran = await run_command(
+            command,
+            cwd=made.path,
+            env=env | {str(k): str(v) for k, v in (work.params.get("env") or {}).items()},
+            log=work.folder / f"setup-{number}.log",
+            timeout_s=SETUP_S,
+            marker=f"{work.world.root}:{work.key}",
+            stop=work.stop,
+        )
+        if ran.stopped:
+            return Outcome(ending=Ending.STOPPED, text="stopped during setup")
+        if not ran.passed:
+            shown = command if isinstance(command, str) else " ".join(command)
+            how = "ran out of time" if ran.code is None else f"exited with {ran.code}"
+            text = f"setup command {number} {how}: {shown}\n{ran.tail}".strip()
+            evidence = {"setup": {"command": shown, "code": ran.code, "tail": ran.tail}}
+            return Outcome(ending=Ending.FAILED, failure=Failure.AGENT, text=text, evidence=evidence)
+        await work.world.in_thread(mark.write_text, str(number))
+        crash_point("kinds.worktree.after_setup")
+    return None
+
+
+def _passed(mark: Path) -> int:
+    try:
+        return int(mark.read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+def _failed(failure: Failure, text: str) -> Outcome:
+    return Outcome(ending=Ending.FAILED, failure=failure, text=text)

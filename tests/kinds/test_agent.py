@@ -1,0 +1,154 @@
+"""An attempt of an agent, from its brief to what its end means: real tmux, real processes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import psutil
+from support.kind_world import KindWorld, standings
+
+from fleet.core import messages as m
+from fleet.runtimes.runs import now_ms
+
+COMMIT = "echo hi > OUT.md && git add OUT.md && git commit -qm out"
+
+
+def test_an_agent_that_delivers_is_verified_at_its_commit(world: KindWorld):
+    state = world.play(world.plan(*world.task("a", f"{COMMIT}; echo finished", deliverables=["OUT.md"])))
+    assert standings(state)["a"] == "succeeded"
+    work = state.steps["a/work"]
+    assert work.output["said"] == "finished"
+    assert work.output["head"] == world.repo.rev("refs/heads/fleet/a")
+    assert state.steps["a/check"].output["commit"] == world.repo.rev("refs/fleet/verified/a")
+    assert {"session", "pid", "worktree", "started"} <= set(work.facts)
+
+
+def test_its_environment_and_brief_say_where_it_works(world: KindWorld):
+    command = "env > OUT.md; cat $FLEET_BRIEF >> OUT.md; git add -A; git commit -qm out"
+    steps = world.task("a", command, deliverables=["OUT.md"], checks=["true"], brief="Build the thing.")
+    state = world.play(world.plan(*steps))
+    seen = (world.tree("a") / "OUT.md").read_text()
+    for line in (
+        f"FLEET_ROOT={world.root}",
+        "FLEET_RUN=plan",
+        "FLEET_TASK=a",
+        "FLEET_ATTEMPT=1",
+        "FLEET_AGENT=ada",
+        "FLEET_BRANCH=fleet/a",
+        f"FLEET_WORKTREE={world.tree('a')}",
+        "GIT_CEILING_DIRECTORIES=",
+    ):
+        assert line in seen
+    assert "\nTMUX=" not in seen
+    for said in ("Build the thing.", "Be kind.", "- OUT.md", "- true", "fleet checkin"):
+        assert said in seen
+    assert standings(state)["a"] == "succeeded"
+
+
+def test_an_agent_that_exits_0_without_its_deliverable_reworks_with_the_evidence(world: KindWorld):
+    command = 'cp $FLEET_BRIEF brief.$FLEET_ATTEMPT; if [ $FLEET_ATTEMPT = 2 ]; then cp $FLEET_BRIEF OUT.md; git add OUT.md; git commit -qm out; fi'
+    state = world.play(world.plan(*world.task("a", command, deliverables=["OUT.md"], attempts=3)))
+    assert standings(state) == {
+        "a/worktree": "succeeded",
+        "a/work": "succeeded",
+        "a/check": "failed",
+        "a/work.2": "succeeded",
+        "a/check.2": "succeeded",
+        "a": "succeeded",
+    }
+    brief = (world.tree("a") / "OUT.md").read_text()
+    assert "deliverable `OUT.md`: no file OUT.md is committed" in brief
+    assert "attempt 2" in brief
+
+
+def test_rework_is_capped_and_then_asked_about(world: KindWorld):
+    state = world.play(world.plan(*world.task("a", "true", deliverables=["OUT.md"], attempts=2)))
+    assert standings(state)["a/check.2"] == "asking"
+    assert "a/work.3" not in state.steps
+    assert "no file OUT.md is committed" in next(iter(state.questions.values())).question.message
+
+
+def test_a_failed_attempt_is_tried_again_and_told_why(world: KindWorld):
+    command = f'[ $FLEET_ATTEMPT = 2 ] || {{ echo boom >&2; exit 3; }}; cp $FLEET_BRIEF B.md; {COMMIT}'
+    state = world.play(world.plan(*world.task("a", command, deliverables=["OUT.md"], attempts=2)))
+    assert standings(state)["a"] == "succeeded"
+    brief = (world.tree("a") / "B.md").read_text()
+    assert "exited with 3" in brief
+    assert "boom" in brief
+
+
+def test_stop_ends_the_whole_tree(world: KindWorld):
+    command = "nohup setsid sleep 987 >/dev/null 2>&1 & trap '' TERM; touch started; while :; do sleep 1; done"
+    plan = world.plan(*world.task("a", command))
+
+    def stop(player):
+        player.tell(m.HoldStep(step="a/work", stop=True, at_ms=now_ms()))
+
+    state = world.play(
+        plan, until=lambda s: "a/work" in s.running and (world.tree("a") / "started").exists(), then=stop
+    )
+    assert state.steps["a/work"].held
+    assert not state.running
+    marker = f"FLEET_TASK=a\0".encode()
+    mine = [p.pid for p in psutil.process_iter() if _environ(p.pid, marker, world.root)]
+    assert mine == []
+
+
+def _environ(pid: int, marker: bytes, root: Path) -> bool:
+    try:
+        found = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return False
+    return marker in found and os.fsencode(root) in found
+
+
+def test_an_attempt_is_adopted_not_started_twice(world: KindWorld):
+    command = f"echo x >> {world.root.parent}/starts; while [ ! -e go ]; do sleep 0.05; done; rm go; {COMMIT}"
+    plan = world.plan(*world.task("a", command, deliverables=["OUT.md"]))
+    starts = world.root.parent / "starts"
+    world.play(plan, until=lambda s: "a/work" in s.running and starts.exists())
+    (world.tree("a") / "go").touch()
+    state = world.play()
+    assert standings(state)["a"] == "succeeded"
+    assert starts.read_text() == "x\n"
+
+
+def test_a_lost_attempt_is_an_infra_failure_and_tried_again(world: KindWorld):
+    command = f"[ $FLEET_ATTEMPT = 2 ] || {{ touch up; sleep 988; }}; {COMMIT}"
+    plan = world.plan(*world.task("a", command, deliverables=["OUT.md"]))
+    before = world.play(
+        plan,
+        until=lambda s: bool(s.steps["a/work"].facts.get("pid")) and (world.tree("a") / "up").exists(),
+        then=lambda player: os.kill(player.state.steps["a/work"].facts["pid"], 9),
+    )
+    assert before.steps["a/work"].attempt == 2
+    assert standings(before)["a"] == "succeeded"
+
+
+def test_secrets_reach_the_process_and_are_masked_in_what_it_says(world: KindWorld, monkeypatch):
+    monkeypatch.setenv("MY_TOKEN", "s3cr3t-value")
+    (world.root.parent / "token").write_text("from-file\n")
+    secrets = {"A": "env:MY_TOKEN", "B": f"file:{world.root.parent}/token", "C": "cmd:printf by-command"}
+    steps = world.task("a", "echo $A $B $C; test -n \"$A$B$C\"", agent={"secrets": secrets})
+    state = world.play(world.plan(*steps))
+    assert state.steps["a/work"].output["said"] == "[A] [B] [C]"
+
+
+def test_a_secret_that_cannot_be_had_is_told_by_name(world: KindWorld):
+    steps = world.task("a", "true", agent={"secrets": {"A": "env:NOT_THERE"}})
+    state = world.play(world.plan(*steps))
+    assert "secret A: the coordinator has no variable NOT_THERE" in state.steps["a/work"].text
+    assert state.steps["a/work"].failure == "agent"
+
+
+def test_done_with_an_output_beats_the_standard_output(world: KindWorld):
+    command = "echo noise; echo '{\"output\": \"the answer\"}' > $(dirname $FLEET_BRIEF)/done.json"
+    state = world.play(world.plan(*world.task("a", command)))
+    assert state.steps["a/work"].output["said"] == "the answer"
+
+
+def test_a_silent_agent_is_ended(world: KindWorld):
+    state = world.play(world.plan(*world.task("a", "sleep 989", work={"idle_s": 0.6})))
+    assert "said nothing" in state.steps["a/work"].text
+    assert state.steps["a/work"].failure == "task"

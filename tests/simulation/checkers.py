@@ -1,0 +1,344 @@
+"""What must hold after every event, computed apart from the kernel's own counters.
+
+An Observer follows one run by its events alone and compares the state with what it has seen. It
+raises Violation (an AssertionError), whose text names the promise that was broken.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from fleet.core import messages as m
+from fleet.core.plan import FAILED, JOIN, SETTLED, SUCCEEDED, Ask, Failure, Retry, Swap
+from fleet.core.state import (
+    Standing,
+    State,
+    due_alarms,
+    next_wakeup,
+    outstanding,
+    wants,
+)
+
+DONE = {Standing.SUCCEEDED, Standing.FAILED, Standing.SKIPPED, Standing.CANCELLED}
+CLOSED = DONE | {Standing.UNREACHED}
+FREE = {Standing.WAITING, Standing.READY, Standing.UNREACHED}
+
+
+class Violation(AssertionError):
+    """A promise of the kernel does not hold."""
+
+
+def promise(held: object, text: str) -> None:
+    """Raises Violation with `text` unless it `held`."""
+    if not held:
+        raise Violation(text)
+
+
+def met(state: State, need: object) -> bool | None:
+    """Whether a need is met (True), can never be (False) or is open (None)."""
+    one = state.steps[need.step]
+    if one.standing not in CLOSED:
+        return None
+    passed = one.standing in (Standing.SUCCEEDED, Standing.SKIPPED)
+    if need.on == SUCCEEDED:
+        return passed
+    if need.on == FAILED:
+        return one.standing is Standing.FAILED
+    return need.on == SETTLED or (one.standing is Standing.SUCCEEDED and one.label == need.on)
+
+
+class Observer:
+    """Follows one run; `saw` is called before and after each event."""
+
+    def __init__(self) -> None:
+        self.standings: dict[str, Standing] = {}
+        self.live: dict[str, int] = {}
+        self.held_units: dict[str, dict[str, int]] = {}
+        self.started: set[tuple[str, int]] = set()
+        self.last: dict[str, int] = {}
+        self.released: dict[str, bool] = {}
+        self.not_before: dict[str, int] = {}
+        self.stopping: dict[str, str] = {}
+        self.spent: Counter[tuple[str, int]] = Counter()
+        self.failed: dict[str, m.Outcome | None] = {}
+        self.asked: dict[str, m.QuestionRaised] = {}
+        self.ids: set[str] = set()
+        self.notes: set[int] = set()
+        self.paused = self.cancelling = False
+        self.ended = ""
+        self.at_ms = 0
+
+    # --- before ---------------------------------------------------------------------------------
+
+    def before(self, state: State | None, event: m.Event) -> None:
+        """Checks that an event may follow on `state`."""
+        promise(event.at_ms >= self.at_ms, "time never runs backwards in a journal")
+        self.at_ms = event.at_ms
+        if isinstance(event, m.AttemptStarted):
+            self._before_start(state, event)
+        elif isinstance(event, m.AttemptEnded):
+            live = self.live.get(event.step)
+            promise(live == event.attempt, "a stale report is never believed")
+        elif isinstance(event, m.StepSettled):
+            standing = state.steps[event.step].standing
+            promise(standing not in DONE, "a settled step stays settled")
+            promise(event.step not in self.live, "no step settles while its attempt lives")
+        elif isinstance(event, m.RetryScheduled):
+            self._before_retry(state, event)
+        elif isinstance(event, m.RunEnded):
+            self._before_end(state, event)
+        elif isinstance(event, m.QuestionAnswered):
+            promise(event.id in self.asked, "only an open question is answered")
+
+    def _before_start(self, state: State, event: m.AttemptStarted) -> None:
+        name, one = event.step, state.steps[event.step]
+        promise(one.step.kind != JOIN, "a join has no attempt")
+        promise(name not in self.live, "one live attempt per step")
+        promise((name, event.attempt) not in self.started, "an attempt starts once")
+        promise(event.attempt == self.last.get(name, 0) + 1, "attempts count by one")
+        promise(all(met(state, n) for n in one.step.needs), f"{name} started before its needs")
+        promise(one.standing not in DONE, "a settled step does not start")
+        promise(self.released[name], "a held or unreleased step does not start")
+        promise(event.at_ms >= self.not_before.get(name, 0), "a backoff is honoured")
+        promise(not self.paused, "nothing starts in a paused run")
+        promise(not self.cancelling, "nothing starts in a cancelled run")
+        promise(not self.ended, "an ended run starts nothing")
+        promise(self.failed.get(name) is None, "a failed step starts again only by its ladder")
+
+    def _before_retry(self, state: State, event: m.RetryScheduled) -> None:
+        one, outcome = state.steps[event.step], self.failed.get(event.step)
+        if event.rung < 0:
+            excused = one.standing is Standing.BACKOFF or (
+                outcome is not None and outcome.failure is Failure.ACCOUNT
+            )
+            promise(excused, "a retry that spends no rung is a person's or an account's")
+            return
+        rung = one.step.ladder[event.rung]
+        promise(outcome is not None, "only a failed attempt spends a rung")
+        promise(outcome.failure in rung.on, "a rung is for its failures")
+        promise(outcome.failure is not Failure.ACCOUNT, "an account's limit spends no retry")
+        self.spent[event.step, event.rung] += 1
+        spent = self.spent[event.step, event.rung]
+        promise(isinstance(rung, Retry | Swap), "only Retry and Swap schedule")
+        if isinstance(rung, Retry):
+            promise(spent <= rung.times, "retries are bounded")
+            wait = min(rung.backoff_ms * 2 ** (spent - 1), rung.cap_ms)
+            promise(event.retry_at_ms == event.at_ms + wait, "the backoff doubles up to its cap")
+        else:
+            promise(spent == 1, "a swap is tried once")
+
+    def _before_end(self, state: State, event: m.RunEnded) -> None:
+        promise(not self.live, "a run ends when nothing lives")
+        promise(not self.ended, "a run that has ended does not end again")
+        if self.cancelling:
+            promise(event.standing == "cancelled", "a cancelled run ends as cancelled")
+            return
+        still = [n for n, one in state.steps.items() if one.standing not in CLOSED]
+        promise(not still, f"a run ends when all has closed, but {still} has not")
+        promise(not self.asked, "a run does not end while a question is open")
+        taken = {n.step for one in state.steps.values() for n in one.step.needs if n.on in (FAILED, SETTLED)}
+        bad = [n for n, one in state.steps.items() if one.standing is Standing.FAILED]
+        failed = any(name not in taken for name in bad)
+        promise(event.standing == ("failed" if failed else "succeeded"), "the run's result is true")
+
+    # --- after ----------------------------------------------------------------------------------
+
+    def after(self, state: State, event: m.Event) -> None:
+        """Checks what `state` has become by an event."""
+        self._note(state, event)
+        self._standings(state, event)
+        self._counts(state)
+        self._open(state)
+
+    def _note(self, state: State, event: m.Event) -> None:
+        match event:
+            case m.RunStarted():
+                self.released = {n: s.released for n, s in event.plan.steps.items()}
+            case m.PlanRevised():
+                for name in event.patch.drop:
+                    self.released.pop(name, None)
+                    promise(name not in self.last, "a step that was tried is not dropped")
+                for put in event.patch.put:
+                    held = name_held(state, put.id)
+                    self.released[put.id] = put.released and not held
+                if state.unsettled:
+                    self.ended = ""
+            case m.StepReleased():
+                self.released[event.step] = True
+            case m.StepHeld():
+                self.released[event.step] = False
+            case m.RunPaused() | m.RunResumed():
+                self.paused = isinstance(event, m.RunPaused)
+            case m.CancelRequested():
+                self.cancelling = True
+            case m.RunEnded():
+                self.ended = event.standing
+            case m.StopRequested():
+                promise(self.live.get(event.step) == event.attempt, "only what lives is stopped")
+                self.stopping[event.step] = event.why
+            case m.AttemptStarted():
+                self._note_start(state, event)
+            case m.AttemptEnded():
+                self._note_end(state, event)
+            case m.RetryScheduled():
+                self.not_before[event.step] = event.retry_at_ms
+                self.failed[event.step] = None
+            case m.QuestionRaised():
+                promise(event.id not in self.ids, "a question's id is used once")
+                self.ids.add(event.id)
+                self.asked[event.id] = event
+            case m.QuestionAnswered():
+                question = self.asked.pop(event.id)
+                self.failed[question.step] = None
+            case m.StepSettled():
+                self.asked = {i: q for i, q in self.asked.items() if q.step != event.step}
+                if state.unsettled:
+                    self.ended = ""
+            case m.NoteSent():
+                promise(event.note not in self.notes, "a note's number is used once")
+                self.notes.add(event.note)
+            case m.AttemptProgressed():
+                self.notes -= set(event.delivered)
+            case _:
+                pass
+
+    def _note_start(self, state: State, event: m.AttemptStarted) -> None:
+        self.live[event.step] = self.last[event.step] = event.attempt
+        self.started.add((event.step, event.attempt))
+        self.held_units[event.step] = dict(state.steps[event.step].step.uses)
+        self.stopping.pop(event.step, None)
+        self.not_before.pop(event.step, None)
+
+    def _note_end(self, state: State, event: m.AttemptEnded) -> None:
+        name, outcome = event.step, event.outcome
+        del self.live[name], self.held_units[name]
+        stopped = self.stopping.get(name)
+        if outcome.ending is m.Ending.SUCCEEDED:
+            self.asked = {i: q for i, q in self.asked.items() if q.step != name}
+            promise(state.steps[name].standing is Standing.SUCCEEDED, "success is success")
+            promise(state.steps[name].output == outcome.output, "an output is kept")
+        elif outcome.ending is m.Ending.FAILED and not stopped:
+            self.failed[name] = outcome
+        elif outcome.ending is m.Ending.DEFERRED:
+            if outcome.until_ms and state.steps[name].standing is Standing.BACKOFF:
+                self.not_before[name] = outcome.until_ms
+            if outcome.hold:
+                self.released[name] = False
+        one = state.steps[name]
+        allowed = one.step.ladder
+        tries = 1 + sum(r.times for r in allowed if isinstance(r, Retry)) + len(allowed)
+        asks = any(isinstance(rung, Ask) for rung in allowed)
+        promise(asks or one.tries <= tries, "task failures are bounded by the ladder")
+
+    def _standings(self, state: State, event: m.Event) -> None:
+        for name, one in state.steps.items():
+            old = self.standings.get(name, Standing.WAITING)
+            if old in DONE:
+                promise(one.standing is old, f"{name} was {old} and is {one.standing}")
+            if one.step.kind == JOIN and one.standing is Standing.SUCCEEDED and old not in DONE:
+                closed = all(met(state, need) for need in one.step.needs)
+                promise(closed, f"join {name} settled before its needs")
+            if one.standing in (Standing.WAITING, Standing.READY, Standing.UNREACHED):
+                verdicts = [met(state, need) for need in one.step.needs]
+                if False in verdicts:
+                    due = Standing.UNREACHED
+                elif None in verdicts:
+                    due = Standing.WAITING
+                else:
+                    due = Standing.READY
+                promise(one.standing is due, f"{name} is {one.standing}, its needs say {due}")
+                promise(
+                    one.step.kind != JOIN or due is not Standing.READY, f"join {name} did not settle"
+                )
+        self.standings = {name: one.standing for name, one in state.steps.items()}
+
+    def _counts(self, state: State) -> None:
+        ready: dict[object, list[tuple[int, str]]] = {}
+        edges: dict[str, list[tuple[str, str]]] = {}
+        for name, one in state.steps.items():
+            verdicts = [met(state, need) for need in one.step.needs]
+            promise(one.unmet == verdicts.count(None), f"unmet of {name} is a recount")
+            promise(one.barred == verdicts.count(False), f"barred of {name} is a recount")
+            promise((one.released and not one.held) == self.released[name], f"release of {name}")
+            promise((name in state.running) == (one.standing is Standing.RUNNING), "running is true")
+            for need in one.step.needs:
+                edges.setdefault(need.step, []).append((name, need.on))
+            if one.standing is Standing.READY and one.may_start:
+                uses = tuple(sorted(one.step.uses.items()))
+                ready.setdefault(uses, []).append((-one.tail_ms, name))
+            if one.standing is Standing.BACKOFF:
+                promise(name in state.alarms, f"{name} backs off without an alarm")
+        for steps in (*ready.values(), *edges.values()):
+            steps.sort()
+        promise(state.ready == ready, f"the ready lists equal a scan: {state.ready} {ready}")
+        promise(state.dependents == edges, "the edges equal a scan")
+        promise(state.running == self.live, "what runs is what was started and has not ended")
+        unsettled = sum(one.standing not in CLOSED for one in state.steps.values())
+        promise(state.unsettled == unsettled, "unsettled is a recount")
+        bad = {n for n, one in state.steps.items() if one.standing is Standing.FAILED}
+        promise(state.failures == bad, "failures are a scan")
+        for name, one in state.steps.items():
+            if one.standing in DONE:
+                continue
+            behind = max((state.steps[n].tail_ms for n, _ in edges.get(name, ())), default=0)
+            promise(one.tail_ms >= behind + one.step.span_ms, f"the tail of {name} is too short")
+
+    def _open(self, state: State) -> None:
+        promise(state.questions.keys() == self.asked.keys(), "open questions are those not answered")
+        promise(state.notes.keys() == self.notes, "notes are kept until they are delivered")
+        for name in state.alarms:
+            if name[0] == "?":
+                promise(name[1:] in state.questions, "an alarm's question is open")
+            else:
+                promise(state.steps[name].standing is Standing.BACKOFF, "an alarm's step backs off")
+        if state.ended:
+            promise(not outstanding(state), "an ended run wants nothing of the world")
+            promise(not wants(state, self.at_ms), "an ended run wants no grant")
+            promise(next_wakeup(state, self.at_ms) is None, "an ended run wants no wakeup")
+        wakeup = next_wakeup(state, self.at_ms)
+        promise(wakeup is None or wakeup > self.at_ms, "a wakeup is strictly later")
+
+    # --- at rest --------------------------------------------------------------------------------
+
+    def at_rest(self, state: State, *, ticked: bool = False) -> None:
+        """Checks that all consequences of a command were drawn."""
+        if ticked:
+            late = [name for name in due_alarms(state, state.at_ms) if name[0] == "?"]
+            promise(not late, f"{late} expired and were not answered")
+        promise(state.ended == self.ended, "an end is an event")
+        if state.paused or state.cancelling or state.ended:
+            promise(not (state.cancelling and not state.running and not state.ended), "it ends")
+            return
+        idle = [name for _, name in state.ready.get((), ())]
+        promise(not idle, f"{idle} may start and need no grant")
+        promise(
+            state.unsettled or state.questions or state.ended, "a run with nothing to do has ended"
+        )
+        for name, one in state.steps.items():
+            promise(one.standing is not Standing.FAILING, f"{name} is left failing")
+            if one.failure is Failure.ACCOUNT and name not in self.stopping:
+                going_on = one.standing is not Standing.FAILED and not (
+                    one.standing is Standing.ASKING
+                )
+                promise(going_on, f"{name} waits for its account and asks nobody")
+            if one.standing is Standing.ASKING:
+                own = [q for q in state.questions.values() if q.step == name]
+                promise(
+                    any(q.question.then is not m.Then.NOTE for q in own),
+                    f"{name} waits for an answer that nobody was asked for",
+                )
+
+
+def name_held(state: State, name: str) -> bool:
+    """Whether a step is held by a person."""
+    return name in state.steps and state.steps[name].held
+
+
+def limits_hold(observers: list[Observer], limits: dict[str, int]) -> None:
+    """Checks the limits over all runs, by the units that attempts took when they started."""
+    used: Counter[str] = Counter()
+    for one in observers:
+        for units in one.held_units.values():
+            used.update(units)
+    for name, most in limits.items():
+        promise(used[name] <= most, f"{used[name]} of {name!r} are used, {most} are there")

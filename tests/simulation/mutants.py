@@ -1,0 +1,188 @@
+"""Planted bugs: each changes one line of the kernel, and the simulator must find it.
+
+A mutant swaps the code of a function in place, so that every table and import sees the bug.
+One that survives means that a checker is missing.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from textwrap import dedent
+
+from simulation.world import World
+
+from fleet import codec
+from fleet.core import decide, evolve, graph, ledger, patches, state
+
+
+@dataclass(frozen=True)
+class Mutant:
+    name: str
+    function: Callable[..., object]
+    old: str
+    new: str
+
+    @contextmanager
+    def planted(self) -> Iterator[None]:
+        """The kernel with this bug in it."""
+        source = dedent(inspect.getsource(self.function))
+        assert source.count(self.old) == 1, f"{self.name}: {self.old!r} is not there once"
+        room: dict[str, object] = {}
+        head = "from __future__ import annotations\n"
+        text = head + source.replace(self.old, self.new)
+        exec(compile(text, self.name, "exec"), self.function.__globals__, room)
+        kept = self.function.__code__
+        self.function.__code__ = room[self.function.__name__].__code__
+        try:
+            yield
+        finally:
+            self.function.__code__ = kept
+
+
+def caught_by(mutant: Mutant, seeds: int, first: int = 0) -> tuple[int, str] | None:
+    """Returns the first seed that finds a mutant, with what it says; None when none does."""
+    with mutant.planted():
+        for seed in range(first, first + seeds):
+            try:
+                World(seed).play()
+            except Exception as error:  # noqa: BLE001  however it shows
+                return seed, f"{type(error).__name__}: {error}"
+    return None
+
+
+MUTANTS = [
+    Mutant(
+        "a stale attempt's report is accepted",
+        decide._report_outcome,
+        "or one.attempt != command.attempt",
+        "",
+    ),
+    Mutant("one open need is ignored", graph.due, "if one.unmet:", "if one.unmet > 1:"),
+    Mutant(
+        "a join settles early",
+        graph.due,
+        "if one.unmet:",
+        "if one.unmet and one.step.kind != JOIN:",
+    ),
+    Mutant("unreached is not carried on", graph.due, "if one.barred:", "if one.barred > 1:"),
+    Mutant(
+        "a limit is off by one",
+        ledger._fits,
+        "> ledger.limits[name]:",
+        "> ledger.limits[name] + 1:",
+    ),
+    Mutant(
+        "a granted step's units are not counted",
+        ledger.grant,
+        "used[name] = used.get(name, 0) + units",
+        "pass",
+    ),
+    Mutant("a resting account is used", ledger._fits, "> now_ms:\n", "> now_ms + 10**9:\n"),
+    Mutant(
+        "an account's rest is forgotten by a crash",
+        ledger.ledger_of,
+        "ledger.pause(account, until_ms)",
+        "pass",
+    ),
+    Mutant(
+        "an outcome's patch comes after it",
+        decide._report_outcome,
+        "            _apply(draft, patch, command.step)\n            outcome, revised = replace(outcome, patch=None), True\n    draft.emit(\n        m.AttemptEnded,\n        step=command.step,\n        attempt=command.attempt,\n        outcome=outcome,\n        by=command.by,\n    )\n",
+        "            outcome, revised = replace(outcome, patch=None), True\n    draft.emit(m.AttemptEnded, step=command.step, attempt=command.attempt, outcome=outcome)\n    if revised:\n        _apply(draft, patch, command.step)\n",
+    ),
+    Mutant(
+        "a retry is not counted",
+        evolve._retry_scheduled,
+        "spent.get(event.rung, 0) + 1",
+        "min(1, spent.get(event.rung, 0))",
+    ),
+    Mutant("a backoff does not double", decide._climb, "<< min(spent, 30)", "<< 0"),
+    Mutant("a backoff is not waited for", evolve._back_off, "until_ms > at_ms and", "False and"),
+    Mutant(
+        "what was skipped counts as failed",
+        state.verdict,
+        "(Standing.SUCCEEDED, Standing.SKIPPED)",
+        "(Standing.SUCCEEDED,)",
+    ),
+    Mutant("a cancelled run starts steps", decide._start, "or state.cancelling ", ""),
+    Mutant("a paused run starts steps", decide._start, "state.paused or ", ""),
+    Mutant(
+        "a resumed run starts nothing",
+        decide._resume_run,
+        "_start(draft, draft.step(name))",
+        "pass",
+    ),
+    Mutant(
+        "one grant starts a step twice",
+        decide._start,
+        "one.standing in (Standing.READY, Standing.BACKOFF) and one.may_start",
+        "one.may_start",
+    ),
+    Mutant(
+        "a run ends with work left",
+        decide._draw_consequences,
+        "not state.unsettled and not state.questions",
+        "not state.questions",
+    ),
+    Mutant(
+        "a run ends with a question open",
+        decide._draw_consequences,
+        "not state.unsettled and not state.questions",
+        "not state.unsettled",
+    ),
+    Mutant(
+        "a settled step's question stays open",
+        evolve._close_questions,
+        "del state.questions[question.id]",
+        "pass",
+    ),
+    Mutant(
+        "an answered question still expires",
+        evolve._answered,
+        'state.alarms.pop(f"?{event.id}", None)',
+        "pass",
+    ),
+    Mutant("an expired question is not answered", decide._ring, "asked is not None", "False"),
+    Mutant(
+        "decide changes the state",
+        state.State.fork,
+        "questions=dict(self.questions)",
+        "questions=self.questions",
+    ),
+    Mutant("the twin forgets a counter", state.State.fork, "asked=self.asked", "asked=0"),
+    Mutant("a revised step is not recounted", graph.revise, "_recount(state, one)", "pass"),
+    Mutant(
+        "a patch settles before it opens",
+        graph.revise,
+        "for closing in (False, True)",
+        "for closing in (True, False)",
+    ),
+    Mutant("tails are not lengthened", graph.revise, "_lengthen(state, touched)", "pass"),
+    Mutant(
+        "a step that is put again counts its attempts anew",
+        graph._put,
+        "one.step, one.released = step, step.released",
+        "one.step, one.released, one.attempt = step, step.released, 0",
+    ),
+    Mutant("a tried step may be dropped", patches._untouchable, "one.attempt and", "False and"),
+    Mutant("a settled step may be revised", patches._untouchable, "one.standing not in UNSTARTED", "False"),
+    Mutant("a circle is let in", patches.patch_problems, "if ring:", "if False:"),
+    Mutant("a hold is forgotten", evolve._held, "= True, event.reason", "= False, event.reason"),
+    Mutant(
+        "what was stopped counts as failed",
+        evolve._ended,
+        "m.Ending.FAILED and not one.stopping",
+        "m.Ending.FAILED",
+    ),
+    Mutant("an account's limit spends a rung", decide._climb, "failure is Failure.ACCOUNT", "False"),
+    Mutant("time runs backwards", decide.Draft.__init__, "max(at_ms, state.at_ms)", "at_ms"),
+    Mutant("a snapshot forgets the alarms", codec.dump_state, "name not in _DERIVED and", 'name not in (*_DERIVED, "alarms") and'),
+    Mutant("a snapshot forgets a hold", codec.load_state, "found = cast(", 'one.pop("held", None); found = cast('),
+    Mutant("an event is lost on its way to the journal", codec._encode_fields, "if found != default:", 'if found != default and name != "rung":'),
+    Mutant("a patch's own stop is not asked for", decide._apply, "if attempt is not None:", "if False:"),
+    Mutant("nobody is asked", decide._report_outcome, "m.Ending.ASKED and not why and", "m.Ending.ASKED and why and"),
+    Mutant("a delivered note is sent again and again", evolve._progressed, "state.notes.pop(number, None)", "pass"),
+]  # fmt: skip

@@ -1,0 +1,281 @@
+"""What people, agents and the world may do to a run at any moment, sensible or not.
+
+Everything is drawn from the world's own seeded dice; nothing here knows whether the kernel will
+accept it. A fair world uses `fair_outcome` and `fair_wishes` only.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from support.plans import check_again, fleet, gate_again, join, phase, plan, rework, step, task
+
+from fleet.core import messages as m
+from fleet.core.plan import (
+    JOIN,
+    Ask,
+    Failure,
+    Need,
+    NeedsChange,
+    Patch,
+    Plan,
+    Retry,
+    Revise,
+    Step,
+    Swap,
+)
+from fleet.core.state import State, StepState, answers_to, inputs_of
+
+LIMITS = {"agents": 2, "checks": 1, "branch:main": 1, "box": 3}
+LABELS = ("left", "right")
+
+
+def some_plan(dice: Random) -> Plan:
+    """A fleet's plan, or a random graph."""
+    if dice.random() < 0.45:
+        return _fleet_plan(dice)
+    size = dice.randint(1, 9)
+    steps: list[Step] = []
+    for number in range(size):
+        steps.append(_some_step(dice, f"s{number}", [one.id for one in steps]))
+    return plan(*steps, **LIMITS)
+
+
+def _fleet_plan(dice: Random) -> Plan:
+    parts: list[list[Step]] = []
+    before: list[str] = []
+    for number in range(dice.randint(1, 2)):
+        name = f"P{number}"
+        tasks: list[str] = []
+        for letter in "AB"[: dice.randint(1, 2)]:
+            one = f"{name}{letter}"
+            after = [*before, *(tasks if dice.random() < 0.4 else [])]
+            attempts, wait = dice.randint(1, 3), dice.choice([0, 1000])
+            released = dice.random() < 0.5
+            parts.append(
+                task(one, *after, released=released, attempts=attempts, backoff_ms=wait)
+            )
+            tasks.append(one)
+        parts.append(phase(name, tasks, auto=dice.random() < 0.5))
+        before = [f"{name}/merge"]
+    parts.append([step("report", kind="set", needs=(Need(step=before[0], on="settled"),))])
+    return fleet(*parts, agents=LIMITS["agents"], checks=LIMITS["checks"])
+
+
+def _some_step(dice: Random, name: str, earlier: list[str]) -> Step:
+    picked = dice.sample(earlier, min(len(earlier), dice.choice([0, 1, 1, 2, 3])))
+    conditions = ["succeeded"] * 6 + ["failed", "settled", "settled", *LABELS]
+    needs = tuple(Need(step=one, on=dice.choice(conditions)) for one in picked)
+    if picked and dice.random() < 0.25:
+        return join(name, needs=needs)
+    kind = dice.choice(["work", "work", "ask", "map", "set"])
+    free = kind == "set" or dice.random() < 0.4
+    uses = {} if free else {dice.choice(["agents", "box", "box"]): dice.choice([1, 1, 2])}
+    return step(
+        name,
+        kind=kind,
+        needs=needs,
+        uses=uses,
+        span_ms=dice.randint(0, 5),
+        released=dice.random() < 0.85,
+        ladder=_some_ladder(dice, name),
+    )
+
+
+def _some_ladder(dice: Random, name: str) -> tuple[object, ...]:
+    both = frozenset({Failure.TASK, Failure.AGENT, Failure.INFRA})
+    fallback = Step(id=f"{name}.b", kind="set", needs=(Need(step=name, on="failed"),))
+    rungs = [
+        Retry(times=dice.randint(1, 3), backoff_ms=dice.choice([0, 0, 500]), cap_ms=900),
+        Retry(times=2, backoff_ms=100, on=frozenset({Failure.AGENT, Failure.INFRA})),
+        Swap(params={"model": "other"}, on=dice.choice([both, frozenset({Failure.TASK})])),
+        Revise(patch=Patch(put=(fallback,), reason="fall back")),
+        Ask(message="how on?"),
+    ]
+    return tuple(rung for rung in rungs if dice.random() < 0.45)
+
+
+# --- outcomes -------------------------------------------------------------------------------------
+
+
+def fair_outcome(dice: Random, state: State, one: StepState, mark: str) -> m.Outcome:
+    """How an attempt ends where nobody is hostile: failures are few, rework is bounded."""
+    special = _by_kind(dice, state, one, mark)
+    if special is not None:
+        return special
+    if dice.random() < 0.1:
+        return m.Outcome(ending=m.Ending.FAILED, failure=Failure.TASK, text="red")
+    label = dice.choice(LABELS) if dice.random() < 0.5 else ""
+    return m.Outcome(ending=m.Ending.SUCCEEDED, output={"by": mark}, label=label)
+
+
+def hostile_outcome(dice: Random, state: State, one: StepState, mark: str) -> m.Outcome:
+    """How an attempt ends anywhere: all endings, all classes of failure, odd ones too."""
+    chance = dice.random()
+    later = state.at_ms + dice.randint(-50, 2000)
+    if chance < 0.45:
+        return fair_outcome(dice, state, one, mark)
+    if chance < 0.75:
+        failure = dice.choice([*Failure, Failure.TASK, None])
+        account = "agents" if failure is Failure.ACCOUNT else ""
+        until_ms = later if failure is Failure.ACCOUNT and dice.random() < 0.7 else None
+        patch = some_patch(dice, state) if dice.random() < 0.15 else None
+        return m.Outcome(
+            ending=m.Ending.FAILED, failure=failure, text=mark, account=account,
+            until_ms=until_ms, patch=patch,
+        )  # fmt: skip
+    if chance < 0.85:
+        then = dice.choice(list(m.Then))
+        expires = later if dice.random() < 0.3 else None
+        question = m.Question(
+            message="so?", choices=("yes", "no"), refusals=("no",), then=then,
+            expires_at_ms=expires, default=dice.choice([None, "yes"]),
+        )  # fmt: skip
+        asked = question if dice.random() < 0.9 else None
+        return m.Outcome(ending=m.Ending.ASKED, question=asked)
+    if chance < 0.95:
+        return m.Outcome(
+            ending=m.Ending.DEFERRED, until_ms=later if dice.random() < 0.7 else None,
+            hold=dice.random() < 0.3, patch=some_patch(dice, state) if dice.random() < 0.3 else None,
+        )  # fmt: skip
+    return m.Outcome(ending=m.Ending.STOPPED, text="killed by somebody")
+
+
+def _by_kind(dice: Random, state: State, one: StepState, mark: str) -> m.Outcome | None:
+    kind, name = one.step.kind, one.step.id
+    if kind == "check" and dice.random() < 0.35:
+        return _red(state, one)
+    if kind == "gate":
+        values = [answer.value for answer in answers_to(state, name)]
+        if "approve" not in values:
+            question = m.Question(
+                message="open?", kind="approve", choices=("approve", "reject"),
+                refusals=("reject",), then=m.Then.AGAIN,
+            )  # fmt: skip
+            return m.Outcome(ending=m.Ending.ASKED, question=question)
+        if dice.random() < 0.2:
+            return _moved(state, one)
+    if kind == "merge" and dice.random() < 0.3:
+        return _conflict(state, one)
+    if kind == "map" and dice.random() < 0.4 and f"{name}/0" not in state.steps:
+        put = [step(f"{name}/{n}", name, kind="set") for n in range(dice.randint(1, 3))]
+        done = join(f"{name}/all", *[child.id for child in put])
+        return m.Outcome(
+            ending=m.Ending.SUCCEEDED, output={"by": mark}, patch=Patch(put=(*put, done))
+        )
+    return None
+
+
+def _red(state: State, one: StepState) -> m.Outcome:
+    number = int(one.step.params["round"]) + 1
+    works = [key for key in inputs_of(state, one.step.id) if "/work" in key]
+    patch = None
+    if works and number <= int(one.step.params["attempts"]):
+        patch = rework(one.step, state.steps[works[0]].step, number)
+    return m.Outcome(
+        ending=m.Ending.FAILED, failure=Failure.TASK, text="deliverables missing", patch=patch
+    )
+
+
+def _moved(state: State, one: StepState) -> m.Outcome | None:
+    name = str(one.step.params["tasks"][0])
+    number = 10 + sum(key.startswith(f"{name}/check.1") for key in state.steps)
+    if number > 12:
+        return None
+    patch = check_again(one.step, name, number, state.steps[f"{name}/check"].step)
+    return m.Outcome(ending=m.Ending.DEFERRED, patch=patch)
+
+
+def _conflict(state: State, one: StepState) -> m.Outcome | None:
+    gates = [need.step for need in one.step.needs if "/gate" in need.step]
+    number = 2 + sum(key.startswith(f"{one.step.whole}/gate.") for key in state.steps)
+    if number > 4 or len(gates) != 1:
+        return None
+    patch = gate_again(one.step, state.steps[gates[0]].step, number)
+    return m.Outcome(ending=m.Ending.DEFERRED, hold=True, patch=patch)
+
+
+# --- wishes ---------------------------------------------------------------------------------------
+
+
+def some_patch(dice: Random, state: State) -> Patch:
+    """A change of the plan that may or may not be possible."""
+    names = list(state.steps)
+    put: list[Step] = []
+    for _ in range(dice.choice([0, 1, 1, 2])):
+        old = dice.random() < 0.35
+        name = dice.choice(names) if old and names else f"n{dice.randint(0, 30)}"
+        put.append(_some_step(dice, name, dice.sample(names, min(3, len(names)))))
+        if dice.random() < 0.1:
+            put.append(put[-1])
+    changed: dict[str, NeedsChange] = {}
+    for name in dice.sample(names, min(len(names), dice.choice([0, 0, 1, 2]))):
+        own = [need.step for need in state.steps[name].step.needs]
+        add = tuple(
+            Need(step=dice.choice([*names, *[one.id for one in put]]), on=dice.choice(["succeeded", "settled"]))
+            for _ in range(dice.choice([0, 1, 1]))
+        )  # fmt: skip
+        remove = tuple(one for one in own if dice.random() < 0.5)
+        changed[name] = NeedsChange(add=add, remove=remove)
+    drop = tuple(dice.choice(names) for _ in range(dice.choice([0, 0, 0, 1, 2])) if names)
+    running = list(state.running)
+    stop = (dice.choice(running),) if running and dice.random() < 0.2 else ()
+    limits = {"agents": dice.randint(0, 3)} if dice.random() < 0.05 else {}
+    return Patch(put=tuple(put), needs=changed, drop=drop, stop=stop, limits=limits)
+
+
+def hostile_wish(dice: Random, state: State) -> m.Command:
+    """Any command, at any moment."""
+    names = [*state.steps, "nobody"] if dice.random() < 0.05 else list(state.steps) or ["nobody"]
+    name = dice.choice(list(state.running) or names) if dice.random() < 0.4 else dice.choice(names)
+    some = (name, *dice.sample(names, dice.randint(0, 1)))
+    attempt = state.steps[name].attempt if name in state.steps else 1
+    asked = list(state.questions) or ["r.q9"]
+    note = m.Question(message="?", expires_at_ms=dice.choice([None, state.at_ms + 300, 5]))
+    wishes: list[tuple[float, m.Command]] = [
+        (2, m.PauseRun()),
+        (2, m.ResumeRun()),
+        (2, m.HoldStep(step=name, stop=dice.random() < 0.5)),
+        (3, m.ReleaseStep(steps=some)),
+        (1, m.SkipStep(steps=some)),
+        (1, m.RetryStep(step=name)),
+        (3, m.RevisePlan(patch=some_patch(dice, state))),
+        (0.25, m.CancelRun()),
+        (1, m.RaiseQuestion(question=note, step=dice.choice([name, ""]))),
+        (3, some_answer(dice, state, dice.choice(asked))),
+        (1, m.CheckIn(step=name, done="a", next="b", blockers=("c",))),
+        (2, m.SendNote(step=name, text="hurry")),
+        (1, m.ReportProgress(step=name, attempt=attempt, facts={"head": dice.random()})),
+        (1, m.ReportOutcome(
+            step=name, attempt=attempt + dice.choice([-1, 1, 2]),
+            outcome=m.Outcome(ending=m.Ending.SUCCEEDED, output="forged"),
+        )),
+        (0.5, m.Tick()),
+    ]  # fmt: skip
+    return dice.choices([wish for _, wish in wishes], [weight for weight, _ in wishes])[0]
+
+
+def some_answer(dice: Random, state: State, name: str) -> m.AnswerQuestion:
+    """An answer, mostly one of the choices, now and then with a change of the plan."""
+    asked = state.questions.get(name)
+    choices = asked.question.choices if asked else ()
+    value = dice.choice([*choices, *choices, *choices, "perhaps"])
+    patch = some_patch(dice, state) if dice.random() < 0.1 else None
+    return m.AnswerQuestion(id=name, value=value, patch=patch, by="ann")
+
+
+def fair_wishes(dice: Random, state: State) -> list[m.Command]:
+    """What is needed of people for a run to end: resume, release, answer."""
+    wishes: list[m.Command] = []
+    if state.ended or state.cancelling:
+        return wishes
+    if state.paused:
+        wishes.append(m.ResumeRun())
+    for name, one in state.steps.items():
+        if not one.may_start and not one.settled and one.step.kind != JOIN:
+            wishes.append(m.ReleaseStep(steps=(name,)))
+    for name, asked in state.questions.items():
+        choices = asked.question.choices or ("fine",)
+        value = "approve" if "approve" in choices else dice.choice(choices)
+        wishes.append(m.AnswerQuestion(id=name, value=value))
+    return wishes
