@@ -1,4 +1,5 @@
-"""How good and how fast schedules are: PSPLIB instances against their optima, and the critical path.
+"""How good and how fast schedules are: PSPLIB instances against their optima, and the critical
+path.
 
     main([DIR])   DIR holds PSPLIB `.sm` files with `optimum.csv` (problem,optimum) beside them
 
@@ -26,7 +27,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 def measure_folder(folder: Path) -> int:
-    """Prints the deviation from the optimum (percent) and the time (s) over a folder's instances."""
+    """Prints the deviation from the optimum (percent) and the time (s) over a folder's
+    instances.
+    """
     known = folder / "optimum.csv"
     if not known.is_file():
         print(f"{folder}: no optimum.csv beside the .sm files", file=sys.stderr)
@@ -49,7 +52,9 @@ def measure_folder(folder: Path) -> int:
 
 
 def read_instance(path: Path) -> tuple[list[Activity], dict[str, int]]:
-    """Returns the activities and limits of a single-mode PSPLIB file (Kolisch and Sprecher, 1997)."""
+    """Returns the activities and limits of a single-mode PSPLIB file (Kolisch and Sprecher,
+    1997).
+    """
     parts = path.read_text().split("*" * 72)
     rows = [[line.split() for line in part.strip().splitlines()] for part in parts]
     sections = {" ".join(part[0]): part for part in rows if part}
@@ -72,7 +77,9 @@ def read_instance(path: Path) -> tuple[list[Activity], dict[str, int]]:
 
 
 def measure_critical_path(count: int) -> None:
-    """Prints the time of `timetable` on a plan in order and on one shuffled, as ratios to the floor."""
+    """Prints the time of `timetable` on a plan in order and on one shuffled, as ratios to the
+    floor.
+    """
     ordered = sample_plan(count)
     dice = Dice(1)
     shuffled = sorted(ordered, key=lambda _: dice.roll())
@@ -88,7 +95,9 @@ def measure_critical_path(count: int) -> None:
 
 
 def sample_plan(count: int) -> list[Activity]:
-    """Returns a plan of `count` tasks of half days to five days, each with one to three recent needs."""
+    """Returns a plan of `count` tasks of half days to five days, each with one to three recent
+    needs.
+    """
     dice = Dice(count)
     plan: list[Activity] = []
     for i in range(count):
@@ -99,7 +108,9 @@ def sample_plan(count: int) -> list[Activity]:
 
 
 def plain_arithmetic(lengths: list[int], needs: list[list[int]]) -> int:
-    """The floor: topological order, forward and backward pass over integers; returns the makespan."""
+    """The floor: topological order, forward and backward pass over integers; returns the
+    makespan.
+    """
     followers: list[list[int]] = [[] for _ in needs]
     missing = [len(mine) for mine in needs]
     for i, mine in enumerate(needs):
@@ -110,7 +121,7 @@ def plain_arithmetic(lengths: list[int], needs: list[list[int]]) -> int:
     for i in order:
         end = starts[i] + lengths[i]
         for follower in followers[i]:
-            if starts[follower] < end:
+            if starts[follower] < end:  # noqa: PLR1730 - max() is slower
                 starts[follower] = end
             missing[follower] -= 1
             if not missing[follower]:
@@ -120,7 +131,7 @@ def plain_arithmetic(lengths: list[int], needs: list[list[int]]) -> int:
     for i in reversed(order):
         late = finish
         for follower in followers[i]:
-            if late_starts[follower] < late:
+            if late_starts[follower] < late:  # noqa: PLR1730 - max() is slower
                 late = late_starts[follower]
         late_starts[i] = late - lengths[i]
     return finish

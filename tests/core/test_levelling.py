@@ -100,3 +100,15 @@ def test_wanting_more_than_there_is_is_refused():
         level([Activity(id="x", days=1, uses={"a": 3})], LIMITS)
     with pytest.raises(InvalidPlan, match="only 0"):
         level([Activity(id="x", days=1, uses={"a": 1})], {"a": 0})
+
+
+def test_slack_is_what_limits_leave_of_it():
+    plan = [
+        Activity(id="long", days=9, uses={"b": 1}),
+        Activity(id="x", days=2, uses={"a": 2}),
+        Activity(id="y", days=3, uses={"a": 2}),
+    ]
+    found = level(plan, LIMITS)
+    assert found.days == 9
+    assert {i: found.slots[i].slack for i in found.slots} == {"long": 0, "x": 4, "y": 4}
+    assert found.critical == ("long",)

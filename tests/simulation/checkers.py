@@ -83,6 +83,10 @@ class Observer:
             standing = state.steps[event.step].standing
             promise(standing not in DONE, "a settled step stays settled")
             promise(event.step not in self.live, "no step settles while its attempt lives")
+        elif isinstance(event, m.PlanRevised):
+            touched = (*event.patch.drop, *(p.id for p in event.patch.put), *event.patch.needs)
+            settled = [n for n in touched if self.standings.get(n) in DONE]
+            promise(not settled, f"{settled} has settled and is not revised")
         elif isinstance(event, m.RetryScheduled):
             self._before_retry(state, event)
         elif isinstance(event, m.RunEnded):

@@ -154,12 +154,6 @@ MUTANTS = [
     ),
     Mutant("the twin forgets a counter", state.State.fork, "asked=self.asked", "asked=0"),
     Mutant("a revised step is not recounted", graph.revise, "_recount(state, one)", "pass"),
-    Mutant(
-        "a patch settles before it opens",
-        graph.revise,
-        "for closing in (False, True)",
-        "for closing in (True, False)",
-    ),
     Mutant("tails are not lengthened", graph.revise, "_lengthen(state, touched)", "pass"),
     Mutant(
         "a step that is put again counts its attempts anew",
@@ -169,7 +163,6 @@ MUTANTS = [
     ),
     Mutant("a tried step may be dropped", patches._untouchable, "one.attempt and", "False and"),
     Mutant("a settled step may be revised", patches._untouchable, "one.standing not in UNSTARTED", "False"),
-    Mutant("a circle is let in", patches.patch_problems, "if ring:", "if False:"),
     Mutant("a hold is forgotten", evolve._held, "= True, event.reason", "= False, event.reason"),
     Mutant(
         "what was stopped counts as failed",

@@ -87,7 +87,7 @@ def _some_ladder(dice: Random, name: str) -> tuple[object, ...]:
     fallback = Step(id=f"{name}.b", kind="set", needs=(Need(step=name, on="failed"),))
     rungs = [
         Retry(times=dice.randint(1, 3), backoff_ms=dice.choice([0, 0, 500]), cap_ms=900),
-        Retry(times=2, backoff_ms=100, on=frozenset({Failure.AGENT, Failure.INFRA})),
+        Retry(times=3, backoff_ms=100, on=frozenset({Failure.AGENT, Failure.INFRA})),
         Swap(params={"model": "other"}, on=dice.choice([both, frozenset({Failure.TASK})])),
         Revise(patch=Patch(put=(fallback,), reason="fall back")),
         Ask(message="how on?"),
@@ -116,8 +116,8 @@ def hostile_outcome(dice: Random, state: State, one: StepState, mark: str) -> m.
     if chance < 0.45:
         return fair_outcome(dice, state, one, mark)
     if chance < 0.75:
-        failure = dice.choice([*Failure, Failure.TASK, None])
-        account = "agents" if failure is Failure.ACCOUNT else ""
+        failure = dice.choice([*Failure, Failure.ACCOUNT, Failure.TASK, None])
+        account = next(iter(one.step.uses), "") if failure is Failure.ACCOUNT else ""
         until_ms = later if failure is Failure.ACCOUNT and dice.random() < 0.7 else None
         patch = some_patch(dice, state) if dice.random() < 0.15 else None
         return m.Outcome(
@@ -201,10 +201,11 @@ def _conflict(state: State, one: StepState) -> m.Outcome | None:
 def some_patch(dice: Random, state: State) -> Patch:
     """A change of the plan that may or may not be possible."""
     names = list(state.steps)
+    tried = [n for n, one in state.steps.items() if one.attempt and n not in state.running]
     put: list[Step] = []
     for _ in range(dice.choice([0, 1, 1, 2])):
         old = dice.random() < 0.35
-        name = dice.choice(names) if old and names else f"n{dice.randint(0, 30)}"
+        name = dice.choice(tried or names) if old and names else f"n{dice.randint(0, 30)}"
         put.append(_some_step(dice, name, dice.sample(names, min(3, len(names)))))
         if dice.random() < 0.1:
             put.append(put[-1])
@@ -217,7 +218,7 @@ def some_patch(dice: Random, state: State) -> Patch:
         )  # fmt: skip
         remove = tuple(one for one in own if dice.random() < 0.5)
         changed[name] = NeedsChange(add=add, remove=remove)
-    drop = tuple(dice.choice(names) for _ in range(dice.choice([0, 0, 0, 1, 2])) if names)
+    drop = tuple(dice.choice(tried or names) for _ in range(dice.choice([0, 0, 0, 1, 2])) if names)
     running = list(state.running)
     stop = (dice.choice(running),) if running and dice.random() < 0.2 else ()
     limits = {"agents": dice.randint(0, 3)} if dice.random() < 0.05 else {}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fleet.app.calendars import calendar_of
 from fleet.errors import FleetError, InvalidPlan, Problem
-from fleet.views.plan import PlannedPhase, PlannedTask, plain, view_plan
+from fleet.views.plan import Caution, PlannedPhase, PlannedTask, PlanView, view_plan
 
 if TYPE_CHECKING:
     from fleet.app.place import FleetPlace
@@ -54,8 +55,8 @@ def _problem(problem: Problem) -> dict[str, Any]:
     }
 
 
-def plan(place: FleetPlace, limits: Mapping[str, int] | None = None) -> dict[str, Any]:
-    """Returns `fleet.plan/1`; `limits` come over those that the documents set."""
+def plan(place: FleetPlace, limits: Mapping[str, int] | None = None) -> PlanView:
+    """Returns the plan as everybody is shown it; `limits` come over those that the documents set."""
     fleet = place.documents
     start = fleet.settings.start or _first_launch(place)
     calendar = calendar_of({"start": start, "calendar": _calendar(fleet)})
@@ -67,13 +68,8 @@ def plan(place: FleetPlace, limits: Mapping[str, int] | None = None) -> dict[str
         base=fleet.settings.base,
         limits={**fleet.settings.limits, **(limits or {})},
     )
-    found = dict(plain(view))
-    told: Any = found.get("warnings", [])
-    found["warnings"] = [
-        *({"place": str(w.place) if w.place else "", "text": w.text} for w in fleet.warnings),
-        *told,
-    ]
-    return found
+    told = (Caution(place=str(one.place or ""), text=one.text) for one in fleet.warnings)
+    return replace(view, warnings=(*told, *view.warnings))
 
 
 def planned(fleet: Fleet, name: str) -> PlannedTask:

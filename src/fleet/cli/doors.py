@@ -133,17 +133,21 @@ def plan(
     """Shows the schedule."""
     from fleet.app.planning import plan as plan_of
     from fleet.app.planning import read_limits
-    from fleet.render.plan import plan_text
 
     view = plan_of(find_place(directory), read_limits(limits, agents))
     if as_json:
-        say_json(view)
+        from fleet.views.plan import plain
+
+        say_json(plain(view))
     elif form is not None:
         from fleet.render.exports import export_plan
 
         say(export_plan(view, form))
     else:
-        say(plan_text(view, columns(width)))
+        from fleet.render.plan import render_plan
+        from fleet.render.text import ascii_only
+
+        say(render_plan(view, columns=columns(width), plain_ascii=ascii_only()))
     return 0
 
 

@@ -33,7 +33,7 @@ def known_ids(fleet: Fleet) -> Found:
     """Tasks, agents, limits and secrets that are named exist."""
     for task in fleet.tasks.values():
         at = _at(fleet, task)
-        if task.agent not in fleet.agents:
+        if not fleet.is_known("agent", task.agent):
             said = "agent" in fleet.raws["task", task.id].values
             hint = did_you_mean(task.agent, fleet.agents) or f"write agents/{task.agent}.md"
             text = (
@@ -43,7 +43,7 @@ def known_ids(fleet: Fleet) -> Found:
         for key, names in (("dependencies", task.dependencies), ("verifies", task.verifies)):
             written = fleet.raws["task", task.id].values.get(key, names)
             for name in names:
-                if name not in fleet.tasks:
+                if not fleet.is_known("task", name):
                     index = list(written).index(name) if name in written else 0
                     hint = did_you_mean(name, fleet.tasks)
                     yield Problem(f"no task {name!r}", at(key, index), hint)
@@ -63,7 +63,7 @@ def known_ids(fleet: Fleet) -> Found:
                 yield from _agent(fleet, each.agent, partial(fleet.place, "fleet", ""), *path)
     for agent in fleet.agents.values():
         for number, name in enumerate(agent.secrets):
-            if name not in fleet.settings.secrets:
+            if name not in fleet.settings.secrets and ("fleet", "") not in fleet.broken:
                 hint = did_you_mean(name, fleet.settings.secrets) or "secrets: in coordination.md"
                 yield Problem(
                     f"no secret {name!r}", fleet.place("agent", agent.id, "secrets", number), hint
@@ -72,6 +72,8 @@ def known_ids(fleet: Fleet) -> Found:
 
 def limits_hold(fleet: Fleet) -> Found:
     """A task uses only limits that exist, and no more of them than there is."""
+    if ("fleet", "") in fleet.broken:
+        return
     limits = fleet.settings.limits
     for task in fleet.tasks.values():
         for name, units in task.uses.items():
@@ -245,7 +247,7 @@ def _at(fleet: Fleet, task: TaskDocument) -> At:
 
 
 def _agent(fleet: Fleet, name: str, at: At, *path: str | int) -> Found:
-    if name not in fleet.agents:
+    if not fleet.is_known("agent", name):
         yield Problem(f"no agent {name!r}", at(*path), did_you_mean(name, fleet.agents))
 
 
@@ -253,7 +255,9 @@ def _rungs(fleet: Fleet, rungs: tuple[Rung, ...], at: At, *path: str | int) -> F
     for rung in rungs:
         if rung.agent is not None:
             yield from _agent(fleet, rung.agent, at, *path)
-        if rung.adapt is not None and rung.adapt not in fleet.settings.patches:
+        if ("fleet", "") in fleet.broken or rung.adapt is None:
+            continue
+        if rung.adapt not in fleet.settings.patches:
             hint = did_you_mean(rung.adapt, fleet.settings.patches)
             yield Problem(
                 f"no patch {rung.adapt!r}", at(*path), hint or "patches: in coordination.md"

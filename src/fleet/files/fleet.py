@@ -41,6 +41,15 @@ class Fleet:
     warnings: tuple[Problem, ...] = ()
     digest: str = ""
     raws: Mapping[tuple[str, str], Raw] = field(default_factory=dict, repr=False)
+    broken: frozenset[tuple[str, str]] = (
+        frozenset()
+    )  # (kind, id) of files that did not hold; while checking
+
+    def is_known(self, kind: str, name: str) -> bool:
+        """True for an agent or task whose file is there, even if it is broken."""
+        return (
+            name in (self.agents if kind == "agent" else self.tasks) or (kind, name) in self.broken
+        )
 
     def place(self, kind: str, name: str = "", *path: str | int) -> Place:
         """Returns where a key of a document stands: kind is fleet, agent or task; name its id."""

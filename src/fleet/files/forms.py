@@ -224,7 +224,7 @@ class DaysForm(Form):
     @model_validator(mode="after")
     def _ordered(self) -> DaysForm:
         if not (self.low or self.likely) <= self.likely <= (self.high or self.likely):
-            raise ValueError("days must be ordered: low <= likely <= high")
+            raise ValueError("must be ordered: low <= likely <= high")
         return self
 
 

@@ -38,15 +38,18 @@ def load(root: Path, *, use_cache: bool = True) -> Fleet:
     warnings: list[Problem] = []
     known = cache.read(root) if use_cache else {}
     raws: list[Raw] = []
+    broken: set[tuple[str, str]] = set()
     for kind, path in _documents(root, problems, warnings):
         raw = _raw(root, kind, path, known, problems)
         if raw is not None:
             raws.append(raw)
+        else:
+            broken.add((kind, _stem(path) if kind != "fleet" else ""))
     fresh = {raw.path: (raw.digest, dict(raw.values)) for raw in raws}
     if use_cache and fresh != known:
         cache.write(root, fresh)
     by_id = _by_id(raws, problems)
-    fleet = _fleet(root, by_id, problems)
+    fleet = _fleet(root, by_id, frozenset(broken), problems)
     found, more = check(fleet)
     problems += found
     if problems:
@@ -150,7 +153,7 @@ def _by_id(raws: list[Raw], problems: list[Problem]) -> dict[tuple[str, str], Ra
         if raw.kind == "fleet":
             found["fleet", ""] = raw
             continue
-        stem = raw.path.rpartition("/")[2].rpartition(".")[0]
+        stem = _stem(raw.path)
         name = raw.values.get("id", stem)
         if "id" not in raw.values and id_problem(stem):
             text = f"file name {_printable(stem)!r} {id_problem(stem)}"
@@ -177,7 +180,12 @@ def _place(raw: Raw, key: str) -> Place:
     return place_in(raw, (key,) if key in raw.values else ())
 
 
-def _fleet(root: Path, raws: Mapping[tuple[str, str], Raw], problems: list[Problem]) -> Fleet:
+def _fleet(
+    root: Path,
+    raws: Mapping[tuple[str, str], Raw],
+    broken: frozenset[tuple[str, str]],
+    problems: list[Problem],
+) -> Fleet:
     """Returns all documents with defaults applied, not yet checked against each other."""
     top = raws.get(("fleet", ""))
     plain = dict(top.values) if top else {}
@@ -198,13 +206,13 @@ def _fleet(root: Path, raws: Mapping[tuple[str, str], Raw], problems: list[Probl
             values.setdefault("branch", f"fleet/{name}")
             values["dependencies"] = list(dict.fromkeys(values.get("dependencies", ())))
             tasks[name] = task_of({**values, "id": name, "name": values.get("name", name)})
-    phases, tasks = phases_of(written, tasks, raws, problems)
+    phases, tasks = phases_of(written, tasks, raws, broken, problems)
     digest = hashlib.sha256()
     for key, raw in sorted(raws.items()):
         digest.update(f"{key[0]}\0{key[1]}\0{raw.digest}\n".encode())
     return Fleet(
         root=root, settings=settings_of(plain), agents=agents, tasks=tasks, phases=phases,
-        digest=digest.hexdigest(), raws=raws,
+        digest=digest.hexdigest(), raws=raws, broken=broken,
     )  # fmt: skip
 
 
@@ -223,6 +231,10 @@ def _in_order(problems: list[Problem]) -> tuple[Problem, ...]:
         return place.path != SETTINGS_FILE, place.path, place.line, place.column, problem.text
 
     return tuple(sorted(dict.fromkeys(problems), key=order))
+
+
+def _stem(path: str) -> str:
+    return path.rpartition("/")[2].rpartition(".")[0]
 
 
 def _printable(path: str) -> str:

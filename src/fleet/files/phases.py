@@ -20,6 +20,7 @@ def phases_of(
     written: Sequence[Mapping[str, Any]],
     tasks: dict[str, TaskDocument],
     raws: Mapping[tuple[str, str], Raw],
+    broken: frozenset[tuple[str, str]],
     problems: list[Problem],
 ) -> tuple[tuple[Phase, ...], dict[str, TaskDocument]]:
     """Returns the phases in order with all their tasks, and the tasks with their phase filled in."""
@@ -41,6 +42,8 @@ def phases_of(
             continue
         phases[phase.id], members[phase.id] = replace(phase, name=phase.name or phase.id), []
         for index, task in enumerate(phase.tasks):
+            if ("task", task) in broken:
+                continue
             if task not in tasks:
                 hint = did_you_mean(task, tasks)
                 tell(f"no task {task!r}", "phases", number, "tasks", index, hint=hint)
@@ -58,7 +61,8 @@ def phases_of(
     for name, task_ in tasks.items():
         said, listed = task_.phase, claimed.get(name)
         if said and said not in phases:
-            tell(f"no phase {said!r}", "phase", hint=did_you_mean(said, phases), task=name)
+            if ("fleet", "") not in broken:
+                tell(f"no phase {said!r}", "phase", hint=did_you_mean(said, phases), task=name)
             said = ""
         if said and listed and said != listed:
             text = f"phase {said!r} contradicts coordination.md, which lists the task in {listed!r}"

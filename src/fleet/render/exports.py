@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from datetime import date, timedelta
 from xml.sax.saxutils import escape
 
+from fleet.errors import NotFound
 from fleet.render.plan import clean, days_text
 from fleet.views.plan import PlanView, TaskRow, number
 
@@ -20,6 +21,13 @@ DAY_WIDTH, ROW_HEIGHT, LEFT = 24, 24, 260
 MERMAID_SIGNS = frozenset(" _-./()+&=")
 MERMAID_WORDS = ("section", "title", "click", "gantt", "acc", "date", "axis", "tick", "excl",
                  "incl", "today", "week", "call", "href", "end")  # fmt: skip
+
+
+def export_plan(view: PlanView, form: str) -> str:
+    """Returns the plan in one of EXPORTS; raises NotFound for another."""
+    if form not in EXPORTS:
+        raise NotFound("format", form, list(EXPORTS))
+    return EXPORTS[form](view)
 
 
 def export_mermaid(view: PlanView) -> str:

@@ -78,6 +78,7 @@ class Attempts:
             answers=answers_to(state, step),
             facts=one.facts,
             siblings=siblings_of(state, whole),
+            plan_step=lambda name: state.steps[name].step if name in state.steps else None,
             now_ms=now_ms(),
             world=self.world,
             report=report,

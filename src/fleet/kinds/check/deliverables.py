@@ -163,8 +163,8 @@ def _tag(scene: Scene, name: str, *, fresh: bool) -> str:
         return f"there is no tag {name!r}"
     if not scene.repo.is_ancestor(at, scene.commit):
         return f"tag {name!r} is at {at[:12]}, which is not on {scene.branch}"
-    if fresh and at != scene.commit and scene.repo.is_ancestor(at, scene.start):
-        return f"tag {name!r} is at {at[:12]}, from before the branch point"
+    if fresh and scene.repo.is_ancestor(at, scene.start):
+        return f"tag {name!r} is at {at[:12]}, from before the branch point (`fresh: false` accepts that)"
     return ""
 
 

@@ -1,0 +1,124 @@
+"""Loading: the root, the cache, the places, and what is not imported."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from fleet.errors import InvalidPlan
+from fleet.files import source
+from fleet.files.load import find_root, load
+from fleet.files.schema import KINDS, schema
+
+HERE = Path(__file__).parents[2]
+
+
+def write(root, **files):
+    texts = {"coordination.md": "---\nbase: main\n---\n", "agents/a.md": "---\nrole: x\n---\n"}
+    for name, text in {**texts, **files}.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+def test_this_repository_is_a_fleet():
+    fleet = load(HERE, use_cache=False)
+    assert [task.port for task in fleet.tasks.values()] == list(range(8032, 8038))
+    windows = [task.days.window for task in fleet.tasks.values()]
+    assert windows == [(1, 3), (4, 11), (12, 18), (19, 21), (19, 21), (22, 25)]
+    assert sum(task.days.likely for task in fleet.tasks.values()) == 28
+    assert not fleet.warnings
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_this_repository_keeps_its_schemas(kind):
+    made = schema(kind)
+    jsonschema.Draft202012Validator.check_schema(made)
+    files = {
+        "fleet": ["coordination.md"],
+        "agent": HERE.glob("agents/*"),
+        "task": HERE.glob("tasks/*"),
+    }
+    for path in files[kind]:
+        values = source.read_markdown((HERE / path).read_text(), str(path)).values
+        jsonschema.validate(source.resolved(values), made)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"nonsense": 1}, made)
+
+
+def test_a_warm_cache_imports_neither_parser_nor_models(tmp_path):
+    write(tmp_path, **{"tasks/a.md": "---\ndays: 2\n---\n"})
+    cold = load(tmp_path)
+    code = (
+        "import sys; from pathlib import Path; from fleet.files.load import load;"
+        "fleet = load(Path(sys.argv[1])); assert not {'pydantic', 'yaml'} & set(sys.modules);"
+        "print(fleet.digest, fleet.tasks['a'].days.likely)"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(HERE / "src")},
+    )  # fmt: skip
+    assert out.stdout.split() == [cold.digest, "2.0"], out.stderr
+
+
+def test_the_cache_follows_the_bytes_and_survives_nonsense(tmp_path):
+    write(tmp_path, **{"tasks/a.md": "---\ndays: 2\n---\n"})
+    assert load(tmp_path) == load(tmp_path)
+    write(tmp_path, **{"tasks/a.md": "---\ndays: 3\n---\n"})
+    assert load(tmp_path).tasks["a"].days.likely == 3
+    for nonsense in ("", "[]", '{"made_by": 1}', "\x00"):
+        (tmp_path / ".fleet/cache/documents.json").write_text(nonsense)
+        assert load(tmp_path).tasks["a"].days.likely == 3
+
+
+def test_defaults_fill_what_files_leave_out(tmp_path):
+    front = "---\nbase: main\ndefaults: {attempts: 5, limits: {usd: 3, idle: 5m}}\n---\n"
+    agent = "---\nlimits: {usd: 1}\n---\n"
+    write(
+        tmp_path,
+        **{"coordination.md": front, "agents/a.md": agent, "tasks/a.md": "---\n---\nGo.\n"},
+    )
+    fleet = load(tmp_path)
+    assert fleet.tasks["a"].attempts == 5
+    assert (fleet.agents["a"].limits.usd, fleet.agents["a"].limits.idle_ms) == (1, 300_000)
+    assert (fleet.tasks["a"].body, fleet.tasks["a"].agent) == ("Go.", "a")
+
+
+def test_a_place_is_found_for_other_spellings(tmp_path):
+    write(tmp_path, **{"tasks/a.md": "---\nneeds: []\ntimeout: 5m\n---\n"})
+    fleet = load(tmp_path)
+    assert str(fleet.place("task", "a", "dependencies")) == "tasks/a.md:2:8"
+    assert str(fleet.place("task", "a", "timeout_ms")) == "tasks/a.md:3:10"
+
+
+def test_a_linked_worktree_belongs_to_the_main_one(tmp_path):
+    root = write(tmp_path / "repo")
+    for argv in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-qm", "x"],
+                 ["worktree", "add", "-q", "../linked"]):  # fmt: skip
+        subprocess.run(
+            ["git", "-c", "user.name=a", "-c", "user.email=a@b", *argv], cwd=root, check=True
+        )
+    linked = tmp_path / "linked" / "agents"
+    assert find_root(linked, None, {}) == root
+    assert find_root(linked, None, {"FLEET_ROOT": str(linked.parent)}) == linked.parent
+    assert find_root(linked, Path("../../repo"), {"FLEET_ROOT": "/nowhere"}) == root
+    with pytest.raises(InvalidPlan):
+        find_root(tmp_path, None, {})
+
+
+def test_links_and_pipes_are_refused_without_waiting(tmp_path):
+    root = write(tmp_path / "repo", **{"tasks/a.md": "---\ndeliverables: [out/x.md]\n---\n"})
+    (root / "out").symlink_to(tmp_path)
+    (root / "tasks/c.md").symlink_to("/etc/hostname")
+    os.mkfifo(root / "tasks/d.md")
+    (root / "tasks/e.md").mkdir()
+    with pytest.raises(InvalidPlan) as caught:
+        load(root)
+    places = [str(problem.place) for problem in caught.value.problems]
+    assert places == ["tasks/a.md:2:16", "tasks/c.md", "tasks/d.md", "tasks/e.md"]
