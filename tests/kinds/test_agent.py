@@ -6,16 +6,18 @@ import os
 from pathlib import Path
 
 import psutil
-from support.kind_world import KindWorld, standings
 
 from fleet.core import messages as m
 from fleet.runtimes.runs import now_ms
+from support.kind_world import KindWorld, standings
 
 COMMIT = "echo hi > OUT.md && git add OUT.md && git commit -qm out"
 
 
 def test_an_agent_that_delivers_is_verified_at_its_commit(world: KindWorld):
-    state = world.play(world.plan(*world.task("a", f"{COMMIT}; echo finished", deliverables=["OUT.md"])))
+    state = world.play(
+        world.plan(*world.task("a", f"{COMMIT}; echo finished", deliverables=["OUT.md"]))
+    )
     assert standings(state)["a"] == "succeeded"
     work = state.steps["a/work"]
     assert work.output["said"] == "finished"
@@ -26,7 +28,9 @@ def test_an_agent_that_delivers_is_verified_at_its_commit(world: KindWorld):
 
 def test_its_environment_and_brief_say_where_it_works(world: KindWorld):
     command = "env > OUT.md; cat $FLEET_BRIEF >> OUT.md; git add -A; git commit -qm out"
-    steps = world.task("a", command, deliverables=["OUT.md"], checks=["true"], brief="Build the thing.")
+    steps = world.task(
+        "a", command, deliverables=["OUT.md"], checks=["true"], brief="Build the thing."
+    )
     state = world.play(world.plan(*steps))
     seen = (world.tree("a") / "OUT.md").read_text()
     for line in (
@@ -47,7 +51,7 @@ def test_its_environment_and_brief_say_where_it_works(world: KindWorld):
 
 
 def test_an_agent_that_exits_0_without_its_deliverable_reworks_with_the_evidence(world: KindWorld):
-    command = 'cp $FLEET_BRIEF brief.$FLEET_ATTEMPT; if [ $FLEET_ATTEMPT = 2 ]; then cp $FLEET_BRIEF OUT.md; git add OUT.md; git commit -qm out; fi'
+    command = "cp $FLEET_BRIEF brief.$FLEET_ATTEMPT; if [ $FLEET_ATTEMPT = 2 ]; then cp $FLEET_BRIEF OUT.md; git add OUT.md; git commit -qm out; fi"
     state = world.play(world.plan(*world.task("a", command, deliverables=["OUT.md"], attempts=3)))
     assert standings(state) == {
         "a/worktree": "succeeded",
@@ -70,7 +74,9 @@ def test_rework_is_capped_and_then_asked_about(world: KindWorld):
 
 
 def test_a_failed_attempt_is_tried_again_and_told_why(world: KindWorld):
-    command = f'[ $FLEET_ATTEMPT = 2 ] || {{ echo boom >&2; exit 3; }}; cp $FLEET_BRIEF B.md; {COMMIT}'
+    command = (
+        f"[ $FLEET_ATTEMPT = 2 ] || {{ echo boom >&2; exit 3; }}; cp $FLEET_BRIEF B.md; {COMMIT}"
+    )
     state = world.play(world.plan(*world.task("a", command, deliverables=["OUT.md"], attempts=2)))
     assert standings(state)["a"] == "succeeded"
     brief = (world.tree("a") / "B.md").read_text()
@@ -86,11 +92,13 @@ def test_stop_ends_the_whole_tree(world: KindWorld):
         player.tell(m.HoldStep(step="a/work", stop=True, at_ms=now_ms()))
 
     state = world.play(
-        plan, until=lambda s: "a/work" in s.running and (world.tree("a") / "started").exists(), then=stop
+        plan,
+        until=lambda s: "a/work" in s.running and (world.tree("a") / "started").exists(),
+        then=stop,
     )
     assert state.steps["a/work"].held
     assert not state.running
-    marker = f"FLEET_TASK=a\0".encode()
+    marker = b"FLEET_TASK=a\0"
     mine = [p.pid for p in psutil.process_iter() if _environ(p.pid, marker, world.root)]
     assert mine == []
 
@@ -119,7 +127,9 @@ def test_a_lost_attempt_is_an_infra_failure_and_tried_again(world: KindWorld):
     plan = world.plan(*world.task("a", command, deliverables=["OUT.md"]))
     before = world.play(
         plan,
-        until=lambda s: bool(s.steps["a/work"].facts.get("pid")) and (world.tree("a") / "up").exists(),
+        until=lambda s: (
+            bool(s.steps["a/work"].facts.get("pid")) and (world.tree("a") / "up").exists()
+        ),
         then=lambda player: os.kill(player.state.steps["a/work"].facts["pid"], 9),
     )
     assert before.steps["a/work"].attempt == 2
@@ -129,8 +139,12 @@ def test_a_lost_attempt_is_an_infra_failure_and_tried_again(world: KindWorld):
 def test_secrets_reach_the_process_and_are_masked_in_what_it_says(world: KindWorld, monkeypatch):
     monkeypatch.setenv("MY_TOKEN", "s3cr3t-value")
     (world.root.parent / "token").write_text("from-file\n")
-    secrets = {"A": "env:MY_TOKEN", "B": f"file:{world.root.parent}/token", "C": "cmd:printf by-command"}
-    steps = world.task("a", "echo $A $B $C; test -n \"$A$B$C\"", agent={"secrets": secrets})
+    secrets = {
+        "A": "env:MY_TOKEN",
+        "B": f"file:{world.root.parent}/token",
+        "C": "cmd:printf by-command",
+    }
+    steps = world.task("a", 'echo $A $B $C; test -n "$A$B$C"', agent={"secrets": secrets})
     state = world.play(world.plan(*steps))
     assert state.steps["a/work"].output["said"] == "[A] [B] [C]"
 
@@ -143,7 +157,7 @@ def test_a_secret_that_cannot_be_had_is_told_by_name(world: KindWorld):
 
 
 def test_done_with_an_output_beats_the_standard_output(world: KindWorld):
-    command = "echo noise; echo '{\"output\": \"the answer\"}' > $(dirname $FLEET_BRIEF)/done.json"
+    command = 'echo noise; echo \'{"output": "the answer"}\' > $(dirname $FLEET_BRIEF)/done.json'
     state = world.play(world.plan(*world.task("a", command)))
     assert state.steps["a/work"].output["said"] == "the answer"
 

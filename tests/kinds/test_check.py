@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import psutil
 import pytest
+
 from support.kind_world import KindWorld, standings
 
 
@@ -35,7 +36,9 @@ def test_a_branch_that_was_left_again_is_named_too(world: KindWorld):
 
 
 def test_a_detached_head_is_red(world: KindWorld):
-    check, _ = judged(world, f"git switch -q --detach; {commit('echo hi > OUT.md')}", deliverables=["OUT.md"])
+    check, _ = judged(
+        world, f"git switch -q --detach; {commit('echo hi > OUT.md')}", deliverables=["OUT.md"]
+    )
     assert "are on a detached HEAD" in check.text
 
 
@@ -107,7 +110,9 @@ def test_a_check_has_a_time_limit_and_leaves_nobody(world: KindWorld):
     judge = {"text": "slow", "command": "nohup setsid sleep 986 & sleep 986", "timeout_s": 0.5}
     _, found = judged(world, "true", check={"checks": [judge]})
     assert found["checks"][0]["why"] == "it ran out of time"
-    assert not [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "986"]]
+    assert not [
+        p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "986"]
+    ]
 
 
 def test_metrics_are_measured_and_held_against_their_targets(world: KindWorld):
@@ -117,12 +122,18 @@ def test_metrics_are_measured_and_held_against_their_targets(world: KindWorld):
         {"name": "none", "op": "==", "target": 1, "measure": "echo nothing"},
     ]
     check, found = judged(world, "true", check={"metrics": metrics})
-    assert [(one["value"], one["met"]) for one in found["metrics"]] == [(42, True), (80.5, False), (None, None)]
+    assert [(one["value"], one["met"]) for one in found["metrics"]] == [
+        (42, True),
+        (80.5, False),
+        (None, None),
+    ]
     assert check.standing == "succeeded"
 
 
 def test_a_verified_commit_survives_a_gc(world: KindWorld):
-    state = world.play(world.plan(*world.task("a", commit("echo hi > OUT.md"), deliverables=["OUT.md"])))
+    state = world.play(
+        world.plan(*world.task("a", commit("echo hi > OUT.md"), deliverables=["OUT.md"]))
+    )
     sha = state.steps["a/check"].output["commit"]
     world.repo.git("worktree", "remove", "--force", "--force", str(world.tree("a")))
     world.repo.git("branch", "-D", "fleet/a")

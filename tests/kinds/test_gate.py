@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from support.kind_world import KindWorld, standings
-
 from fleet.core import messages as m
 from fleet.core.plan import Step
 from fleet.runtimes.runs import now_ms
+from support.kind_world import KindWorld, standings
 
 
 def commit(script: str) -> str:
@@ -29,7 +28,9 @@ def question(state) -> m.Question:
 
 
 def answer(state, value: str, note: str = "", by: str = "eve") -> m.AnswerQuestion:
-    return m.AnswerQuestion(id=next(iter(state.questions)), value=value, note=note, by=by, at_ms=now_ms())
+    return m.AnswerQuestion(
+        id=next(iter(state.questions)), value=value, note=note, by=by, at_ms=now_ms()
+    )
 
 
 def test_an_open_gate_pins_the_verified_commits(world: KindWorld):
@@ -56,18 +57,32 @@ def test_a_head_that_moved_is_checked_again_before_the_gate_opens(world: KindWor
 
 
 def test_a_head_that_moved_and_is_red_is_reworked_before_the_gate(world: KindWorld):
-    steps = world.task("a", commit("echo $FLEET_ATTEMPT > a.txt"), deliverables=["a.txt"], checks=["test -e a.txt"], attempts=3)
+    steps = world.task(
+        "a",
+        commit("echo $FLEET_ATTEMPT > a.txt"),
+        deliverables=["a.txt"],
+        checks=["test -e a.txt"],
+        attempts=3,
+    )
     asked = world.play(world.plan(*steps, *held(world.phase(["a"], approve=True))))
     world.repo.commit({"a.txt": None}, cwd=world.tree("a"))
     state = world.play(None, answer(asked, "approve"))
     found = standings(state)
-    assert (found["a/check.2"], found["a/work.3"], found["a/check.3"]) == ("failed", "succeeded", "succeeded")
+    assert (found["a/check.2"], found["a/work.3"], found["a/check.3"]) == (
+        "failed",
+        "succeeded",
+        "succeeded",
+    )
     assert found["p/gate"] == "asking"
 
 
 def test_a_rejection_reworks_the_tasks_that_its_note_names(world: KindWorld):
     other = world.task("b", commit("echo b > b.txt"), deliverables=["b.txt"])
-    mine = world.task("a", "cp $FLEET_BRIEF a.$FLEET_ATTEMPT; " + commit("echo $FLEET_ATTEMPT > a.txt"), deliverables=["a.txt"])
+    mine = world.task(
+        "a",
+        "cp $FLEET_BRIEF a.$FLEET_ATTEMPT; " + commit("echo $FLEET_ATTEMPT > a.txt"),
+        deliverables=["a.txt"],
+    )
     asked = world.play(world.plan(*mine, *other, *held(world.phase(["a", "b"], approve=True))))
     again = world.play(None, answer(asked, "reject", "not good"))
     assert again.steps["p/gate"].standing == "asking", "a note that names nobody is asked about"
@@ -81,7 +96,9 @@ def test_a_rejection_reworks_the_tasks_that_its_note_names(world: KindWorld):
 
 
 def test_each_of_the_named_has_to_approve(world: KindWorld):
-    asked = world.play(world.plan(*simple(world), *held(world.phase(["a"], approve=["eve", "bob"]))))
+    asked = world.play(
+        world.plan(*simple(world), *held(world.phase(["a"], approve=["eve", "bob"])))
+    )
     assert question(asked).whom == "eve"
     asked = world.play(None, answer(asked, "approve", by="eve"))
     assert question(asked).whom == "bob"

@@ -10,10 +10,10 @@ from dataclasses import replace
 
 import psutil
 import pytest
-from support.kind_world import KindWorld, standings
 
 from fleet.core import messages as m
 from fleet.runtimes.runs import now_ms
+from support.kind_world import KindWorld, standings
 
 
 def commit(script: str) -> str:
@@ -39,7 +39,9 @@ def base(world: KindWorld) -> str:
 def test_a_phase_lands_and_the_users_checkout_follows(world: KindWorld, strategy):
     before = base(world)
     (world.root / "README.md").write_text("my own change\n")
-    phase = world.phase(["a", "b"], strategy=strategy, checks=["test -e a.txt -a -e b.txt"], tag="v1")
+    phase = world.phase(
+        ["a", "b"], strategy=strategy, checks=["test -e a.txt -a -e b.txt"], tag="v1"
+    )
     state = world.play(world.plan(*two(world), *phase))
     done = state.steps["p/merge"]
     assert done.standing == "succeeded", done.text
@@ -75,14 +77,18 @@ def test_after_the_conflict_is_mended_on_the_branch_it_lands(world: KindWorld):
 
 def test_red_phase_checks_leave_the_base_and_nothing_behind(world: KindWorld):
     before = base(world)
-    judge = "test -e a.txt && test -e b.txt && nohup setsid sleep 985 & echo broken together; exit 1"
+    judge = (
+        "test -e a.txt && test -e b.txt && nohup setsid sleep 985 & echo broken together; exit 1"
+    )
     state = world.play(world.plan(*two(world), *world.phase(["a", "b"], checks=[judge])))
     merge = state.steps["p/merge"]
     assert base(world) == before
     assert "red on the combined tree of a, b" in merge.text
     assert "broken together" in merge.evidence["checks"][0]["tail"]
     assert not trials(world)
-    assert not [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "985"]]
+    assert not [
+        p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "985"]
+    ]
 
 
 def test_a_base_that_moves_during_the_check_is_judged_again_and_kept(world: KindWorld):
@@ -174,7 +180,9 @@ world.play(world.plan(*steps))
 def test_a_merge_that_was_killed_is_finished_by_the_next(world: KindWorld, point):
     before = base(world)
     world.play(world.plan(*two(world)))
-    program = textwrap.dedent(PROGRAM).format(path=sys.path, root=str(world.root), socket=world.socket)
+    program = textwrap.dedent(PROGRAM).format(
+        path=sys.path, root=str(world.root), socket=world.socket
+    )
     killed = subprocess.run(
         [sys.executable, "-c", program], env={**os.environ, "FLEET_CRASH_AT": point}, check=False
     )

@@ -6,9 +6,8 @@ import subprocess
 import sys
 import textwrap
 
-from support.kind_world import KindWorld, standings
-
 from fleet.core.plan import Need, Step
+from support.kind_world import KindWorld, standings
 
 
 def commit(script: str) -> str:
@@ -19,7 +18,9 @@ def test_it_starts_from_the_base_with_the_verified_work_of_its_dependencies(worl
     steps = [
         *world.task("a", commit("echo a > a.txt"), deliverables=["a.txt"]),
         *world.task("b", commit("echo b > b.txt"), deliverables=["b.txt"]),
-        *world.task("c", "cat a.txt b.txt; cat $FLEET_BRIEF > $FLEET_ROOT/../brief", after=["a", "b"]),
+        *world.task(
+            "c", "cat a.txt b.txt; cat $FLEET_BRIEF > $FLEET_ROOT/../brief", after=["a", "b"]
+        ),
     ]
     state = world.play(world.plan(*steps))
     assert standings(state)["c"] == "succeeded"
@@ -46,7 +47,9 @@ def test_dependencies_that_conflict_name_both_tasks_and_the_files(world: KindWor
 
 def test_setup_runs_in_the_worktree_with_its_environment_and_its_port(world: KindWorld):
     setup = ["echo $FLEET_TASK $FLEET_PORT $PORT $PWD > setup.txt"]
-    steps = world.task("a", "cat setup.txt", worktree={"setup": setup, "port": "auto", "ports": [18000, 18999]})
+    steps = world.task(
+        "a", "cat setup.txt", worktree={"setup": setup, "port": "auto", "ports": [18000, 18999]}
+    )
     state = world.play(world.plan(*steps))
     port = state.steps["a/worktree"].output["port"]
     assert 18000 <= port <= 18999
@@ -94,9 +97,15 @@ def test_a_crash_during_the_making_converges(world: KindWorld):
         world.play(world.plan(*steps))
         """
     ).format(path=sys.path, root=str(world.root), socket=world.socket)
-    for point in ("kinds.worktree.before_setup", "kinds.worktree.after_setup", "kinds.worktree.after_setup:2"):
+    for point in (
+        "kinds.worktree.before_setup",
+        "kinds.worktree.after_setup",
+        "kinds.worktree.after_setup:2",
+    ):
         done = subprocess.run(
-            [sys.executable, "-c", program], env={**__import__("os").environ, "FLEET_CRASH_AT": point}, check=False
+            [sys.executable, "-c", program],
+            env={**__import__("os").environ, "FLEET_CRASH_AT": point},
+            check=False,
         )
         assert done.returncode in (-9, 0)
     steps = world.task(

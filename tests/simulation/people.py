@@ -119,7 +119,8 @@ def hostile_outcome(dice: Random, state: State, one: StepState, mark: str) -> m.
         failure = dice.choice([*Failure, Failure.ACCOUNT, Failure.TASK, None])
         account = next(iter(one.step.uses), "") if failure is Failure.ACCOUNT else ""
         until_ms = later if failure is Failure.ACCOUNT and dice.random() < 0.7 else None
-        patch = some_patch(dice, state) if dice.random() < 0.15 else None
+        judged = failure is Failure.TASK and dice.random() < 0.3
+        patch = some_patch(dice, state) if judged else None
         return m.Outcome(
             ending=m.Ending.FAILED, failure=failure, text=mark, account=account,
             until_ms=until_ms, patch=patch,

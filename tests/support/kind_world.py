@@ -13,8 +13,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from support.git_repo import GitRepo
-
 from fleet.adapters.tmux import Tmux
 from fleet.core import messages as m
 from fleet.core.decide import decide
@@ -25,6 +23,7 @@ from fleet.kinds import Work
 from fleet.runtimes.attempts import Attempts
 from fleet.runtimes.runs import now_ms
 from fleet.runtimes.world import Sessions, make_world
+from support.git_repo import GitRepo
 
 LIMIT_S = 60.0
 IDLE_STANDINGS = (Standing.RUNNING,)
@@ -79,7 +78,9 @@ class KindWorld:
         brief: str = "Do it.",
     ) -> list[Step]:
         """Returns the steps of one task as lowering makes them, its agent a shell command."""
-        wanted = [one if isinstance(one, dict) else {"path": one, "text": one} for one in deliverables]
+        wanted = [
+            one if isinstance(one, dict) else {"path": one, "text": one} for one in deliverables
+        ]
         judges = [{"text": str(one), "command": one, "timeout_s": 20} for one in checks]
         common = {"task": name, "branch": f"fleet/{name}", "base": "main"}
         trouble = frozenset({Failure.AGENT, Failure.INFRA})
@@ -87,7 +88,12 @@ class KindWorld:
             Step(
                 id=f"{name}/worktree",
                 kind="worktree",
-                params={**common, "path": str(self.tree(name)), "after": list(after), **(worktree or {})},
+                params={
+                    **common,
+                    "path": str(self.tree(name)),
+                    "after": list(after),
+                    **(worktree or {}),
+                },
                 needs=tuple(Need(step=one) for one in after),
                 uses={"agents": 1},
                 whole=name,
@@ -132,7 +138,13 @@ class KindWorld:
                 ladder=(Ask(message="not there", choices=("rework", "skip", "fail")),),
                 whole=name,
             ),
-            Step(id=name, kind=JOIN, params={"task": {"id": name}}, needs=(Need(step=f"{name}/check"),), whole=name),
+            Step(
+                id=name,
+                kind=JOIN,
+                params={"task": {"id": name}},
+                needs=(Need(step=f"{name}/check"),),
+                whole=name,
+            ),
         ]
 
     def phase(
@@ -151,7 +163,13 @@ class KindWorld:
             Step(
                 id="p/gate",
                 kind="gate",
-                params={"phase": "p", "name": "P", "base": "main", "tasks": branches, "approve": approve},
+                params={
+                    "phase": "p",
+                    "name": "P",
+                    "base": "main",
+                    "tasks": branches,
+                    "approve": approve,
+                },
                 needs=tuple(Need(step=name) for name in tasks),
                 whole="p",
             ),

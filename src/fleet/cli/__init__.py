@@ -19,7 +19,8 @@ def main(argv: Sequence[str]) -> int:
     """Runs one command line and returns its exit code."""
     import typer
 
-    from fleet.cli.commands import app
+    from fleet.cli import planning, running, talking, watching  # noqa: F401 - they add their commands
+    from fleet.cli.door import app
     from fleet.errors import FleetError
 
     try:

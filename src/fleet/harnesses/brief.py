@@ -94,7 +94,9 @@ def _again(told: Told) -> str:
     parts += told.earlier
     if not parts:
         return ""
-    head = "What was there was not enough. What you find in the worktree is from then; go on from it."
+    head = (
+        "What was there was not enough. What you find in the worktree is from then; go on from it."
+    )
     return _section("Before you begin: what failed", "\n\n".join([head, *parts]))
 
 
@@ -109,14 +111,21 @@ def _wanted(told: Told) -> str:
     if told.evidence:
         lines += ["", "Show this in what you say at the end:"]
         lines += [f"- {one}" for one in told.evidence]
-    lines += ["", "Only what is committed counts. Whether it is there is looked at afterwards, not believed."]
+    lines += [
+        "",
+        "Only what is committed counts. Whether it is there is looked at afterwards, not believed.",
+    ]
     return _section("What you must leave", "\n".join(lines))
 
 
 def _dependencies(found: Mapping[str, Mapping[str, Any]]) -> str:
     lines = []
     for task, output in found.items():
-        commit = f" at commit {str(output['commit'])[:12]}, which is in your worktree" if output.get("commit") else ""
+        commit = (
+            f" at commit {str(output['commit'])[:12]}, which is in your worktree"
+            if output.get("commit")
+            else ""
+        )
         lines.append(f"- `{task}` is done{commit}.")
         files = [str(one["text"]) for one in output.get("deliverables") or ()]
         if files:

@@ -45,7 +45,9 @@ def _value(name: str, reference: str, root: Path) -> str:
         try:
             return (root / Path(rest).expanduser()).read_text(encoding="utf-8").rstrip("\n")
         except (OSError, ValueError) as lost:
-            raise Rejected(f"secret {name}: {rest} cannot be read ({type(lost).__name__})") from None
+            raise Rejected(
+                f"secret {name}: {rest} cannot be read ({type(lost).__name__})"
+            ) from None
     if scheme == "cmd":
         return _said(name, ["/bin/sh", "-c", rest], root)
     if scheme == "keyring":
@@ -68,7 +70,9 @@ def _said(name: str, argv: list[str], root: Path) -> str:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as failed:
-        raise Rejected(f"secret {name}: its command gave no answer ({type(failed).__name__})") from None
+        raise Rejected(
+            f"secret {name}: its command gave no answer ({type(failed).__name__})"
+        ) from None
     if done.returncode:
         raise Rejected(f"secret {name}: its command exited with {done.returncode}")
     return done.stdout.decode("utf-8", "replace").rstrip("\n")

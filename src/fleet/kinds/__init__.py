@@ -13,6 +13,7 @@ Adding a kind: `kinds/<name>.py`, a line here, its test, its row in the referenc
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -122,6 +123,19 @@ class Work:
                     if isinstance(place, Mapping) and "admin" in place:
                         return place
         return None
+
+    def rounds(self, task: str) -> dict[str, Step]:
+        """Returns the work and check steps of all rounds of a task, wherever in the plan they hang."""
+        found = {
+            n: s for n, s in {**self.siblings, self.step.id: self.step}.items() if s.whole == task
+        }
+        for number in itertools.count(1):
+            suffix = "" if number == 1 else f".{number}"
+            pair = [self.plan_step(f"{task}/{kind}{suffix}") for kind in ("work", "check")]
+            found |= {step.id: step for step in pair if step is not None}
+            if not any(pair):
+                break
+        return found
 
     def environment(
         self, *, task: str, branch: str, worktree: str, port: int | None = None

@@ -47,7 +47,9 @@ async def run(work: Work) -> Outcome:
     folder = AttemptFolder(work.folder)
     place = work.worktree
     if place is None:
-        return _failed(Failure.INFRA, f"no step tells where the worktree of {work.params['task']} is")
+        return _failed(
+            Failure.INFRA, f"no step tells where the worktree of {work.params['task']} is"
+        )
     try:
         harness = find_harness(_harness(work))
         launch = await work.world.in_thread(_launch, work, folder, place, harness)
@@ -103,7 +105,9 @@ def _session(work: Work) -> str:
     return session_name(str(work.params["task"]), work.run, work.step.id, work.attempt)
 
 
-def _launch(work: Work, folder: AttemptFolder, place: Mapping[str, Any], harness: Harness) -> Launch:
+def _launch(
+    work: Work, folder: AttemptFolder, place: Mapping[str, Any], harness: Harness
+) -> Launch:
     """Returns the launch; the brief and the harness's files are written unless somebody runs already."""
     path, brief = Path(place["path"]), folder.path / "brief.md"
     told: Mapping[str, Any] = work.params["agent"]
@@ -245,9 +249,7 @@ async def _tell_started(
     work.report(facts)
 
 
-async def _wait(
-    work: Work, folder: AttemptFolder, launch: Launch
-) -> tuple[ExitRecord | None, str]:
+async def _wait(work: Work, folder: AttemptFolder, launch: Launch) -> tuple[ExitRecord | None, str]:
     """Returns the exit record and why the wait ended: `exit`, `stop` or `idle`; None for a lost attempt."""
     exit_ = asyncio.ensure_future(work.world.wait_for_exit(launch))
     stop = asyncio.ensure_future(work.stop.wait())

@@ -49,7 +49,13 @@ class Task:
             why = f"verified {self.commit[:12]}, but {self.branch} is at {self.head[:12]}"
         elif self.head is None:
             why += f" (the branch {self.branch} is gone; the commit is kept)"
-        return {"text": text, "met": not self.moved, "why": why, "task": self.id, "commit": self.commit}
+        return {
+            "text": text,
+            "met": not self.moved,
+            "why": why,
+            "task": self.id,
+            "commit": self.commit,
+        }
 
 
 async def run(work: Work) -> Outcome:
@@ -59,7 +65,9 @@ async def run(work: Work) -> Outcome:
     try:
         tasks, base = await work.world.in_thread(_look, work)
     except FleetError as failed:
-        return Outcome(ending=Ending.FAILED, failure=Failure.INFRA, text=f"{failed.text} {failed.hint}".strip())
+        return Outcome(
+            ending=Ending.FAILED, failure=Failure.INFRA, text=f"{failed.text} {failed.hint}".strip()
+        )
     conditions = [task.condition() for task in tasks]
     moved = [task for task in tasks if task.moved]
     if moved:
@@ -93,7 +101,8 @@ def _task(work: Work, name: str, branch: str, heads: Mapping[str, str]) -> Task:
     checks = [
         (_round(step), step)
         for step, one in work.inputs.items()
-        if re.fullmatch(re.escape(name) + r"/check(\.\d+)?", step) and one.get("standing") == "succeeded"
+        if re.fullmatch(re.escape(name) + r"/check(\.\d+)?", step)
+        and one.get("standing") == "succeeded"
     ]
     check = max(checks)[1] if checks else ""
     found = work.inputs.get(check) or work.inputs.get(name) or {}
@@ -116,7 +125,11 @@ def _check_again(work: Work, moved: list[Task], conditions: list[dict[str, Any]]
     for task in moved:
         check, steps = _steps(work, task)
         again = recheck(
-            check, steps, needs=(Need(step=check.id, on=SETTLED),), spent=_tries(work, task), before=(work.step.id,)
+            check,
+            steps,
+            needs=(Need(step=check.id, on=SETTLED),),
+            spent=_tries(work, task),
+            before=(work.step.id,),
         )
         put.append(replace(again, whole=task.id))
         needs.append(Need(step=again.id))
@@ -135,15 +148,7 @@ def _check_again(work: Work, moved: list[Task], conditions: list[dict[str, Any]]
 
 def _steps(work: Work, task: Task) -> tuple[Step, dict[str, Step]]:
     """Returns the task's latest check and all the rounds of the task, as they stand in the plan."""
-    found: dict[str, Step] = {}
-    number = 1
-    while True:
-        suffix = "" if number == 1 else f".{number}"
-        pair = [work.plan_step(f"{task.id}/{kind}{suffix}") for kind in ("work", "check")]
-        found |= {step.id: step for step in pair if step is not None}
-        if number > 1 and not any(pair):
-            break
-        number += 1
+    found = work.rounds(task.id)
     check = found.get(task.check)
     if check is None:
         raise FleetError(f"the plan holds no check of {task.id}")
@@ -222,7 +227,11 @@ def _rejected(
 ) -> Outcome:
     """Returns the rework of the tasks that the rejection's note names; asks again when it names none."""
     able = [task for task in tasks if task.check]
-    named = [task for task in able if re.search(rf"(?<![\w.-]){re.escape(task.id)}(?![\w-])", answer.note)]
+    named = [
+        task
+        for task in able
+        if re.search(rf"(?<![\w.-]){re.escape(task.id)}(?![\w-])", answer.note)
+    ]
     if not named and len(able) == 1:
         named = able
     if not named:
@@ -234,7 +243,9 @@ def _rejected(
         check = replace(check, params={**check.params, "before": [work.step.id]})
         patch = next_round(check, steps, reason="", spent=_tries(work, task), on=SETTLED)
         put += [
-            replace(step, params={**step.params, "note": answer.note}) if step.kind == "agent" else step
+            replace(step, params={**step.params, "note": answer.note})
+            if step.kind == "agent"
+            else step
             for step in patch.put
         ]
     names = ", ".join(task.id for task in named)
@@ -243,6 +254,8 @@ def _rejected(
     return Outcome(
         ending=Ending.DEFERRED,
         text=text,
-        patch=Patch(put=tuple(put), needs={work.step.id: NeedsChange(add=needs)}, reason=text[:500]),
+        patch=Patch(
+            put=tuple(put), needs={work.step.id: NeedsChange(add=needs)}, reason=text[:500]
+        ),
         evidence={"conditions": [*conditions, {"text": "approved", "met": False, "why": text}]},
     )

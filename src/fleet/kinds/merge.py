@@ -57,13 +57,17 @@ async def run(work: Work) -> Outcome:
             return done
         moved = await world.in_thread(_moved, work, pinned)
         if moved:
-            return _gate_again(work, pinned, f"{', '.join(moved)} moved since the gate opened", {}, hold=False)
+            return _gate_again(
+                work, pinned, f"{', '.join(moved)} moved since the gate opened", {}, hold=False
+            )
         for _ in range(ROUNDS):
             outcome = await _round(work, pinned, trial)
             if outcome is not None:
                 return outcome
         base = work.params["base"]
-        return _held(f"{base} was moved by somebody else {ROUNDS} times while {work.params['phase']} was judged")
+        return _held(
+            f"{base} was moved by somebody else {ROUNDS} times while {work.params['phase']} was judged"
+        )
     except Rejected as refused:
         return _held(f"{refused.text} {refused.hint}".strip())
     except FleetError as failed:
@@ -97,10 +101,14 @@ async def _round(work: Work, pinned: Pinned, trial: Path) -> Outcome | None:
         text = f"landing would overwrite your {landed.why} in {landed.checkout}: {names}. Commit or move them, then merge again"
         return _held(text, {"overwrites": list(landed.paths), "checkout": str(landed.checkout)})
     if isinstance(landed, git.HookFailed):
-        return _held(f"a hook of the repository refused to move {base}: {landed.text}", {"hook": landed.text})
+        return _held(
+            f"a hook of the repository refused to move {base}: {landed.text}", {"hook": landed.text}
+        )
     crash_point("kinds.merge.after_land")
     undo = "" if made.commit == before else landed.undo_ref
-    done: Outcome = await world.in_thread(_success, work, pinned, (made.commit, before, undo), checks)
+    done: Outcome = await world.in_thread(
+        _success, work, pinned, (made.commit, before, undo), checks
+    )
     return done
 
 
@@ -204,7 +212,9 @@ async def _judge(work: Work, trial: Path, commit: str) -> tuple[list[dict[str, A
     return found, False
 
 
-def _land(work: Work, before: str, commit: str) -> git.Landed | git.BaseMoved | git.WouldOverwrite | git.HookFailed:
+def _land(
+    work: Work, before: str, commit: str
+) -> git.Landed | git.BaseMoved | git.WouldOverwrite | git.HookFailed:
     phase = work.params["phase"]
     return git.land(
         work.world.repository,
@@ -231,9 +241,7 @@ def _landed(work: Work, pinned: Pinned) -> tuple[str, str, str] | None:
     return candidate, before, undo
 
 
-def _success(
-    work: Work, pinned: Pinned, landed: tuple[str, str, str], checks: object
-) -> Outcome:
+def _success(work: Work, pinned: Pinned, landed: tuple[str, str, str], checks: object) -> Outcome:
     commit, before, undo = landed
     repo, tag = work.world.repository, work.params.get("tag")
     evidence: dict[str, object] = {"checks": checks}
@@ -270,9 +278,7 @@ def _conflict(work: Work, pinned: Pinned, found: git.Conflict) -> Outcome:
     return _gate_again(work, pinned, text, {"conflict": conflict})
 
 
-def _red(
-    work: Work, pinned: Pinned, checks: list[dict[str, Any]], made: git.Assembled
-) -> Outcome:
+def _red(work: Work, pinned: Pinned, checks: list[dict[str, Any]], made: git.Assembled) -> Outcome:
     failed = ", ".join(f"{one['text']!r} ({one['why']})" for one in checks if not one["passed"])
     tasks = ", ".join(step.task for step in made.steps if not step.contained)
     text = f"red on the combined tree of {tasks or 'the base'}: {failed}; the base is as it was"

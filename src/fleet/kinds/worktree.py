@@ -69,7 +69,9 @@ def _make(work: Work) -> git.Worktree | Outcome:
     wanted = _dependencies(work)
     lost = [task for task, sha in wanted.items() if repo.resolve(sha) is None]
     if lost:
-        return _failed(Failure.AGENT, f"the verified commit of {', '.join(lost)} is not in the repository")
+        return _failed(
+            Failure.AGENT, f"the verified commit of {', '.join(lost)} is not in the repository"
+        )
     merge = {task: sha for task, sha in wanted.items() if not git.contained(repo, sha, base)}
     made = git.create(
         repo,
@@ -125,7 +127,10 @@ def _clash(work: Work, merge: dict[str, str], base: str, found: git.StartConflic
         f"{work.params['task']} cannot start: the work of {' and '.join([*with_whom, second])} "
         f"conflicts in {', '.join(found.paths)}"
     )
-    evidence = {"conflict": {"task": second, "with": with_whom, "paths": list(found.paths)}, "tail": found.text}
+    evidence = {
+        "conflict": {"task": second, "with": with_whom, "paths": list(found.paths)},
+        "tail": found.text,
+    }
     return Outcome(ending=Ending.FAILED, failure=Failure.TASK, text=text, evidence=evidence)
 
 
@@ -155,7 +160,9 @@ async def _set_up(work: Work, made: git.Worktree, port: int | None) -> Outcome |
             how = "ran out of time" if ran.code is None else f"exited with {ran.code}"
             text = f"setup command {number} {how}: {shown}\n{ran.tail}".strip()
             evidence = {"setup": {"command": shown, "code": ran.code, "tail": ran.tail}}
-            return Outcome(ending=Ending.FAILED, failure=Failure.AGENT, text=text, evidence=evidence)
+            return Outcome(
+                ending=Ending.FAILED, failure=Failure.AGENT, text=text, evidence=evidence
+            )
         await work.world.in_thread(mark.write_text, str(number))
         crash_point("kinds.worktree.after_setup")
     return None

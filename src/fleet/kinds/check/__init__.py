@@ -48,7 +48,11 @@ class Findings:
         """Returns why this is red; nothing when it is green."""
         told = [self.branch] if self.branch else []
         told += [f"{one['text']}: {one['why']}" for one in self.deliverables if not one["met"]]
-        told += [f"check {one['text']!r} failed: {one['why']}" for one in self.checks if not one["passed"]]
+        told += [
+            f"check {one['text']!r} failed: {one['why']}"
+            for one in self.checks
+            if not one["passed"]
+        ]
         return told
 
     def plain(self) -> dict[str, Any]:
@@ -66,7 +70,7 @@ class Findings:
         }
 
 
-class _Stopped(Exception):  # noqa: N818 - it is no error
+class _Stopped(Exception):
     """The attempt was told to stop while a command ran."""
 
 
@@ -79,7 +83,9 @@ async def run(work: Work) -> Outcome:
         if not found.branch:
             await _judge(work, scene, found, tree)
         if not found.against:
-            await work.world.in_thread(anchor, work.world.repository, work.params["task"], found.commit)
+            await work.world.in_thread(
+                anchor, work.world.repository, work.params["task"], found.commit
+            )
     except _Stopped:
         return Outcome(ending=Ending.STOPPED, text="stopped while a check ran")
     except FleetError as failed:
@@ -109,11 +115,10 @@ def anchor(repo: git.Repository, task: str, commit: str) -> None:
 def _red(work: Work, found: Findings) -> Outcome:
     task = str(work.params["task"])
     text = f"{task} is not there yet: " + "; ".join(found.against)
-    patch = None
-    if found.tries < int(work.params.get("attempts") or 1) and any(
-        step.kind == "agent" for step in work.siblings.values()
-    ):
-        patch = next_round(work.step, work.siblings, reason=text[:500], spent=found.tries)
+    patch, rounds = None, work.rounds(task)
+    again = found.tries < int(work.params.get("attempts") or 1)
+    if again and any(step.kind == "agent" for step in rounds.values()):
+        patch = next_round(work.step, rounds, reason=text[:500], spent=found.tries)
     return Outcome(
         ending=Ending.FAILED, failure=Failure.TASK, text=text, evidence=found.plain(), patch=patch
     )
@@ -138,7 +143,9 @@ def _look(work: Work) -> tuple[Scene, Findings, git.Worktree]:
     at, tip = git.head(tree), repo.heads([branch]).get(branch)
     tries, attempts = _spent(work)
     commit = tip or at.sha or tree.start
-    found = Findings(commit, tree.start, place, tries, attempts, branch=_astray(repo, tree, at, tip))
+    found = Findings(
+        commit, tree.start, place, tries, attempts, branch=_astray(repo, tree, at, tip)
+    )
     scene = Scene(
         repo=repo,
         path=tree.path,
@@ -198,7 +205,9 @@ async def _judge(work: Work, scene: Scene, found: Findings, tree: git.Worktree) 
             ran = await _run(work, found, tree, wanted["measure"], None, f"metric-{number}")
             found.metrics.append(measured(wanted, ran, found.commit))
         else:
-            found.metrics.append({**wanted, "value": None, "met": None, "why": "nothing measures it"})
+            found.metrics.append(
+                {**wanted, "value": None, "met": None, "why": "nothing measures it"}
+            )
 
 
 async def _command(
@@ -236,7 +245,12 @@ def _verdict(
 
 
 async def _run(
-    work: Work, found: Findings, tree: git.Worktree, command: Any, timeout_s: float | None, name: str
+    work: Work,
+    found: Findings,
+    tree: git.Worktree,
+    command: Any,
+    timeout_s: float | None,
+    name: str,
 ) -> Ran:
     ran = await run_command(
         command,

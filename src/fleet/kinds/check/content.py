@@ -19,7 +19,9 @@ MEMORY_BYTES: Final = 1 << 30
 SHOWN: Final = 200
 
 
-def problems(name: str, content: bytes, contains: Sequence[str], schema: object = None) -> list[str]:
+def problems(
+    name: str, content: bytes, contains: Sequence[str], schema: object = None
+) -> list[str]:
     """Returns why a file's content does not do, nothing when it does; plain texts are looked for right here."""
     plain = [text for text in contains if not is_pattern(text)]
     found = [f"does not contain {text!r}" for text in plain if text.encode() not in content]

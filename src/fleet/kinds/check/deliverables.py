@@ -47,7 +47,9 @@ def judge(scene: Scene, wanted: Mapping[str, Any]) -> Verdict:
     text = str(wanted["text"])
     try:
         if wanted.get("tag"):
-            return scene.verdict(text, _tag(scene, str(wanted["tag"]), fresh=wanted.get("fresh", True)))
+            return scene.verdict(
+                text, _tag(scene, str(wanted["tag"]), fresh=wanted.get("fresh", True))
+            )
         if wanted.get("branch_merged"):
             return scene.verdict(text, _merged(scene, wanted["branch_merged"]))
         return scene.verdict(text, _files(scene, wanted))
@@ -72,14 +74,18 @@ def _files(scene: Scene, wanted: Mapping[str, Any]) -> str:
     needed = int(wanted.get("count") or 1)
     loose = sorted(touched - {file.path for file in there})
     if loose and (good < needed or good == len(there) == 0):
-        against.append(f"{_some(loose)} {'is' if len(loose) == 1 else 'are'} there but not committed")
+        against.append(
+            f"{_some(loose)} {'is' if len(loose) == 1 else 'are'} there but not committed"
+        )
     if good >= needed and not any("not committed" in why for why in against):
         return ""
     if not there and not loose:
         against.append(_absent(scene, glob))
     if there and needed > 1:
         against.insert(0, f"{good} of {needed} count")
-    return "; ".join(against[:NAMED]) + (f"; {len(against) - NAMED} more" if len(against) > NAMED else "")
+    return "; ".join(against[:NAMED]) + (
+        f"; {len(against) - NAMED} more" if len(against) > NAMED else ""
+    )
 
 
 def _file(scene: Scene, wanted: Mapping[str, Any], file: git.File, *, fresh: bool) -> str:
@@ -137,13 +143,16 @@ def _absent(scene: Scene, glob: str) -> str:
     elsewhere = _elsewhere(scene, glob)
     if elsewhere:
         return f"{glob} is on branch {_some(elsewhere)}, not on {scene.branch}"
-    return f"no file {glob} is committed" if not set(glob) & set("*?[") else f"no file matches {glob}"
+    return (
+        f"no file {glob} is committed" if not set(glob) & set("*?[") else f"no file matches {glob}"
+    )
 
 
 def _elsewhere(scene: Scene, glob: str) -> list[str]:
     """Returns branches that began after the branch point and hold such a file, fresh."""
     listed = scene.repo.site.git(
-        *("for-each-ref", f"--contains={scene.start}", "--format=%(objectname) %(refname)"), "refs/heads/"
+        *("for-each-ref", f"--contains={scene.start}", "--format=%(objectname) %(refname)"),
+        "refs/heads/",
     ).lines
     found = []
     for line in listed:

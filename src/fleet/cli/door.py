@@ -1,0 +1,133 @@
+"""What every command shares: the Typer app and its groups, common options, and how it speaks.
+
+Standard output holds what was asked for and nothing else; the rest goes to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from fleet.app.place import FleetPlace
+
+PLAN, RUN, WATCH, LAND, TALK, INSIDE, FIRST = (
+    "Plan", "Run", "Watch", "Land", "Questions", "Inside an agent", "First steps",
+)  # fmt: skip
+
+
+class Groups(TyperGroup):
+    """Lists commands under the group that each names, in the order in which they are written."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Returns the names of all commands as they were declared."""
+        del ctx
+        return list(self.commands)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Writes one section for each group."""
+        del ctx
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for name, command in self.commands.items():
+            if not command.hidden:
+                panel = str(getattr(command, "rich_help_panel", "") or PLAN)
+                sections.setdefault(panel, []).append((name, command.get_short_help_str(70)))
+        for panel, rows in sections.items():
+            with formatter.section(panel):
+                formatter.write_dl(rows)
+
+
+app = typer.Typer(
+    cls=Groups,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Tasks or agents.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="A task, an agent, or a unique prefix.")]
+
+
+@app.callback(invoke_without_command=True)
+def fleet(
+    ctx: typer.Context,
+    directory: Annotated[
+        Path | None, typer.Option("-C", metavar="DIR", help="The fleet's root.")
+    ] = None,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Coordinates a fleet of coding agents on one repository: worktrees, sessions, plan, gates,
+    merges.
+    """
+    ctx.obj = directory
+    if version:
+        from fleet import __version__
+
+        typer.echo(f"fleet {__version__}")
+        raise typer.Exit
+    if ctx.invoked_subcommand is None:
+        overview(ctx)
+
+
+def overview(ctx: typer.Context) -> None:
+    """Bare `fleet`: the status, or what to do first where there is no fleet."""
+    from fleet.errors import FleetError
+
+    try:
+        here(ctx)
+    except FleetError:
+        say(NOTHING_YET)
+        return
+    from fleet.cli.watching import status
+
+    status(ctx)
+
+
+NOTHING_YET = """\
+no fleet here yet
+
+  fleet init     scaffold one in this repository
+  fleet demo     watch one run
+  fleet --help   all commands"""
+
+
+def here(ctx: typer.Context) -> FleetPlace:
+    """Returns the fleet that a command is about."""
+    from fleet.app.place import find_place
+
+    return find_place(ctx.obj)
+
+
+def say(text: str) -> None:
+    """Prints what was asked for."""
+    sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
+
+
+def tell(text: str) -> None:
+    """Prints what is said beside it."""
+    sys.stderr.write(text if text.endswith("\n") else f"{text}\n")
+
+
+def say_json(found: Mapping[str, Any] | Sequence[Any]) -> None:
+    """Prints one JSON object."""
+    say(json.dumps(found, ensure_ascii=False))
+
+
+def columns(width: int | None) -> int:
+    """Returns how many columns to print in: as asked, as the terminal has, else 100."""
+    if width is not None:
+        return width
+    if sys.stdout.isatty():
+        return os.get_terminal_size().columns
+    return int(os.environ.get("COLUMNS", "100"))

@@ -1,0 +1,140 @@
+"""First steps and planning: init, doctor, demo, check, plan, schema."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fleet.cli.door import (
+    FIRST,
+    PLAN,
+    DryRun,
+    Json,
+    app,
+    columns,
+    here,
+    say,
+    say_json,
+    tell,
+)
+
+
+@app.command(rich_help_panel=FIRST)
+def init(
+    ctx: typer.Context,
+    base: Annotated[str | None, typer.Option(help="Branch that gates merge into.")] = None,
+    agents: Annotated[int, typer.Option(min=1, max=50, help="How many agents.")] = 2,
+    harness: Annotated[str | None, typer.Option(help="Program of the agents.")] = None,
+    test: Annotated[
+        str | None, typer.Option("--check", help="Command that checks the work.")
+    ] = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Scaffold a fleet in this repository; never overwrites a file."""
+    from fleet.app.starting import scaffold
+    from fleet.render.starting import scaffold_text
+
+    made = scaffold(
+        ctx.obj or Path.cwd(),
+        base=base,
+        agents=agents,
+        harness=harness,
+        test=test,
+        dry_run=dry_run,
+    )
+    say(scaffold_text(made))
+
+
+@app.command(rich_help_panel=FIRST)
+def doctor(
+    ctx: typer.Context,
+    as_json: Json = False,
+    repair: Annotated[bool, typer.Option(help="Repair a damaged journal.")] = False,
+) -> None:
+    """Check git, tmux, Python, disk, the journal and the agents' programs, each with its cure."""
+    from fleet.app.starting import diagnose, repair_journal
+    from fleet.render.starting import diagnosis_text
+
+    if repair:
+        say(repair_journal(here(ctx)))
+    found = diagnose(ctx.obj or Path.cwd())
+    if as_json:
+        say_json(found)
+    else:
+        say(diagnosis_text(found))
+    raise typer.Exit(0 if found["ok"] else 1)
+
+
+@app.command(rich_help_panel=FIRST)
+def demo(
+    keep: Annotated[bool, typer.Option(help="Keep the demo's folder.")] = False,
+) -> None:
+    """Run a whole six-agent fleet in a fresh repository, without a key or a network."""
+    from fleet.app.demo import run_demo
+
+    raise typer.Exit(run_demo(tell=say, keep=keep))
+
+
+@app.command(rich_help_panel=PLAN)
+def check(ctx: typer.Context, as_json: Json = False) -> None:
+    """Check all documents and print every problem with its place."""
+    from fleet.app.planning import check as check_documents
+    from fleet.render.errors import problem_lines
+
+    found = check_documents(here(ctx))
+    if as_json:
+        say_json(found)
+    elif found["problems"]:
+        tell(problem_lines(found["problems"]))
+    else:
+        for warning in found["warnings"]:
+            tell(f"{warning['place']}: warning: {warning['text']}")
+        counts = ", ".join(f"{found[what]} {what}" for what in ("tasks", "agents", "phases"))
+        say(f"{counts}: no problems")
+    raise typer.Exit(2 if found["problems"] else 0)
+
+
+@app.command(rich_help_panel=PLAN)
+def plan(
+    ctx: typer.Context,
+    as_json: Json = False,
+    agents: Annotated[
+        int | None, typer.Option(min=1, help="At most so many agents at once.")
+    ] = None,
+    limit: Annotated[list[str] | None, typer.Option(metavar="NAME=N", help="A limit.")] = None,
+    form: Annotated[
+        str | None, typer.Option("--format", metavar="F", help="mermaid, svg, dot, ics or csv.")
+    ] = None,
+    width: Annotated[int | None, typer.Option(min=40, help="Columns to print in.")] = None,
+) -> None:
+    """Show the schedule: table, bars, critical path, slack, load and warnings."""
+    from fleet.app.planning import plan as plan_of
+    from fleet.app.planning import read_limits
+
+    view = plan_of(here(ctx), read_limits(limit or [], agents))
+    if as_json:
+        from fleet.views.plan import plain
+
+        say_json(plain(view))
+    elif form is not None:
+        from fleet.render.exports import export_plan
+
+        say(export_plan(view, form))
+    else:
+        from fleet.render.plan import render_plan
+        from fleet.render.text import ascii_only
+
+        say(render_plan(view, columns=columns(width), plain_ascii=ascii_only()))
+
+
+@app.command(rich_help_panel=PLAN)
+def schema(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="fleet, agent or task.")],
+) -> None:
+    """Print the JSON Schema of a kind of document."""
+    from fleet.files.schema import schema as schema_of
+
+    say(json.dumps(schema_of(kind), indent=2))

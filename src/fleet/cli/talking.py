@@ -1,0 +1,133 @@
+"""Questions, and what an agent says from inside its session."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fleet.cli.door import (
+    INSIDE,
+    TALK,
+    Json,
+    app,
+    here,
+    say,
+    say_json,
+)
+
+TIMED_OUT = 124
+
+
+@app.command(rich_help_panel=TALK)
+def inbox(ctx: typer.Context, as_json: Json = False) -> None:
+    """Show open questions, what costs most slack first."""
+    from fleet.app.inbox import inbox as questions
+
+    found = questions(here(ctx))
+    if as_json:
+        say_json(found)
+    else:
+        from fleet.render.running import inbox_text
+
+        say(inbox_text(found["questions"]))
+
+
+@app.command(rich_help_panel=TALK)
+def answer(
+    ctx: typer.Context,
+    question: Annotated[str, typer.Argument(metavar="ID", help="A question.")],
+    value: Annotated[str, typer.Argument(help="The answer.")],
+    note: Annotated[str, typer.Option(help="A word beside it.")] = "",
+) -> None:
+    """Answer a question."""
+    from fleet.app.inbox import answer as give
+
+    say(f"answered {give(here(ctx), question, value, note)}: {value}")
+
+
+@app.command(rich_help_panel=TALK)
+def approve(
+    ctx: typer.Context,
+    question: Annotated[str, typer.Argument(metavar="ID", help="A question.")],
+    note: Annotated[str, typer.Option(help="A word beside it.")] = "",
+) -> None:
+    """Approve what a question asks approval of."""
+    from fleet.app.inbox import approve as give
+
+    say(f"approved {give(here(ctx), question, note)}")
+
+
+@app.command(rich_help_panel=TALK)
+def reject(
+    ctx: typer.Context,
+    question: Annotated[str, typer.Argument(metavar="ID", help="A question.")],
+    reason: Annotated[str, typer.Option(help="Why; it goes into the rework's brief.")],
+) -> None:
+    """Reject what a question asks approval of."""
+    from fleet.app.inbox import reject as refuse
+
+    say(f"rejected {refuse(here(ctx), question, reason)}")
+
+
+@app.command(rich_help_panel=INSIDE)
+def checkin(
+    ctx: typer.Context,
+    done: Annotated[str, typer.Option(help="What is done.")] = "",
+    following: Annotated[str, typer.Option("--next", help="What comes next.")] = "",
+    blocker: Annotated[list[str] | None, typer.Option(help="What is in the way.")] = None,
+    task: Annotated[str, typer.Option(help="The task, outside a session.")] = "",
+) -> None:
+    """Report the day's work of this session's task."""
+    from fleet.app.inbox import check_in
+
+    say(f"checked in: {check_in(here(ctx), done, following, blocker or [], task)}")
+
+
+@app.command(rich_help_panel=INSIDE)
+def ask(
+    ctx: typer.Context,
+    text: Annotated[str, typer.Argument(help="The question.")],
+    topic: Annotated[str, typer.Option(help="What it is about.")] = "",
+    choice: Annotated[list[str] | None, typer.Option(help="A possible answer.")] = None,
+    wait_s: Annotated[
+        float | None,
+        typer.Option("--wait", metavar="S", help="Wait so many seconds for the answer."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Ask a person; the answer comes into the session or the next brief."""
+    from fleet.app.inbox import ask as raise_question
+
+    name, value = raise_question(here(ctx), text, topic=topic, choices=choice or [], wait_s=wait_s)
+    if as_json:
+        say_json({"schema": "fleet.ask/1", "id": name, "answer": value})
+    else:
+        say(
+            value
+            if value is not None
+            else f"asked {name}; the answer comes into the session or the next brief"
+        )
+    if wait_s is not None and value is None:
+        raise typer.Exit(TIMED_OUT)
+
+
+@app.command(rich_help_panel=INSIDE)
+def done(
+    output: Annotated[Path | None, typer.Option(help="A file with the task's output.")] = None,
+) -> None:
+    """Say that the work is done, and give its output."""
+    from fleet.app.inbox import finish
+
+    text = output.read_text(encoding="utf-8", errors="replace") if output is not None else None
+    finish(text)
+    say("noted; end the session when you are ready")
+
+
+@app.command(rich_help_panel=INSIDE)
+def brief() -> None:
+    """Print this session's brief."""
+    from fleet.app.inbox import brief as brief_text
+
+    say(brief_text())

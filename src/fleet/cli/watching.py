@@ -1,0 +1,157 @@
+"""Looking and landing: status, wait, gate, history, metrics, merge, backup."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fleet.cli.door import (
+    LAND,
+    WATCH,
+    DryRun,
+    Ids,
+    Json,
+    app,
+    columns,
+    here,
+    say,
+    say_json,
+    tell,
+)
+
+TIMED_OUT = 124
+
+
+@app.command(rich_help_panel=WATCH)
+def status(
+    ctx: typer.Context,
+    as_json: Json = False,
+    width: Annotated[int | None, typer.Option(min=40, help="Columns to print in.")] = None,
+) -> None:
+    """The daily check-in: what needs you, the table, since yesterday, today, drift."""
+    from fleet.app.watching import status as status_now
+
+    found = status_now(here(ctx))
+    if as_json:
+        say_json(found)
+    else:
+        from fleet.render.status import status_text
+
+        say(status_text(found, columns(width)))
+
+
+@app.command(rich_help_panel=WATCH)
+def wait(
+    ctx: typer.Context,
+    ids: Ids = None,
+    state: Annotated[
+        str, typer.Option("--for", metavar="STATE", help="A task's state.")
+    ] = "verified",
+    timeout: Annotated[float | None, typer.Option(metavar="S", help="Seconds.")] = None,
+    any_one: Annotated[bool, typer.Option("--any", help="One of them will do.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Wait until tasks come to a state, or a later one."""
+    from fleet.app.watching import wait as wait_for
+
+    met, words = wait_for(here(ctx), ids or [], state, timeout, any_one=any_one)
+    if as_json:
+        say_json({"schema": "fleet.wait/1", "met": met, "tasks": words})
+    else:
+        say(", ".join(f"{name} {word}" for name, word in words.items()))
+    raise typer.Exit(TIMED_OUT if met is None else (0 if met else 1))
+
+
+@app.command(rich_help_panel=WATCH)
+def gate(
+    ctx: typer.Context,
+    phase: Annotated[str | None, typer.Argument(help="A phase; all without one.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show each condition of a phase's gate with its evidence."""
+    from fleet.app.watching import gate as gates
+
+    found = gates(here(ctx), phase)
+    if as_json:
+        say_json(found[0] if phase is not None else {"schema": "fleet.gates/1", "gates": found})
+    else:
+        from fleet.render.running import gate_text
+
+        say("\n\n".join(gate_text(one) for one in found))
+    raise typer.Exit(0 if all(one["gate"] == "open" for one in found) else 1)
+
+
+@app.command(rich_help_panel=WATCH)
+def history(
+    ctx: typer.Context,
+    run: Annotated[str, typer.Argument(help="A run.")] = "plan",
+    as_json: Json = False,
+) -> None:
+    """Show everything that a run has decided."""
+    from fleet.app.watching import history as events
+    from fleet.render.running import event_text
+
+    for event in events(here(ctx), run):
+        if as_json:
+            say_json(event)
+        else:
+            say(event_text(event))
+
+
+@app.command(rich_help_panel=WATCH)
+def metrics(ctx: typer.Context, as_json: Json = False) -> None:
+    """Show every metric's baseline, target and last measured value."""
+    from fleet.app.watching import metrics as measured
+
+    found = measured(here(ctx))
+    if as_json:
+        say_json(found)
+    else:
+        from fleet.render.running import metrics_text
+
+        say(metrics_text(found))
+
+
+@app.command(rich_help_panel=LAND)
+def merge(
+    ctx: typer.Context,
+    names: Annotated[list[str] | None, typer.Argument(metavar="[PHASE]...", help="Phases.")] = None,
+    as_json: Json = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Land a phase: gate, trial merge, checks on the whole, then the base moves."""
+    from fleet.app.landing import merge as land
+    from fleet.render.running import landing_text
+
+    rows = land(
+        here(ctx),
+        names or [],
+        dry_run=dry_run,
+        tell_of=lambda name: tell(f"merging {name} ..."),
+    )
+    if as_json:
+        say_json({"schema": "fleet.merge/1", "phases": [asdict(row) for row in rows]})
+    else:
+        say("\n".join(landing_text(row) for row in rows))
+    raise typer.Exit(0 if dry_run or all(row.landed for row in rows) else 1)
+
+
+@app.command(rich_help_panel=LAND)
+def backup(
+    ctx: typer.Context,
+    target: Annotated[Path, typer.Argument(metavar="FILE", help="Where the copy goes.")],
+    restore: Annotated[bool, typer.Option(help="Restore the journal from FILE instead.")] = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Copy the journal while it is in use, or restore it from such a copy."""
+    from fleet.app.ending import back_up, restore_backup
+
+    place = here(ctx)
+    say(
+        restore_backup(place, target, dry_run=dry_run)
+        if restore
+        else back_up(place, target, dry_run=dry_run)
+    )
