@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
 from fleet.core import messages as m
 from fleet.runtimes.runs import now_ms
@@ -51,7 +54,7 @@ def test_its_environment_and_brief_say_where_it_works(world: KindWorld):
 
 
 def test_an_agent_that_exits_0_without_its_deliverable_reworks_with_the_evidence(world: KindWorld):
-    command = "cp $FLEET_BRIEF brief.$FLEET_ATTEMPT; if [ $FLEET_ATTEMPT = 2 ]; then cp $FLEET_BRIEF OUT.md; git add OUT.md; git commit -qm out; fi"
+    command = "[ $FLEET_ATTEMPT = 1 ] || { cp $FLEET_BRIEF OUT.md; git add .; git commit -qm out; }"
     state = world.play(world.plan(*world.task("a", command, deliverables=["OUT.md"], attempts=3)))
     assert standings(state) == {
         "a/worktree": "succeeded",
@@ -85,7 +88,10 @@ def test_a_failed_attempt_is_tried_again_and_told_why(world: KindWorld):
 
 
 def test_stop_ends_the_whole_tree(world: KindWorld):
-    command = "nohup setsid sleep 987 >/dev/null 2>&1 & trap '' TERM; touch started; while :; do sleep 1; done"
+    command = (
+        "nohup setsid sleep 987 >/dev/null 2>&1 & trap '' TERM; "
+        "touch started; while :; do sleep 1; done"
+    )
     plan = world.plan(*world.task("a", command))
 
     def stop(player):
@@ -112,7 +118,10 @@ def _environ(pid: int, marker: bytes, root: Path) -> bool:
 
 
 def test_an_attempt_is_adopted_not_started_twice(world: KindWorld):
-    command = f"echo x >> {world.root.parent}/starts; while [ ! -e go ]; do sleep 0.05; done; rm go; {COMMIT}"
+    command = (
+        f"echo x >> {world.root.parent}/starts; "
+        f"while [ ! -e go ]; do sleep 0.05; done; rm go; {COMMIT}"
+    )
     plan = world.plan(*world.task("a", command, deliverables=["OUT.md"]))
     starts = world.root.parent / "starts"
     world.play(plan, until=lambda s: "a/work" in s.running and starts.exists())
@@ -166,3 +175,37 @@ def test_a_silent_agent_is_ended(world: KindWorld):
     state = world.play(world.plan(*world.task("a", "sleep 989", work={"idle_s": 0.6})))
     assert "said nothing" in state.steps["a/work"].text
     assert state.steps["a/work"].failure == "task"
+
+
+PROGRAM = """
+import sys; sys.path[:0] = {path!r}
+from pathlib import Path
+from support.kind_world import KindWorld
+world = KindWorld.__new__(KindWorld)
+world.root = Path({root!r}); world.folder = world.root / ".fleet"
+world.socket, world.state, world.log = {socket!r}, None, []
+world.play(world.plan(*world.task("a", {command!r}, deliverables=["OUT.md"])))
+"""
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        "kinds.agent.before_launch",
+        "kinds.agent.after_launch",
+        "kinds.agent.before_outcome",
+        "kinds.check.before_outcome",
+    ],
+)
+def test_after_a_crash_the_agent_has_run_once(world: KindWorld, point: str):
+    command = f"echo x >> {world.root.parent}/starts; {COMMIT}"
+    program = PROGRAM.format(
+        path=sys.path, root=str(world.root), socket=world.socket, command=command
+    )
+    killed = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, "FLEET_CRASH_AT": point}, check=False
+    )
+    assert killed.returncode == -9
+    state = world.play(world.plan(*world.task("a", command, deliverables=["OUT.md"])))
+    assert standings(state)["a"] == "succeeded"
+    assert (world.root.parent / "starts").read_text() == "x\n"

@@ -21,7 +21,7 @@ def commit(script: str) -> str:
 
 
 def test_a_file_on_the_wrong_branch_is_red_and_says_where_it_is(world: KindWorld):
-    check, found = judged(
+    check, _ = judged(
         world, f"git switch -qc feature; {commit('echo hi > OUT.md')}", deliverables=["OUT.md"]
     )
     assert check.standing == "asking"
@@ -46,16 +46,16 @@ def test_a_detached_head_is_red(world: KindWorld):
     ("script", "wanted", "why"),
     [
         ("echo hi > OUT.md", {}, "OUT.md is there but not committed"),
-        (commit("echo hi > OUT.md") + "; echo more >> OUT.md", {}, "changes that are there but not committed"),
+        (commit("echo hi > OUT.md") + "; echo more >> OUT.md", {}, "are there but not committed"),
         ("true", {"path": "README.md"}, "README.md is as it was at the branch point"),
         (commit("ln -s /etc/passwd OUT.md"), {}, "OUT.md is a symlink, not a file"),
         ("mkfifo OUT.md", {}, "OUT.md is a FIFO"),
         (commit("echo hi > OUT.md"), {"min_bytes": 10}, "has 3 bytes, at least 10"),
         (commit("echo hi > OUT.md"), {"contains": ["ho"]}, "does not contain 'ho'"),
         (commit("echo hi > OUT.md"), {"contains": ["/^H/"]}, "does not match /^H/"),
-        (commit("printf 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab' > OUT.md"), {"contains": ["/^(a+)+$/"]}, "within 5 s"),
+        (commit(f"echo {'a' * 34}b > OUT.md"), {"contains": ["/^(a+)+$/"]}, "within 5 s"),
         (commit("echo hi > OUT.md"), {"path": "*.md", "count": 2}, "1 of 2 count"),
-        (commit("echo '{\"a\": \"x\"}' > o.json"), {"path": "o.json", "schema": {"properties": {"a": {"type": "integer"}}}}, "does not hold to its schema at a"),
+        (commit("echo '{}' > o.json"), {"path": "o.json", "schema": {"required": ["b"]}}, "its schema"),
         (commit("echo '{' > o.json"), {"path": "o.json", "schema": {}}, "cannot be read"),
         ("true", {"path": None, "tag": "v1"}, "there is no tag 'v1'"),
         ("git tag v1", {"path": None, "tag": "v1"}, "from before the branch point"),
@@ -89,7 +89,7 @@ def test_what_counts(world: KindWorld, script, wanted):
 
 
 def test_a_red_check_shows_the_end_of_its_output_without_controls(world: KindWorld):
-    check, found = judged(world, "true", checks=["printf '\\033[31mred\\007 words\\n'; exit 1"])
+    _, found = judged(world, "true", checks=["printf '\\033[31mred\\007 words\\n'; exit 1"])
     assert found["checks"][0]["tail"] == "red words"
     assert not found["checks"][0]["passed"]
     assert found["checks"][0]["at_commit"] == world.repo.rev("refs/heads/fleet/a")

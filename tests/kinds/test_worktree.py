@@ -93,7 +93,8 @@ def test_a_crash_during_the_making_converges(world: KindWorld):
         world = KindWorld.__new__(KindWorld)
         world.root = Path({root!r}); world.folder = world.root / ".fleet"
         world.socket, world.state, world.log = {socket!r}, None, []
-        steps = world.task("a", "cat setup.txt", worktree={{"setup": ["echo x >> setup.txt", "echo y >> setup.txt"]}})
+        setup = ["echo x >> setup.txt", "echo y >> setup.txt"]
+        steps = world.task("a", "cat setup.txt", worktree={{"setup": setup}})
         world.play(world.plan(*steps))
         """
     ).format(path=sys.path, root=str(world.root), socket=world.socket)

@@ -1,4 +1,5 @@
-"""Kinds at work without a coordinator: the kernel decides, real git, tmux and processes do the rest.
+"""Kinds at work without a coordinator: the kernel decides, real git, tmux and processes do the
+rest.
 
 `KindWorld.play` tells a run's commands one after another and starts and stops attempts through the
 runtime's own `Attempts`, in this process and without a journal.
@@ -205,7 +206,9 @@ class KindWorld:
         until: Callable[[State], bool] = lambda state: False,
         then: Callable[[Player], None] | None = None,
     ) -> State:
-        """Plays a plan (or goes on with the last one) until nothing runs, or `until`; returns the state."""
+        """Plays a plan (or goes on with the last one) until nothing runs, or `until`; returns the
+        state.
+        """
         return asyncio.run(self._play(plan, commands, until, then))
 
     async def _play(

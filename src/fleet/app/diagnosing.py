@@ -31,7 +31,7 @@ Check = dict[str, str]
 
 
 def diagnose(root: Path) -> dict[str, Any]:
-    """Returns `fleet.doctor/1`: every check with its level (ok, warning, error, absent) and cure."""
+    """Returns `fleet.doctor/1`: each check with its level (ok, warning, error, absent) and cure."""
     place, lost = _find(root)
     looks: list[tuple[str, Callable[[], Iterator[Check] | Check]]] = [
         ("git", _git),
@@ -92,7 +92,11 @@ def _looked(name: str, look: Callable[[], Iterator[Check] | Check]) -> list[Chec
     except FleetError as error:
         return [_check(name, "error", error.text, error.hint)]
     except OSError as error:
-        return [_check(name, "error", str(error), "see whether the file system is sound and writable")]
+        return [_check(name, "error", str(error), "see whether the disk is sound and writable")]
+    except Exception as broken:  # noqa: BLE001 - a look that fails is a finding; the others still count
+        return [
+            _check(name, "error", f"could not be looked at: {broken!r}", "see the checks above")
+        ]
 
 
 def _find(root: Path) -> tuple[FleetPlace | None, str]:
@@ -209,7 +213,9 @@ def _documents(place: FleetPlace) -> Check:
         fleet = place.documents
     except InvalidPlan as invalid:
         count = len(invalid.problems)
-        return _check("documents", "error", f"{count} problems: {invalid.problems[0]}", "fleet check")
+        return _check(
+            "documents", "error", f"{count} problems: {invalid.problems[0]}", "fleet check"
+        )
     counts = f"{len(fleet.tasks)} tasks, {len(fleet.agents)} agents, {len(fleet.phases)} phases"
     if fleet.warnings:
         return _check("documents", "warning", f"{counts}; {fleet.warnings[0]}", "fleet check")

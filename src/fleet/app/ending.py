@@ -1,4 +1,4 @@
-"""Use cases that end or mend things: down, retry, backup and restore."""
+"""Use cases around the coordinator and its journal: up, down, retry, backup and restore."""
 
 from __future__ import annotations
 
@@ -24,6 +24,13 @@ if TYPE_CHECKING:
     from fleet.core.state import OpenQuestion
 
 LEAVE_TIMEOUT_S = 20.0
+
+
+def up(place: FleetPlace, level: str) -> int:
+    """Runs the coordinator in this process until it is told to leave; returns its exit code."""
+    from fleet.runtimes.embedded import coordinate
+
+    return coordinate(place.root, stay=True, echo=True, level=level)
 
 
 def down(place: FleetPlace, *, every: bool = False, dry_run: bool = False) -> list[str]:

@@ -18,9 +18,8 @@ from fleet.app.place import PLAN_RUN, FleetPlace, fold
 from fleet.app.telling import tell
 from fleet.core import messages as m
 from fleet.errors import FleetError, NotFound, Rejected
-from fleet.views.forecast import activities_of
-from fleet.views.status import phase_order, question_row
-from fleet.views.tasks import phases_of, tasks_of
+from fleet.views.forecast import planned_of
+from fleet.views.status import question_row
 
 if TYPE_CHECKING:
     from fleet.core.plan import Patch
@@ -31,12 +30,12 @@ def inbox(place: FleetPlace) -> dict[str, Any]:
     """Returns `fleet.inbox/1`: the open questions of all live runs, what costs most slack first."""
     rows = []
     for state in live_states(place):
-        slack = slack_of(state)
+        planned = planned_of(state.about)
         clock = clock_of(state)
         for asked in state.questions.values():
             one = state.known(asked.step)
             task = one.step.whole if one else ""
-            rows.append(question_row(asked, task, slack.get(task), clock))
+            rows.append(question_row(asked, task, planned.slack_of(task), clock))
     rows.sort(key=lambda row: (row["slack_days"] is None, row["slack_days"] or 0, row["asked_at"]))
     return {"schema": "fleet.inbox/1", "questions": rows}
 
@@ -49,15 +48,6 @@ def live_states(place: FleetPlace) -> list[State]:
     with closing(reader):
         found = [fold(reader, row.run) for row in reader.runs() if row.state == "running"]
     return [state for state in found if state is not None]
-
-
-def slack_of(state: State) -> dict[str, float]:
-    """Returns the slack of each task in days, as planned."""
-    from fleet.core.schedule import timetable
-
-    tasks = tasks_of(state)
-    order = [names for _, names in phase_order(tasks, phases_of(state))]
-    return {name: slot.slack for name, slot in timetable(activities_of(tasks, order)).slots.items()}
 
 
 def find_question(place: FleetPlace, name: str) -> tuple[State, OpenQuestion]:

@@ -136,7 +136,7 @@ def word_of(state: State, task: TaskSteps) -> str:
     """Returns the state of a task in one word."""
     phase = phases_of(state).get(str(task.facts.get("phase") or ""))
     asked = {question.step for question in state.questions.values()}
-    return state_of(state, task, phase, asked)
+    return state_of(task, phase, asked)
 
 
 def releasable(state: State, tasks: Sequence[str]) -> tuple[str, ...]:

@@ -109,7 +109,7 @@ def _dirty(state: State, repository: Repository, begun: Mapping[str, TaskSteps])
     phases = phases_of(state)
     wanted: dict[str, Path] = {}
     for name, task in begun.items():
-        word = state_of(state, task, phases.get(str(task.facts.get("phase") or "")), set())
+        word = state_of(task, phases.get(str(task.facts.get("phase") or "")), set())
         folder = Path(str(task.facts["worktree"]))
         if word not in ("merged", "skipped") and folder.is_dir():
             wanted[name] = folder

@@ -117,6 +117,13 @@ def _first_launch(place: FleetPlace) -> str:
     return time.strftime("%Y-%m-%d", time.localtime(at_s))
 
 
+def schema(kind: str) -> dict[str, Any]:
+    """Returns the JSON Schema of a kind of document; raises NotFound for another kind."""
+    from fleet.files.schema import schema as schema_of
+
+    return schema_of(kind)
+
+
 def read_limits(texts: Sequence[str], agents: int | None) -> dict[str, int]:
     """Returns limits from `NAME=N` texts and `--agents`; raises FleetError on anything else."""
     found: dict[str, int] = {}

@@ -42,7 +42,6 @@ class Made:
 
     path: str
     kept: bool
-    text: str
 
 
 @dataclass(slots=True)
@@ -106,7 +105,9 @@ def _base(repo: Repository, asked: str | None) -> str:
         if asked not in heads:
             raise FleetError(f"there is no branch {asked!r} here", hint=f"git branch {asked}")
         return asked
-    found = repo.current_branch() or next((name for name in ("main", "master") if name in heads), "")
+    found = repo.current_branch() or next(
+        (name for name in ("main", "master") if name in heads), ""
+    )
     if not found or repo.resolve(f"refs/heads/{found}") is None:
         raise FleetError(
             "HEAD is on no branch, so it is not clear where work is to be merged",
@@ -199,18 +200,15 @@ def _go(root: Path) -> str | None:
 
 
 def _documents(made: Scaffold, agents: int) -> dict[str, str]:
-    """Returns the scaffold's files by path. Agents and tasks that are there stand for the examples."""
+    """Returns the scaffold's files by path; what is there stands for the examples."""
     texts = {SETTINGS: _settings_text(made)}
-    names = _stems(made.root / "agents")
+    names = _there(made, "agents")
     if not names:
         names = [f"agent-{number}" for number in range(1, agents + 1)]
         for number, name in enumerate(names, start=1):
             texts[f"agents/{name}.yaml"] = _agent_text(made.harness, number)
-    else:
-        made.notes.append(f"agents/ holds {', '.join(names)} already: no example agents")
-    tasks = _stems(made.root / "tasks")
+    tasks = _there(made, "tasks")
     if tasks:
-        made.notes.append(f"tasks/ holds {', '.join(tasks)} already: no example tasks")
         made.first = tasks[0]
         return texts
     made.first = FIRST_TASK
@@ -220,27 +218,35 @@ def _documents(made: Scaffold, agents: int) -> dict[str, str]:
     return texts
 
 
-def _stems(folder: Path) -> list[str]:
-    if not folder.is_dir():
-        return []
-    return sorted(path.stem for path in folder.iterdir() if path.suffix in ENDINGS)
+def _there(made: Scaffold, folder: str) -> list[str]:
+    """Returns the ids of the documents that a folder holds already, and notes them as kept."""
+    top = made.root / folder
+    paths = sorted(path for path in top.iterdir() if _is_document(path)) if top.is_dir() else []
+    made.files += [Made(f"{folder}/{path.name}", kept=True) for path in paths]
+    return [path.stem for path in paths]
+
+
+def _is_document(path: Path) -> bool:
+    return (
+        path.suffix in ENDINGS and not path.name.startswith(".") and path.stem.lower() != "readme"
+    )
 
 
 def _put(root: Path, name: str, text: str, *, dry_run: bool) -> Made:
     path = root / name
     if os.path.lexists(path):
-        return Made(name, kept=True, text=text)
+        return Made(name, kept=True)
     if not path.parent.resolve().is_relative_to(root.resolve()):
         raise FleetError(f"{path.parent} leads out of the repository", hint="remove that link")
     if not dry_run:
         path.parent.mkdir(exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
-    return Made(name, kept=False, text=text)
+    return Made(name, kept=False)
 
 
 def _leave_schemas(repo: Repository, made: Scaffold) -> None:
-    """Writes the schemas that the documents' modelines name; they follow fleet, so they are replaced."""
+    """Writes the schemas that the modelines name; they follow fleet, so they are replaced."""
     from fleet.adapters.git.copies import exclude
     from fleet.files.schema import KINDS, schema
 
@@ -252,7 +258,7 @@ def _leave_schemas(repo: Repository, made: Scaffold) -> None:
     for kind in KINDS:
         (folder / f"{kind}.json").write_text(json.dumps(schema(kind), indent=1), encoding="utf-8")
     shown = folder.relative_to(repo.root)
-    made.files.append(Made(f"{shown}/*.json", kept=False, text=""))
+    made.files.append(Made(f"{shown}/*.json", kept=False))
 
 
 def _problems(root: Path) -> tuple[Problem, ...]:
@@ -272,7 +278,9 @@ def _note(made: Scaffold) -> None:
     elif not shutil.which(made.test.split()[0]):
         made.notes.append(f"{made.test.split()[0]} is not on PATH: `{made.test}` cannot pass yet")
     if made.harness == "shell":
-        made.notes.append("no agent program that fleet drives is on PATH: the agents are shell commands")
+        made.notes.append(
+            "no agent program that fleet drives is on PATH: the agents are shell commands"
+        )
 
 
 def _modeline(kind: str) -> str:
@@ -290,8 +298,7 @@ base: {json.dumps(made.base)}
 phases:
   - id: first
     name: First steps
-{checks}limits:
-  agents: 4
+{checks}# limits: {{agents: 4}}    at most so many agents at once
 ---
 
 # How this fleet works
@@ -308,11 +315,16 @@ Rules that every agent is given with its task:
 
 
 def _agent_text(harness: str, number: int) -> str:
-    lines = [_modeline("agent"), f"name: Agent {number}", "role: [developer]", f"harness: {harness}"]
+    lines = [
+        _modeline("agent"),
+        f"name: Agent {number}",
+        "role: [developer]",
+        f"harness: {harness}",
+    ]
     if harness == "shell":
         lines += [
-            "# A shell command in the agent's place: it runs in the task's worktree, its brief is the",
-            "# file $FLEET_BRIEF, and exit 0 says \"done\". Put your agent's command here.",
+            "# A shell command in the agent's place: it runs in the task's worktree, its brief is",
+            '# the file $FLEET_BRIEF, and exit 0 says "done". Put your agent\'s command here.',
             "args: |",
             '  name=$(printf %s "$FLEET_TASK" | tr a-z- A-Z_).md',
             '  { echo "# Written by $FLEET_AGENT"; echo; git log -5 --format="- %s"; } > "$name"',

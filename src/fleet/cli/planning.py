@@ -135,6 +135,6 @@ def schema(
     kind: Annotated[str, typer.Argument(metavar="KIND", help="fleet, agent or task.")],
 ) -> None:
     """Print the JSON Schema of a kind of document."""
-    from fleet.files.schema import schema as schema_of
+    from fleet.app.planning import schema as schema_of
 
     say(json.dumps(schema_of(kind), indent=2))

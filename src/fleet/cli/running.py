@@ -67,11 +67,11 @@ def up(
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Run the coordinator in the foreground, until interrupted."""
-    from fleet.runtimes.embedded import coordinate
+    from fleet.app.ending import up as coordinate
 
     place = here(ctx)
     tell(f"coordinating {place.root}; end it with C-c, agents live on")
-    raise typer.Exit(coordinate(place.root, stay=True, echo=True, level=log_level))
+    raise typer.Exit(coordinate(place, log_level))
 
 
 @app.command(rich_help_panel=RUN)

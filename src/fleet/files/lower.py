@@ -16,6 +16,7 @@ from dataclasses import asdict
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+from fleet.core.levelling import level
 from fleet.core.plan import (
     JOIN,
     Ask,
@@ -28,12 +29,14 @@ from fleet.core.plan import (
     check,
     plan_of,
 )
-from fleet.errors import InvalidPlan, Problem
+from fleet.core.schedule import Activity, timetable
+from fleet.errors import InvalidPlan
 from fleet.files.documents import command_text
+from fleet.files.unsupported import not_carried_out
 
 if TYPE_CHECKING:
     from fleet.files.documents import AgentDocument, Check, Phase, TaskDocument
-    from fleet.files.load import Fleet
+    from fleet.files.fleet import Fleet
 
 DAY_MS = 86_400_000
 ATTEMPTS = 3
@@ -60,7 +63,7 @@ def lower(fleet: Fleet) -> tuple[Plan, Mapping[str, str]]:
 
     Raises InvalidPlan for what this version does not carry out.
     """
-    problems = _unsupported(fleet)
+    problems = not_carried_out(fleet)
     if problems:
         raise InvalidPlan(problems)
     texts = _Texts()
@@ -102,7 +105,36 @@ def _about(fleet: Fleet) -> dict[str, object]:
         "calendar": _plain(asdict(settings.calendar)),
         "phases": [{"id": p.id, "name": p.name, "tasks": list(p.tasks)} for p in fleet.phases],
         "metrics": [_plain(asdict(metric)) for metric in settings.metrics],
+        "schedule": _schedule(fleet),
     }
+
+
+def _schedule(fleet: Fleet) -> dict[str, object]:
+    """Returns the planned times that forecasts are held against: days from 0, under the limits."""
+    activities: list[Activity] = []
+    gate: tuple[str, ...] = ()
+    for number, phase in enumerate(fleet.phases):
+        for name in phase.tasks:
+            task = fleet.tasks[name]
+            activities.append(
+                Activity(
+                    id=name,
+                    days=task.days.likely,
+                    needs=(*task.dependencies, *gate),
+                    uses={"agents": 1, **task.uses},
+                )
+            )
+        if phase.tasks:
+            gate = (f"?gate {number}",)
+            activities.append(Activity(id=gate[0], days=0, needs=phase.tasks))
+    limits = fleet.settings.limits
+    planned = level(activities, limits) if limits else timetable(activities)
+    slots = {
+        name: [slot.early_start, slot.early_end, slot.slack]
+        for name, slot in planned.slots.items()
+        if not name.startswith("?")
+    }
+    return {"days": planned.days, "slots": slots}
 
 
 # --- tasks ----------------------------------------------------------------------------------------
@@ -373,35 +405,6 @@ def _by_dependency(fleet: Fleet, names: Sequence[str]) -> list[str]:
         placed.append(name)
         left.remove(name)
     return placed
-
-
-# --- what is not carried out ----------------------------------------------------------------------
-
-
-def _unsupported(fleet: Fleet) -> list[Problem]:
-    found: list[Problem] = []
-
-    def refuse(kind: str, name: str, key: str, what: str) -> None:
-        found.append(
-            Problem(f"{what} is not carried out by this version", fleet.place(kind, name, key))
-        )
-
-    for task in fleet.tasks.values():
-        if task.verifies:
-            refuse("task", task.id, "verifies", "`verifies`")
-        if any(one.proof for one in task.assumptions):
-            refuse("task", task.id, "assumptions", "an assumption's `proof`")
-        if any(one.agent for one in task.checks):
-            refuse("task", task.id, "checks", "a check by an agent")
-        if any(rung.agent or rung.model or rung.adapt or rung.escalate for rung in task.on_failure):
-            refuse("task", task.id, "on_failure", "another rung than `ask` or `fail`")
-    for agent in fleet.agents.values():
-        if agent.sandbox.kind != "none":
-            refuse("agent", agent.id, "sandbox", "`sandbox`")
-    for phase in fleet.phases:
-        if phase.land == "pr":
-            refuse("fleet", "phases", phase.id, "`land: pr`")
-    return found
 
 
 def _seconds(ms: int | None) -> float | None:

@@ -1,6 +1,8 @@
-"""The brief: everything that an agent is told at its start, as one Markdown text. Pure text building.
+"""The brief: everything that an agent is told at its start, as one Markdown text. Pure text
+building.
 
-What others wrote (agents' last words, outputs of commands) stands in fenced blocks, shortened, so that it is read
+What others wrote (agents' last words, outputs of commands) stands in fenced blocks, shortened, so
+that it is read
 as material and breaks nothing around it.
 """
 
@@ -17,7 +19,9 @@ TAIL_CHARS: Final = 3_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """What a brief is made of; `earlier` are the findings of attempts that were not enough, oldest first."""
+    """What a brief is made of; `earlier` are the findings of attempts that were not enough, oldest
+    first.
+    """
 
     task: str
     name: str
@@ -56,11 +60,15 @@ def write(told: Told) -> str:
 
 
 def findings(evidence: Mapping[str, Any], text: str = "") -> str:
-    """Returns what a check found wrong, in words with the tails of what failed; `text` where it found nothing."""
+    """Returns what a check found wrong, in words with the tails of what failed; `text` where it
+    found nothing.
+    """
     lines = [f"- {evidence['branch']}"] if evidence.get("branch") else []
-    for one in evidence.get("deliverables") or ():
-        if not one.get("met"):
-            lines.append(f"- deliverable `{one['text']}`: {one.get('why')}")
+    lines += [
+        f"- deliverable `{one['text']}`: {one.get('why')}"
+        for one in evidence.get("deliverables") or ()
+        if not one.get("met")
+    ]
     for one in evidence.get("checks") or ():
         if not one.get("passed"):
             lines.append(f"- check `{one['text']}`: {one.get('why')}")
@@ -80,7 +88,7 @@ def fence(text: str, limit: int) -> str:
 def _place(told: Told) -> str:
     lines = [
         f"Task `{told.task}`, agent `{told.agent}`, attempt {told.attempt}.",
-        f"You work in the git worktree `{told.worktree}` on branch `{told.branch}`, and only there.",
+        f"You work in the git worktree `{told.worktree}`, on branch `{told.branch}`, only there.",
     ]
     if told.port:
         lines.append(f"Port {told.port} is reserved for you (also in PORT).")
@@ -146,7 +154,9 @@ def _section(title: str, text: str) -> str:
 _COMMANDS: Final = """\
 ## While you work
 
-- `fleet checkin --done "..." --next "..." [--blocker "..."]` at least once a day and when something changes.
+- `fleet checkin --done "..." --next "..." [--blocker "..."]` at least once a day and when something
+changes.
 - `fleet ask "..." [--topic T]` when you cannot decide alone.
 - `fleet done [--output FILE]` when you are finished, after the last commit; then end.
-- Commit often, on your branch. Do not switch branches, and do not touch other worktrees or the base branch."""
+- Commit often, on your branch. Do not switch branches, and do not touch other worktrees or the base
+branch."""

@@ -84,7 +84,8 @@ async def run_command(
         )
     except (OSError, ValueError) as lost:
         return Ran(127, 0.0, f"{argv[0]} could not be started: {lost}")
-    # Known by identity from the start: what it left behind is found by its session even when it has ended.
+    # Known by identity from the start: what it left behind is found by its session even when it has
+    # ended.
     known = _members(marker, process.identify(child.pid))
     tail: deque[bytes] = deque()
     with log.open("wb") as file:

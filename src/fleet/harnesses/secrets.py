@@ -1,6 +1,8 @@
-"""Secrets are references (`env:NAME`, `file:PATH`, `cmd:...`, `keyring:service/name`), resolved as late as can be.
+"""Secrets are references (`env:NAME`, `file:PATH`, `cmd:...`, `keyring:service/name`), resolved as
+late as can be.
 
-A value goes into one process's environment and nowhere else: it is in no file of the plan, no journal and no log,
+A value goes into one process's environment and nowhere else: it is in no file of the plan, no
+journal and no log,
 and `mask` takes it out of whatever the process printed before that is kept.
 """
 
@@ -20,7 +22,7 @@ SHORTEST: Final = 4
 
 
 def resolve(references: Mapping[str, str], root: Path) -> dict[str, str]:
-    """Returns the values by variable name; raises Rejected, naming the variable but never a value."""
+    """Returns the values by variable; raises Rejected, naming the variable but never a value."""
     return {str(name): _value(str(name), str(said), root) for name, said in references.items()}
 
 

@@ -60,7 +60,7 @@ def load_kind(name: str) -> ModuleType:
 
 @dataclass(slots=True)
 class World:
-    """What the attempts of one coordinator share: the repository, tmux, the state folder, loggers."""
+    """What the attempts of one coordinator share: repository, tmux, state folder, log."""
 
     root: Path
     state: Path
@@ -125,7 +125,7 @@ class Work:
         return None
 
     def rounds(self, task: str) -> dict[str, Step]:
-        """Returns the work and check steps of all rounds of a task, wherever in the plan they hang."""
+        """Returns work and check steps of all of a task's rounds, wherever they hang in the plan."""
         found = {
             n: s for n, s in {**self.siblings, self.step.id: self.step}.items() if s.whole == task
         }

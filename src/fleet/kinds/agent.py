@@ -1,8 +1,11 @@
 """The kind `agent`: one attempt of an agent at a task, from its brief to what its end means.
 
-Adopt-or-start: an exit record is only read, a claim is only waited for; otherwise the folder is written and a
-session launched, and the wrapper's claim decides that it runs once. What the agent reports is *reported*, no
-more: what it left is judged by the check that follows. Secrets reach the process's environment and nothing else.
+Adopt-or-start: an exit record is only read, a claim is only waited for; otherwise the folder is
+written and a
+session launched, and the wrapper's claim decides that it runs once. What the agent reports is
+*reported*, no
+more: what it left is judged by the check that follows. Secrets reach the process's environment and
+nothing else.
 """
 
 from __future__ import annotations
@@ -43,7 +46,9 @@ IDLE_LOOKS: Final = 4
 
 
 async def run(work: Work) -> Outcome:
-    """Returns how the agent's attempt ended: its output {worktree, head, said, session, usage, attempt} or a failure."""
+    """Returns how the agent's attempt ended: its output {worktree, head, said, session, usage,
+    attempt} or a failure.
+    """
     folder = AttemptFolder(work.folder)
     place = work.worktree
     if place is None:
@@ -80,7 +85,9 @@ async def run(work: Work) -> Outcome:
 
 
 async def deliver(work: Work, note: int, text: str) -> None:
-    """Hands a note to the running agent: typed into an interactive session, else a file in `notes/`."""
+    """Hands a note to the running agent: typed into an interactive session, else a file in
+    `notes/`.
+    """
     folder = work.folder / "notes"
 
     def write() -> None:
@@ -108,7 +115,9 @@ def _session(work: Work) -> str:
 def _launch(
     work: Work, folder: AttemptFolder, place: Mapping[str, Any], harness: Harness
 ) -> Launch:
-    """Returns the launch; the brief and the harness's files are written unless somebody runs already."""
+    """Returns the launch; the brief and the harness's files are written unless somebody runs
+    already.
+    """
     path, brief = Path(place["path"]), folder.path / "brief.md"
     told: Mapping[str, Any] = work.params["agent"]
     if folder.claim() is not None or folder.exit_record() is not None:
@@ -179,7 +188,7 @@ def _number(work: Work) -> int:
 
 
 def _text(work: Work, digest: object) -> str:
-    """Returns the text that a digest in the params names; a missing one is said, not passed over."""
+    """Returns the text that a digest names; a missing one is said, not passed over."""
     if not digest:
         return ""
     try:
@@ -250,7 +259,9 @@ async def _tell_started(
 
 
 async def _wait(work: Work, folder: AttemptFolder, launch: Launch) -> tuple[ExitRecord | None, str]:
-    """Returns the exit record and why the wait ended: `exit`, `stop` or `idle`; None for a lost attempt."""
+    """Returns the exit record and why the wait ended: `exit`, `stop` or `idle`; None for a lost
+    attempt.
+    """
     exit_ = asyncio.ensure_future(work.world.wait_for_exit(launch))
     stop = asyncio.ensure_future(work.stop.wait())
     idle_s = work.params.get("idle_s")
@@ -275,7 +286,9 @@ async def _wait(work: Work, folder: AttemptFolder, launch: Launch) -> tuple[Exit
 
 
 def _silent_s(folder: AttemptFolder) -> float:
-    """Returns for how long nothing was printed; 0 when that cannot be told or the clock was set back."""
+    """Returns for how long nothing was printed; 0 when that cannot be told or the clock was set
+    back.
+    """
     last = 0.0
     for path in (folder.log, folder.stdout):
         with contextlib.suppress(OSError):

@@ -1,7 +1,10 @@
-"""The kind `gate`: what must be true before a phase may be merged, each condition with its evidence.
+"""The kind `gate`: what must be true before a phase may be merged, each condition with its
+evidence.
 
-A gate never fails; it stays closed until it opens. Every task is verified at the very head of its branch: a head
-that has moved is checked again first. Approvals hold for exactly those commits. A person's rejection names tasks in
+A gate never fails; it stays closed until it opens. Every task is verified at the very head of its
+branch: a head
+that has moved is checked again first. Approvals hold for exactly those commits. A person's
+rejection names tasks in
 its note and raises their rework. An open gate pins the commits that the merge lands.
 """
 
@@ -24,7 +27,9 @@ APPROVE, REJECT = "approve", "reject"
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One task before the gate: the step that verified it last, at which commit, and where its branch is now."""
+    """One task before the gate: the step that verified it last, at which commit, and where its
+    branch is now.
+    """
 
     id: str
     branch: str
@@ -59,7 +64,9 @@ class Task:
 
 
 async def run(work: Work) -> Outcome:
-    """Returns SUCCEEDED with {commits, base, evidence} when open; else ASKED, or DEFERRED with the patch to come."""
+    """Returns SUCCEEDED with {commits, base, evidence} when open; else ASKED, or DEFERRED with the
+    patch to come.
+    """
     if work.stop.is_set():
         return Outcome(ending=Ending.STOPPED, text="stopped")
     try:
@@ -174,7 +181,9 @@ def _answers(work: Work, commits: Mapping[str, str]) -> dict[str, Answered]:
 
 
 def _approved_before(work: Work, commits: Mapping[str, str]) -> list[str]:
-    """Returns who approved these very commits at an earlier gate of the phase, before a merge closed it again."""
+    """Returns who approved these very commits at an earlier gate of the phase, before a merge
+    closed it again.
+    """
     found: list[str] = []
     for one in work.inputs.values():
         output: Any = one.get("output")
@@ -225,7 +234,9 @@ def _rejected(
     conditions: list[dict[str, Any]],
     answer: Answered,
 ) -> Outcome:
-    """Returns the rework of the tasks that the rejection's note names; asks again when it names none."""
+    """Returns the rework of the tasks that the rejection's note names; asks again when it names
+    none.
+    """
     able = [task for task in tasks if task.check]
     named = [
         task
@@ -235,7 +246,10 @@ def _rejected(
     if not named and len(able) == 1:
         named = able
     if not named:
-        asks = f"It was rejected ({answer.note or 'no reason given'}): reject again with the ids of the tasks to be reworked in the reason, or approve. "
+        asks = (
+            f"It was rejected ({answer.note or 'no reason given'}): approve, or reject again "
+            "with the ids of the tasks that are to be reworked in the reason. "
+        )
         return _ask(work, commits, conditions, answer.question.whom, asks)
     put: list[Step] = []
     for task in named:

@@ -1,8 +1,12 @@
-"""The kind `merge`: lands a phase, exactly the commits that its gate pinned, or leaves the base as it was.
+"""The kind `merge`: lands a phase, exactly the commits that its gate pinned, or leaves the base as
+it was.
 
-Assembled in dependency order on the base's head and judged as one tree in a worktree of its own, outside every
-checkout of the user's; then the base moves by compare-and-swap to that very commit. If it has moved meanwhile, all
-is done again on the new base, a few times. What was killed half way is found again: a landing is known by its
+Assembled in dependency order on the base's head and judged as one tree in a worktree of its own,
+outside every
+checkout of the user's; then the base moves by compare-and-swap to that very commit. If it has moved
+meanwhile, all
+is done again on the new base, a few times. What was killed half way is found again: a landing is
+known by its
 pinned commits, which the base contains, and by its undo ref.
 """
 
@@ -43,7 +47,9 @@ class Pinned:
 
 
 async def run(work: Work) -> Outcome:
-    """Returns SUCCEEDED with {commit, before, tasks, tag, undo}; DEFERRED, held, with the reason otherwise."""
+    """Returns SUCCEEDED with {commit, before, tasks, tag, undo}; DEFERRED, held, with the reason
+    otherwise.
+    """
     world, trial = work.world, _trial(work)
     if work.stop.is_set():
         return Outcome(ending=Ending.STOPPED, text="stopped before anything was merged")
@@ -66,7 +72,8 @@ async def run(work: Work) -> Outcome:
                 return outcome
         base = work.params["base"]
         return _held(
-            f"{base} was moved by somebody else {ROUNDS} times while {work.params['phase']} was judged"
+            f"{base} was moved by somebody else {ROUNDS} times "
+            f"while {work.params['phase']} was judged"
         )
     except Rejected as refused:
         return _held(f"{refused.text} {refused.hint}".strip())
@@ -98,7 +105,10 @@ async def _round(work: Work, pinned: Pinned, trial: Path) -> Outcome | None:
         return None
     if isinstance(landed, git.WouldOverwrite):
         names = ", ".join(landed.paths)
-        text = f"landing would overwrite your {landed.why} in {landed.checkout}: {names}. Commit or move them, then merge again"
+        text = (
+            f"landing would overwrite your {landed.why} in {landed.checkout}: {names}. "
+            "Commit or move them, then merge again"
+        )
         return _held(text, {"overwrites": list(landed.paths), "checkout": str(landed.checkout)})
     if isinstance(landed, git.HookFailed):
         return _held(
@@ -141,7 +151,9 @@ def _name(work: Work) -> str:
 
 
 def _trial(work: Work) -> Path:
-    """Returns where the combined tree is judged: beside the root, where no tool finds the root's own files upwards."""
+    """Returns where the combined tree is judged: beside the root, where no tool finds the root's
+    own files upwards.
+    """
     root, name = work.world.root, refs.component(_name(work))
     if os.access(root.parent, os.W_OK):
         return root.parent / f"{root.name}.worktrees" / f".trial-{name}"
@@ -171,7 +183,9 @@ def _assemble(work: Work, pinned: Pinned, before: str) -> git.Assembled | git.Co
 
 
 async def _judge(work: Work, trial: Path, commit: str) -> tuple[list[dict[str, Any]], bool]:
-    """Runs the phase's checks on the combined tree; returns their verdicts, and whether it was stopped."""
+    """Runs the phase's checks on the combined tree; returns their verdicts, and whether it was
+    stopped.
+    """
     wanted = work.params.get("checks") or ()
     if not wanted:
         return [], False
@@ -227,7 +241,9 @@ def _land(
 
 
 def _landed(work: Work, pinned: Pinned) -> tuple[str, str, str] | None:
-    """Returns (commit, before, undo ref) of a landing of these very commits that a killed attempt has made."""
+    """Returns (commit, before, undo ref) of a landing of these very commits that a killed attempt
+    has made.
+    """
     repo = work.world.repository
     candidate = repo.resolve(refs.CANDIDATE + "/".join(map(refs.component, _name(work).split("/"))))
     undo = refs.UNDO + "/".join(map(refs.component, _name(work).split("/")))
@@ -268,7 +284,10 @@ def _success(work: Work, pinned: Pinned, landed: tuple[str, str, str], checks: o
 
 def _conflict(work: Work, pinned: Pinned, found: git.Conflict) -> Outcome:
     others = [work.params["base"] if name == "base" else name for name in found.with_tasks]
-    text = f"{found.task} conflicts with {' and '.join(map(str, others))} in {', '.join(found.paths)}; the base is as it was"
+    text = (
+        f"{found.task} conflicts with {' and '.join(map(str, others))} "
+        f"in {', '.join(found.paths)}; the base is as it was"
+    )
     conflict = {
         "task": found.task,
         "with": list(found.with_tasks),
@@ -288,7 +307,9 @@ def _red(work: Work, pinned: Pinned, checks: list[dict[str, Any]], made: git.Ass
 def _gate_again(
     work: Work, pinned: Pinned, text: str, evidence: Mapping[str, object], *, hold: bool = True
 ) -> Outcome:
-    """Returns the deferred merge with the patch that closes the gate again: a further one, before this step."""
+    """Returns the deferred merge with the patch that closes the gate again: a further one, before
+    this step.
+    """
     gate = work.plan_step(pinned.gate) or work.siblings[pinned.gate]
     number = 1 + sum(step.kind == "gate" for step in work.siblings.values())
     closed = replace(

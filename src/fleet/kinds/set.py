@@ -7,6 +7,8 @@ from fleet.kinds import Work
 
 
 def settle(work: Work) -> Outcome:
-    """Returns the outcome whose output is `params.value`, labelled with `params.label` if there is one."""
+    """Returns the outcome whose output is `params.value`, labelled with `params.label` if there is
+    one.
+    """
     label = str(work.params.get("label", ""))
     return Outcome(ending=Ending.SUCCEEDED, output=work.params.get("value"), label=label)

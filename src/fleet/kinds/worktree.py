@@ -1,7 +1,10 @@
-"""The kind `worktree`: a task's own checkout, at its declared path and branch, ready to be worked in.
+"""The kind `worktree`: a task's own checkout, at its declared path and branch, ready to be worked
+in.
 
-Adopt-or-create: the base's head with the verified commits of the dependencies merged in where the base does
-not contain them; a port; the setup commands, each once. A clash between dependencies names both tasks and the
+Adopt-or-create: the base's head with the verified commits of the dependencies merged in where the
+base does
+not contain them; a port; the setup commands, each once. A clash between dependencies names both
+tasks and the
 files. Nothing that an agent could have written is overwritten.
 """
 
@@ -26,7 +29,9 @@ SETUP_DONE: Final = "fleet-setup"
 
 
 async def run(work: Work) -> Outcome:
-    """Returns the worktree as output: {path, branch, start, admin, port, adopted, after}; FAILED with the reason."""
+    """Returns the worktree as output: {path, branch, start, admin, port, adopted, after}; FAILED
+    with the reason.
+    """
     if work.stop.is_set():
         return Outcome(ending=Ending.STOPPED, text="stopped before the worktree was made")
     try:
@@ -88,7 +93,9 @@ def _make(work: Work) -> git.Worktree | Outcome:
 
 
 def _dependencies(work: Work) -> dict[str, str]:
-    """Returns the verified commit of each dependency, in the order of the document; a skipped one has none."""
+    """Returns the verified commit of each dependency, in the order of the document; a skipped one
+    has none.
+    """
     found = {}
     for task in work.params.get("after") or ():
         output: Any = work.inputs.get(task, {}).get("output")
@@ -112,7 +119,7 @@ def _left(work: Work) -> dict[str, dict[str, Any]]:
 
 
 def _clash(work: Work, merge: dict[str, str], base: str, found: git.StartConflict) -> Outcome:
-    """Returns the outcome of dependencies that do not merge: who clashes with whom, in which files."""
+    """Returns the outcome of a clash of dependencies: who clashes with whom, in which files."""
     repo = work.world.repository
     second = next((task for task, sha in merge.items() if sha == found.commits[1]), "a dependency")
     first = []
@@ -135,7 +142,7 @@ def _clash(work: Work, merge: dict[str, str], base: str, found: git.StartConflic
 
 
 async def _set_up(work: Work, made: git.Worktree, port: int | None) -> Outcome | None:
-    """Runs the setup commands that have not passed yet; returns the outcome when one does not pass."""
+    """Runs the setup commands that have not passed yet; returns the outcome of one that fails."""
     commands = work.params.get("setup") or ()
     mark = made.admin / SETUP_DONE
     env = work.environment(

@@ -35,7 +35,7 @@ def scaffold_text(made: Scaffold) -> str:
         lines += [f"  {plain(str(one))}" for one in made.problems]
         lines += ["", "next: mend them, then fleet check"]
     elif not made.dry_run:
-        lines += ["", line(f"next: fleet plan   fleet doctor   fleet launch {made.first}")]
+        lines += ["", f"next: fleet plan   fleet doctor   fleet launch {line(made.first)}"]
     return "\n".join(lines)
 
 

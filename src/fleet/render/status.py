@@ -82,7 +82,8 @@ def _row(task: Mapping[str, Any], now: datetime, *, wide: bool) -> list[str]:
     )
     if task["dirty"]:
         commits += f" ~{task['dirty']}"
-    slack = "0 *" if task["slack_days"] == 0 else f"{task['slack_days']:g}d"
+    days = task["slack_days"]
+    slack = "-" if days is None else "0 *" if days == 0 else f"{days:g}d"
     waits = ", ".join(task["waiting_for"]) or (task["why"].splitlines()[0] if task["why"] else "")
     cells = [
         task["id"],

@@ -1,77 +1,108 @@
 """When the plan will be done, from what has really started and ended.
 
-The planned timetable is the critical path over the tasks as declared; the forecast is the same pass
-with actual starts and ends in place of what they say, and with now as the earliest moment for
-whatever has not begun. The difference on the finish is the slip, and it is charged to the tasks
-that made it: each task answers for what it added to the delay that it inherited.
+The planned times come with the plan (its schedule under the limits, computed when it was lowered).
+The forecast is a pass over the same graph with actual starts and ends in place of what was planned,
+and with now as the earliest moment for whatever has not begun. The difference on the finish is the
+slip, and it is charged to the tasks that made it: each answers for what it added to the delay that
+it inherited.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from fleet.core.schedule import Activity, Timetable, timetable
 from fleet.views.tasks import TaskSteps
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """When a task is planned, in working days from 0, and how late it may end at no cost."""
+
+    start: float
+    end: float
+    slack: float
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
     """Planned and forecast times in working days from 0, and who is answerable for the slip."""
 
-    planned: Timetable
-    ends: Mapping[str, float]
-    finish: float
-    slip_causes: Sequence[tuple[str, float]]
+    planned_days: float
+    planned: Mapping[str, Slot]
+    ends: Mapping[str, float] = field(default_factory=dict)
+    finish: float = 0.0
+    slip_causes: Sequence[tuple[str, float]] = ()
 
     @property
     def slip_days(self) -> float:
         """How much later than planned the whole will end; negative when it will be earlier."""
-        return round(self.finish - self.planned.days, 2)
+        return round(self.finish - self.planned_days, 2)
+
+    def slack_of(self, task: str) -> float | None:
+        """Returns a task's slack in days, None for what is no task of the plan."""
+        slot = self.planned.get(task)
+        return None if slot is None else slot.slack
 
 
-def activities_of(tasks: Mapping[str, TaskSteps], order: Sequence[Sequence[str]]) -> list[Activity]:
-    """Returns the tasks as activities; `order` lists the tasks of each phase, first to last.
-
-    Each phase ends in a gate of no length that the tasks of the next one need.
-    """
-    found: list[Activity] = []
-    gate = ""
-    for number, names in enumerate(order):
-        for name in names:
-            facts = tasks[name].facts
-            needs = [one for one in facts.get("dependencies", ()) if one in tasks]
-            days = float(facts.get("days", 0))
-            found.append(Activity(id=name, days=days, needs=(*needs, gate) if gate else (*needs,)))
-        needed = tuple(names) if names else ((gate,) if gate else ())
-        gate = f"?gate {number}"
-        found.append(Activity(id=gate, days=0, needs=needed))
-    return found
+def planned_of(about: Mapping[str, Any]) -> Forecast:
+    """Returns the planned times that a plan carries, without a forecast."""
+    told = about.get("schedule") or {"days": 0.0, "slots": {}}
+    slots = {name: Slot(*times) for name, times in told["slots"].items()}
+    return Forecast(float(told["days"]), slots)
 
 
 def forecast(
+    about: Mapping[str, Any],
     tasks: Mapping[str, TaskSteps],
     order: Sequence[Sequence[str]],
     day_of: Callable[[int], float],
     now_day: float,
 ) -> Forecast:
-    """Returns the forecast of a run; `day_of` turns milliseconds into working days since the start."""
-    activities = activities_of(tasks, order)
-    planned = timetable(activities)
+    """Returns the forecast of a run; `order` lists the tasks of each phase, first to last.
+
+    `day_of` turns milliseconds into working days since the start. Each phase ends when its last
+    task does, and the next one begins there.
+    """
+    planned = planned_of(about)
     ends: dict[str, float] = {}
-    for one in _ordered(activities):
-        ready = max((ends[need] for need in one.needs), default=0.0)
-        task = tasks.get(one.id)
-        ends[one.id] = ready if task is None else _end(task, one.days, ready, day_of, now_day)
+    drivers: dict[str, str | None] = {}
+    gate, gate_driver = 0.0, None
+    for names in order:
+        for name in _by_need(names, tasks):
+            ready, driver = gate, gate_driver
+            for need in tasks[name].facts.get("dependencies", ()):
+                if ends.get(need, -1.0) > ready:
+                    ready, driver = ends[need], need
+            ends[name] = _end(tasks[name], ready, day_of, now_day)
+            drivers[name] = driver
+        for name in names:
+            if ends[name] > gate or gate_driver is None:
+                gate, gate_driver = max(gate, ends[name]), name
     finish = max(ends.values(), default=0.0)
-    causes = _causes(activities, planned, ends)
-    return Forecast(planned, ends, finish, causes)
+    causes = _causes(planned.planned, ends, drivers)
+    return Forecast(planned.planned_days, planned.planned, ends, finish, causes)
 
 
-def _end(
-    task: TaskSteps, days: float, ready: float, day_of: Callable[[int], float], now_day: float
-) -> float:
+def _by_need(names: Sequence[str], tasks: Mapping[str, TaskSteps]) -> list[str]:
+    """Returns a phase's tasks so that what one depends on comes before it, without recursion."""
+    inside = set(names)
+    placed: dict[str, None] = {}
+    for first in names:
+        todo = [first]
+        while todo:
+            needs = tasks[todo[-1]].facts.get("dependencies", ())
+            missing = [need for need in needs if need in inside and need not in placed]
+            if missing:
+                todo += missing
+            else:
+                placed.setdefault(todo.pop())
+    return list(placed)
+
+
+def _end(task: TaskSteps, ready: float, day_of: Callable[[int], float], now_day: float) -> float:
+    days = float(task.facts.get("days", 0))
     begun_ms = task.works[0].first_ms if task.works else 0
     if not begun_ms:
         return max(ready, now_day) + days
@@ -81,40 +112,19 @@ def _end(
     return max(start + days, now_day)
 
 
-def _ordered(activities: Sequence[Activity]) -> list[Activity]:
-    """Returns activities so that needs come first; each phase is already behind the one before."""
-    by_id = {one.id: one for one in activities}
-    placed: dict[str, Activity] = {}
-    for first in activities:
-        todo = [first]
-        while todo:
-            one = todo[-1]
-            missing = [by_id[need] for need in one.needs if need not in placed]
-            if missing:
-                todo += missing
-            else:
-                placed.setdefault(one.id, one)
-                todo.pop()
-    return list(placed.values())
-
-
 def _causes(
-    activities: Sequence[Activity],
-    planned: Timetable,
-    ends: Mapping[str, float],
+    planned: Mapping[str, Slot], ends: Mapping[str, float], drivers: Mapping[str, str | None]
 ) -> list[tuple[str, float]]:
-    """Walks the chain that drives the forecast finish backwards; each task's share is what it
-    added.
+    """Walks back along the chain that drives the forecast finish; each task's share is what it
+    added to the delay that it inherited.
     """
-    by_id = {one.id: one for one in activities}
     causes: list[tuple[str, float]] = []
-    name: str | None = max(ends, key=lambda one: ends[one], default=None)
-    while name is not None:
-        one = by_id[name]
-        driver = max(one.needs, key=lambda need: ends[need], default=None)
-        inherited = ends[driver] - planned.slots[driver].early_end if driver else 0.0
-        added = round(ends[name] - planned.slots[name].early_end - inherited, 2)
-        if added > 0 and not name.startswith("?"):
+    name = max(ends, key=lambda one: ends[one], default=None)
+    while name is not None and name in planned:
+        driver = drivers[name]
+        late = ends[driver] - planned[driver].end if driver and driver in planned else 0.0
+        added = round(ends[name] - planned[name].end - late, 2)
+        if added > 0:
             causes.append((name, added))
         name = driver
     return sorted(causes, key=lambda cause: -cause[1])
@@ -126,14 +136,10 @@ def done_share(tasks: Mapping[str, TaskSteps], ended: set[str]) -> float:
     return round(100 * sum(days[name] for name in ended) / (sum(days.values()) or 1), 1)
 
 
-def planned_share(planned: Timetable, tasks: Mapping[str, Any], now_day: float) -> float:
+def planned_share(planned: Mapping[str, Slot], now_day: float) -> float:
     """Returns the percentage of all planned days that the plan would have done by now."""
-    whole = sum(
-        slot.early_end - slot.early_start for n, slot in planned.slots.items() if n in tasks
-    )
+    whole = sum(slot.end - slot.start for slot in planned.values())
     done = sum(
-        min(max(now_day - slot.early_start, 0.0), slot.early_end - slot.early_start)
-        for name, slot in planned.slots.items()
-        if name in tasks
+        min(max(now_day - slot.start, 0.0), slot.end - slot.start) for slot in planned.values()
     )
     return round(100 * done / (whole or 1), 1)

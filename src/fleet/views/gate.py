@@ -6,7 +6,7 @@ verified and from where the branches stand now.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fleet.core.state import Standing, State, answers_to
@@ -25,7 +25,7 @@ def gate_of(
     conditions: list[dict[str, Any]] = []
     for task in task_names:
         seen = observed.tasks.get(task, Seen())
-        conditions += _task(state, task, tasks[task], phase, seen, asked)
+        conditions += _task(task, tasks[task], phase, seen, asked)
     conditions += _approvals(state, phase, clock)
     last = _last_merge(phase)
     if last is not None:
@@ -44,61 +44,46 @@ def gate_of(
 
 
 def _task(
-    state: State, name: str, task: TaskSteps, phase: PhaseSteps, seen: Seen, asked: set[str]
+    name: str, task: TaskSteps, phase: PhaseSteps, seen: Seen, asked: set[str]
 ) -> list[dict[str, Any]]:
-    word = state_of(state, task, phase, asked)
+    word = state_of(task, phase, asked)
     if word == "skipped":
-        return [_condition(f"{name}: skipped by a person", True, task.join.text or "skipped")]
+        return [_condition(f"{name}: skipped by a person", task.join.text or "skipped", met=True)]
     verified = task.verified
     if verified is None:
         waits = task.join.text or f"it is {word}"
-        return [_condition(f"{name} is verified", False, waits), *_last_red(name, task)]
+        return [_condition(f"{name} is verified", waits, met=False), *_last_red(name, task)]
     commit = str(verified.get("commit", ""))
-    found = [
-        _condition(
-            f"{name}: {one['text']}",
-            bool(one["met"]),
-            one.get("why") or "committed",
-            one.get("commit"),
-        )
-        for one in verified.get("deliverables", ())
-    ]
-    found += [
-        _condition(
-            f"{name}: check {one['text']}",
-            bool(one["passed"]),
-            _tail(one) or "passed",
-            one.get("at_commit"),
-        )
-        for one in verified.get("checks", ())
-    ]
+    found = [_deliverable(name, one) for one in verified.get("deliverables", ())]
+    found += [_check(name, one) for one in verified.get("checks", ())]
     moved = seen.head is not None and seen.head != commit and word != "merged"
-    evidence = (
-        f"its branch is at {seen.head[:10]} now" if moved and seen.head else f"at {commit[:10]}"
-    )
-    found.append(
-        _condition(f"{name}: head is the commit that was verified", not moved, evidence, commit)
-    )
+    told = f"its branch is at {seen.head[:10]} now" if moved and seen.head else f"at {commit[:10]}"
+    still = f"{name}: head is the commit that was verified"
+    found.append(_condition(still, told, commit, met=not moved))
     return found
 
 
 def _last_red(name: str, task: TaskSteps) -> list[dict[str, Any]]:
+    """Returns what the latest judgement found wanting."""
     for one in reversed(task.checks):
         if one.standing in (Standing.FAILED, Standing.ASKING) and one.evidence:
             evidence: Any = one.evidence
-            reds = [d for d in evidence.get("deliverables", ()) if not d["met"]]
-            failed = [c for c in evidence.get("checks", ()) if not c["passed"]]
-            return [
-                *[
-                    _condition(f"{name}: {d['text']}", False, d.get("why") or "", d.get("commit"))
-                    for d in reds
-                ],
-                *[
-                    _condition(f"{name}: check {c['text']}", False, _tail(c), c.get("at_commit"))
-                    for c in failed
-                ],
-            ]
+            unmet = [d for d in evidence.get("deliverables", ()) if not d["met"]]
+            red = [c for c in evidence.get("checks", ()) if not c["passed"]]
+            return [*(_deliverable(name, d) for d in unmet), *(_check(name, c) for c in red)]
     return []
+
+
+def _deliverable(name: str, one: Mapping[str, Any]) -> dict[str, Any]:
+    met = bool(one["met"])
+    told = one.get("why") or ("committed" if met else "")
+    return _condition(f"{name}: {one['text']}", told, one.get("commit"), met=met)
+
+
+def _check(name: str, one: Mapping[str, Any]) -> dict[str, Any]:
+    passed = bool(one["passed"])
+    told = _tail(one) or ("passed" if passed else "failed")
+    return _condition(f"{name}: check {one['text']}", told, one.get("at_commit"), met=passed)
 
 
 def _approvals(state: State, phase: PhaseSteps, clock: Clock) -> list[dict[str, Any]]:
@@ -118,7 +103,7 @@ def _approvals(state: State, phase: PhaseSteps, clock: Clock) -> list[dict[str, 
         mine = [answer for answer in given if not name or answer.by == name]
         text = f"approved by {name}" if name else "approved"
         evidence = f"{mine[-1].by}, {clock.time_of(mine[-1].at_ms)}" if mine else "not yet"
-        found.append(_condition(text, bool(mine) and opened, evidence))
+        found.append(_condition(text, evidence, met=bool(mine) and opened))
     return found
 
 
@@ -128,13 +113,13 @@ def _last_merge(phase: PhaseSteps) -> dict[str, Any] | None:
         return None
     if merge.standing is Standing.RUNNING or not merge.text:
         return None
-    return _condition("the phase merges cleanly and its checks pass together", False, merge.text)
+    return _condition("the phase merges cleanly and its checks pass", merge.text, met=False)
 
 
-def _condition(text: str, met: bool, evidence: str, commit: str | None = None) -> dict[str, Any]:  # noqa: FBT001
+def _condition(text: str, evidence: str, commit: str | None = None, *, met: bool) -> dict[str, Any]:
     return {"text": text, "met": met, "evidence": evidence, "commit": commit}
 
 
-def _tail(check: dict[str, Any]) -> str:
+def _tail(check: Mapping[str, Any]) -> str:
     said = str(check.get("why") or check.get("tail") or "").strip().splitlines()
     return said[-1] if said else ""

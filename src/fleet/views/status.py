@@ -66,7 +66,9 @@ def status_of(fleet: str, state: State, observed: Observed, clock: Clock) -> dic
     """Returns the status of the fleet's run, shaped as contract section 4 says."""
     tasks, phases = tasks_of(state), phases_of(state)
     order = phase_order(tasks, phases)
-    outlook = forecast(tasks, [names for _, names in order], clock.day_of, clock.now_day)
+    outlook = forecast(
+        state.about, tasks, [names for _, names in order], clock.day_of, clock.now_day
+    )
     asked = {question.step for question in state.questions.values()}
     rows = [
         _task_row(state, name, task, phases, observed, clock, outlook, asked)
@@ -80,10 +82,10 @@ def status_of(fleet: str, state: State, observed: Observed, clock: Clock) -> dic
         "fleet": fleet,
         "now": clock.now,
         "day": max(1, math.floor(clock.now_day) + 1),
-        "of_days": math.ceil(outlook.planned.days),
+        "of_days": math.ceil(outlook.planned_days),
         "done_pct": done_share(tasks, ended),
-        "planned_pct": planned_share(outlook.planned, tasks, clock.now_day),
-        "finish": clock.date_of(max(1, math.ceil(outlook.planned.days))),
+        "planned_pct": planned_share(outlook.planned, clock.now_day),
+        "finish": clock.date_of(max(1, math.ceil(outlook.planned_days))),
         "forecast_finish": clock.date_of(max(1, math.ceil(outlook.finish))),
         "slip_days": outlook.slip_days,
         "slip_causes": [{"task": name, "days": days} for name, days in outlook.slip_causes],
@@ -128,7 +130,7 @@ def _task_row(
 ) -> dict[str, Any]:
     facts, seen = task.facts, observed.tasks.get(name, Seen())
     phase = phases.get(str(facts.get("phase") or ""))
-    word = state_of(state, task, phase, asked)
+    word = state_of(task, phase, asked)
     if word in ("working", "starting") and seen.alive is False:
         word = "lost"
     work, verified = task.last_work, task.verified
@@ -168,7 +170,7 @@ def _task_row(
         "pid": seen.pid if seen.pid is not None else (live.get("pid") if running else None),
         "last_checkin": _checkin(task, clock),
         "usage": _usage(task),
-        "slack_days": outlook.planned.slots[name].slack,
+        "slack_days": outlook.slack_of(name),
         "waiting_for": waiting_for(state, task, clock.now_ms),
         "merged_as": (landed or {}).get("commit") if word == "merged" else None,
     }
@@ -270,8 +272,7 @@ def questions_of(state: State, outlook: Forecast, clock: Clock) -> list[dict[str
     for asked in state.questions.values():
         one = state.known(asked.step)
         task = one.step.whole if one else ""
-        slot = outlook.planned.slots.get(task)
-        found.append(question_row(asked, task, slot.slack if slot else None, clock))
+        found.append(question_row(asked, task, outlook.slack_of(task), clock))
     return sorted(
         found, key=lambda row: (row["slack_days"] is None, row["slack_days"] or 0, row["asked_at"])
     )

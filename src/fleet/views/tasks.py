@@ -135,7 +135,7 @@ def phases_of(state: State) -> dict[str, PhaseSteps]:
     return phases
 
 
-def state_of(state: State, task: TaskSteps, phase: PhaseSteps | None, asked: set[str]) -> str:
+def state_of(task: TaskSteps, phase: PhaseSteps | None, asked: set[str]) -> str:
     """Returns the one word for a task; `asked` are steps with an open question."""
     join = task.join
     if join.standing is Standing.SKIPPED:

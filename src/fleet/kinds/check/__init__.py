@@ -1,7 +1,10 @@
-"""The kind `check`: judges what an agent left on its branch, at one commit, and says so with evidence.
+"""The kind `check`: judges what an agent left on its branch, at one commit, and says so with
+evidence.
 
-*Reported* becomes *verified* here and nowhere else: every deliverable is committed and fresh, every check passes
-in the worktree at that commit. The commit is anchored, so no gc takes what was accepted. Red work carries the
+*Reported* becomes *verified* here and nowhere else: every deliverable is committed and fresh, every
+check passes
+in the worktree at that commit. The commit is anchored, so no gc takes what was accepted. Red work
+carries the
 patch for one more round while tries are left; after that the ladder goes on.
 """
 
@@ -75,7 +78,9 @@ class _Stopped(Exception):
 
 
 async def run(work: Work) -> Outcome:
-    """Returns the findings as output when all is green, else FAILED with them as evidence and the rework."""
+    """Returns the findings as output when all is green, else FAILED with them as evidence and the
+    rework.
+    """
     if work.stop.is_set():
         return Outcome(ending=Ending.STOPPED, text="stopped before anything was judged")
     try:
@@ -181,7 +186,8 @@ def _astray(repo: git.Repository, tree: git.Worktree, at: git.Head, tip: str | N
     ahead = repo.ahead_behind(at.sha, tip)[0]
     if ahead:
         commits = f"{ahead} commit{'s' * (ahead != 1)} up to {at.sha[:12]}"
-        return f"{commits} are on {where}, not on {tree.branch!r}: bring them over (git switch {tree.branch}; git merge {at.sha[:12]})"
+        cure = f"git switch {tree.branch}; git merge {at.sha[:12]}"
+        return f"{commits} are on {where}, not on {tree.branch!r}: bring them over ({cure})"
     return f"the worktree is on {where}, not on {tree.branch!r} (git switch {tree.branch})"
 
 
@@ -202,7 +208,7 @@ async def _judge(work: Work, scene: Scene, found: Findings, tree: git.Worktree) 
         found.checks.append(await _command(work, found, tree, wanted, f"check-{number}"))
     for number, wanted in enumerate(work.params.get("metrics") or (), start=1):
         if wanted.get("measure"):
-            ran = await _run(work, found, tree, wanted["measure"], None, f"metric-{number}")
+            ran = await _run(work, found, tree, {"command": wanted["measure"]}, f"metric-{number}")
             found.metrics.append(measured(wanted, ran, found.commit))
         else:
             found.metrics.append(
@@ -216,9 +222,10 @@ async def _command(
     """Returns the verdict of a command, which may change neither HEAD nor a tracked file."""
     before = await work.world.in_thread(_state, tree)
     if before[1]:
-        why = f"not run: uncommitted changes in {', '.join(before[1][:5])}, so it would judge another tree"
+        changed_files = ", ".join(before[1][:5])
+        why = f"not run: {changed_files} differ from the commit, so it would judge another tree"
         return _verdict(found, wanted, why)
-    ran = await _run(work, found, tree, wanted["command"], wanted.get("timeout_s"), name)
+    ran = await _run(work, found, tree, wanted, name)
     after = await work.world.in_thread(_state, tree)
     why = ""
     if not ran.passed:
@@ -248,12 +255,11 @@ async def _run(
     work: Work,
     found: Findings,
     tree: git.Worktree,
-    command: Any,
-    timeout_s: float | None,
+    wanted: Mapping[str, Any],
     name: str,
 ) -> Ran:
     ran = await run_command(
-        command,
+        wanted["command"],
         cwd=tree.path,
         env=work.environment(
             task=str(work.params["task"]),
@@ -262,7 +268,7 @@ async def _run(
             port=found.worktree.get("port"),
         ),
         log=work.folder / f"{name}.log",
-        timeout_s=float(timeout_s or work.params.get("timeout_s") or CHECK_S),
+        timeout_s=float(wanted.get("timeout_s") or work.params.get("timeout_s") or CHECK_S),
         marker=f"{work.world.root}:{work.key}",
         stop=work.stop,
     )

@@ -1,7 +1,10 @@
-"""Judges the content of one file in a process of its own, so that a hostile pattern or file costs a time limit.
+"""Judges the content of one file in a process of its own, so that a hostile pattern or file costs a
+time limit.
 
-Run as a program (by its path: it imports nothing of fleet): reads {name, content (base64), contains, schema} as
-JSON from stdin and prints the reasons why the content will not do, as a JSON list. `problems` starts it.
+Run as a program (by its path: it imports nothing of fleet): reads {name, content (base64),
+contains, schema} as
+JSON from stdin and prints the reasons why the content will not do, as a JSON list. `problems`
+starts it.
 """
 
 from __future__ import annotations
@@ -22,7 +25,9 @@ SHOWN: Final = 200
 def problems(
     name: str, content: bytes, contains: Sequence[str], schema: object = None
 ) -> list[str]:
-    """Returns why a file's content does not do, nothing when it does; plain texts are looked for right here."""
+    """Returns why a file's content does not do, nothing when it does; plain texts are looked for
+    right here.
+    """
     plain = [text for text in contains if not is_pattern(text)]
     found = [f"does not contain {text!r}" for text in plain if text.encode() not in content]
     patterns = [text for text in contains if is_pattern(text)]
@@ -87,7 +92,8 @@ def _against_schema(name: str, text: str, schema: Any) -> list[str]:
     except jsonschema.SchemaError as wrong:
         return [f"has a schema that is none: {wrong.message[:SHOWN]}"]
     return [
-        f"does not hold to its schema at {'/'.join(map(str, wrong.path)) or 'the top'}: {wrong.message[:SHOWN]}"
+        f"does not hold to its schema at {'/'.join(map(str, wrong.path)) or 'the top'}: "
+        f"{wrong.message[:SHOWN]}"
         for wrong in wrongs[:3]
     ]
 

@@ -1,7 +1,9 @@
 """Judges the deliverables of a task at one commit: what is committed there counts, nothing else.
 
-A file counts when it is committed on the task's branch and new or changed since the branch point. The file
-system is looked at only to say why something does not count: there but not committed, a FIFO, on another branch.
+A file counts when it is committed on the task's branch and new or changed since the branch point.
+The file
+system is looked at only to say why something does not count: there but not committed, a FIFO, on
+another branch.
 Each verdict is a plain mapping {text, met, commit, why}.
 """
 
@@ -27,7 +29,9 @@ Verdict = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """Where deliverables are judged: the commit, its branch point, and what lies uncommitted in the worktree."""
+    """Where deliverables are judged: the commit, its branch point, and what lies uncommitted in the
+    worktree.
+    """
 
     repo: git.Repository
     path: Path
@@ -106,7 +110,9 @@ def _file(scene: Scene, wanted: Mapping[str, Any], file: git.File, *, fresh: boo
 
 
 def _schema(scene: Scene, named: object) -> object:
-    """Returns a JSON Schema; a named one is read at the branch point if it was there, so nobody bends it."""
+    """Returns a JSON Schema; a named one is read at the branch point if it was there, so nobody
+    bends it.
+    """
     if not isinstance(named, str):
         return named
     known = {file.path for file in git.find_files(scene.repo, scene.start, named)}
@@ -128,7 +134,9 @@ def _touched(scene: Scene, glob: str) -> set[str]:
 
 
 def _absent(scene: Scene, glob: str) -> str:
-    """Returns why nothing of that name is committed: what stands there instead, or where else it is."""
+    """Returns why nothing of that name is committed: what stands there instead, or where else it
+    is.
+    """
     if not set(glob) & set("*?["):
         try:
             mode = (scene.path / glob).lstat().st_mode
@@ -173,7 +181,8 @@ def _tag(scene: Scene, name: str, *, fresh: bool) -> str:
     if not scene.repo.is_ancestor(at, scene.commit):
         return f"tag {name!r} is at {at[:12]}, which is not on {scene.branch}"
     if fresh and scene.repo.is_ancestor(at, scene.start):
-        return f"tag {name!r} is at {at[:12]}, from before the branch point (`fresh: false` accepts that)"
+        said = f"tag {name!r} is at {at[:12]}, from before the branch point"
+        return f"{said} (`fresh: false` accepts that)"
     return ""
 
 

@@ -20,7 +20,9 @@ _HOLDS: Final = {
 
 
 def measured(metric: Mapping[str, Any], ran: Ran, commit: str) -> dict[str, Any]:
-    """Returns the metric with {value, met, at_commit, why}; `met` is None where there is no target or value."""
+    """Returns the metric with {value, met, at_commit, why}; `met` is None where there is no target
+    or value.
+    """
     value = number_in(ran.tail) if ran.passed else None
     target, why = metric.get("target"), ""
     if not ran.passed:
