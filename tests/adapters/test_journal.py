@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,12 @@ from hypothesis import strategies as st
 
 from fleet.adapters import journal
 from fleet.adapters.journal import Batch, Conflict, Corrupt, DiskFull, Journal, Reader
+from fleet.adapters.journal import place as journal_place
 from fleet.errors import FleetError, Rejected
 
 WRITER = """
 import sys
 from pathlib import Path
-from fleet.adapters import crash
-crash.CRASH_POINTS = (*crash.CRASH_POINTS, "journal.before_commit", "journal.after_commit")
 from fleet.adapters.journal import Batch, Journal, Reader
 folder = Path(sys.argv[1])
 seq = Reader(folder).last_seq("r")
@@ -38,10 +38,25 @@ def folder(tmp_path):
 
 
 def spawn(folder, **env):
-    source = str(Path(journal.__file__).parents[2])
+    source = str(Path(journal.__file__).parents[3])
     environment = {**os.environ, "PYTHONPATH": source, **env}
     argv = [sys.executable, "-c", WRITER, str(folder)]
     return subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def test_every_name_is_there_and_the_reader_comes_alone():
+    assert all(getattr(journal, name).__name__ == name for name in journal.__all__)
+    with pytest.raises(AttributeError, match="unheard"):
+        journal.unheard_of
+    source = """
+import sys
+from fleet.adapters.journal import Reader
+print(*sorted(n.rpartition(".")[2] for n in sys.modules if n.startswith(Reader.__module__[:-6])))
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(journal.__file__).parents[3])}
+    argv = [sys.executable, "-c", source]
+    found = subprocess.run(argv, env=environment, capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["place", "reader"]
 
 
 def test_nothing_acknowledged_is_lost_in_fifty_kills(folder):
@@ -175,7 +190,7 @@ def test_unsafe_folders_are_refused_with_a_cure(folder, tmp_path, monkeypatch):
     mounts = tmp_path / "mounts"
     mounts.write_text(f"/dev/x / ext4 rw 0 0\nserver:/x {tmp_path} nfs4 rw 0 0\n")
     with monkeypatch.context() as patch:
-        patch.setattr(journal, "MOUNTS", mounts)
+        patch.setattr(journal_place, "MOUNTS", mounts)
         with pytest.raises(Rejected, match="network"):
             Journal.open(folder)
     if os.geteuid() == 0:
@@ -207,10 +222,15 @@ def test_a_full_disk_loses_nothing_and_is_survived(small_disk):
     ballast = small_disk / "ballast"
     ballast.write_bytes(b"x" * 300_000)
     seq = 0
-    with pytest.raises(DiskFull):
+
+    def append_until_full():
+        nonlocal seq
         while True:
             writer.append(Batch(events=[("r", seq + 1, 0, "y" * 3000)]))
             seq += 1
+
+    with pytest.raises(DiskFull):
+        append_until_full()
     assert seq
     with pytest.raises(FleetError):
         writer.append(Batch(events=[("r", seq + 1, 0, "y" * 400_000)]))
@@ -223,9 +243,10 @@ def test_a_disk_without_a_byte_is_still_readable(small_disk):
     writer = Journal.open(small_disk)
     writer.append(Batch(events=[("r", 1, 0, "a")]))
     writer.close()
-    with pytest.raises(OSError), (small_disk / "ballast").open("wb", buffering=0) as ballast:
+    with (small_disk / "ballast").open("wb", buffering=0) as ballast, suppress(OSError):
         while ballast.write(b"x" * 4096):
             pass
+    assert os.statvfs(small_disk).f_bavail == 0
     reader = Reader(small_disk)
     assert [row.body for row in reader.events("r")] == ["a"]
     assert reader.degraded

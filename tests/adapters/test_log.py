@@ -48,12 +48,14 @@ def test_a_log_that_cannot_be_written_stops_nothing(tmp_path):
 
 
 def test_what_libraries_say_is_in_it(tmp_path):
-    logger = logging.Logger("lib")
-    logger.addHandler(Bridge(Log(tmp_path / "c")))
+    logger = logging.getLogger("fleet.tests.lib")
+    bridge = Bridge(Log(tmp_path / "c"))
+    logger.addHandler(bridge)
     logger.warning("odd %s", 1)
+    logger.removeHandler(bridge)
     assert lines(tmp_path / "c")[0] | {"at": ""} == {
         "at": "",
         "level": "warning",
         "text": "odd 1",
-        "logger": "lib",
+        "logger": "fleet.tests.lib",
     }

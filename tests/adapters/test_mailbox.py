@@ -15,8 +15,6 @@ from fleet.errors import Rejected
 POSTER = """
 import sys
 from pathlib import Path
-from fleet.adapters import crash
-crash.CRASH_POINTS = (*crash.CRASH_POINTS, "mailbox.after_rename", "mailbox.before_delete")
 from fleet.adapters.mailbox import Mailbox
 box = Mailbox(Path(sys.argv[1]))
 box.post({"n": 1}, id="a")

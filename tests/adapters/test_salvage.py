@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 
-from fleet.adapters import journal, salvage
-from fleet.adapters.journal import Batch, Journal, Reader
-from fleet.adapters.salvage import backup, repair, restore, verify
+from fleet.adapters.journal import Batch, Journal, Reader, backup, restore, verify
+from fleet.adapters.journal import repair as repair_with
+from fleet.adapters.lease import LOCK, Lease
 from fleet.errors import FleetError, Rejected
 
 RUNS = ("one", "two", "drei ü")
@@ -27,6 +27,10 @@ def fill(folder, events=40, long=9000):
         if seq == events // 2:
             writer.checkpoint()
     return writer
+
+
+def repair(folder):
+    return repair_with(folder, folder / LOCK)
 
 
 def content(folder):
@@ -49,14 +53,6 @@ def live(tmp_path_factory):
     writer = fill(folder)
     yield folder
     writer.close()
-
-
-def test_the_two_copies_of_the_form_agree():
-    assert salvage.SCHEMA == journal.SCHEMA
-    assert salvage.VERSION == journal.VERSION
-    assert salvage.APPLICATION_ID == journal.APPLICATION_ID
-    assert salvage.link(b"12345678", 3, 4, b"x") == journal.link(b"12345678", 3, 4, b"x")
-    assert salvage.seal("runs", "a", 3) == journal.seal("runs", "a", 3)
 
 
 def test_a_whole_journal_is_whole_and_left_alone(live, tmp_path):
@@ -86,7 +82,7 @@ def test_repair_keeps_a_prefix_of(kind, live, tmp_path):
     else:
         path.write_bytes(changed[kind])
     if kind != "gone":
-        with pytest.raises(FleetError, match="damaged|empty|journal"):
+        with pytest.raises(FleetError, match=r"damaged|empty|journal"):
             Journal.open(folder)
     report = repair(folder)
     assert report.damage
@@ -98,6 +94,22 @@ def test_repair_keeps_a_prefix_of(kind, live, tmp_path):
         assert kept == whole
     assert verify(path) == []
     Journal.open(folder).close()
+
+
+def test_a_journal_lost_twice_is_mended_twice(live, tmp_path):
+    folder, asides = tmp_path / "s", set()
+    copied(live, folder)
+    for _ in range(2):
+        (folder / "journal.db").unlink()
+        (folder / "journal.db-wal").write_bytes(b"x")
+        asides.add(repair(folder).aside)
+        Journal.open(folder).close()
+    assert len(asides) == 2
+
+
+def test_a_repair_waits_for_no_coordinator(tmp_path):
+    with Lease.acquire(tmp_path), pytest.raises(Rejected, match="coordinator"):
+        repair(tmp_path)
 
 
 def test_five_hundred_wounds_never_a_traceback_and_always_a_prefix(live, tmp_path):
@@ -133,9 +145,7 @@ def test_a_backup_of_a_live_journal_is_restored_but_not_over_a_coordinator(live,
     folder = tmp_path / "s"
     folder.mkdir(mode=0o700)
     Journal.open(folder).close()
-    from fleet.adapters.lease import Lease
-
     with Lease.acquire(folder), pytest.raises(Rejected, match="coordinator"):
-        restore(tmp_path / "b.db", folder, folder / "coordinator.lock")
-    assert restore(tmp_path / "b.db", folder, folder / "coordinator.lock").exists()
+        restore(tmp_path / "b.db", folder, folder / LOCK)
+    assert restore(tmp_path / "b.db", folder, folder / LOCK).exists()
     assert content(folder) == content(live)

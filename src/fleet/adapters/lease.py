@@ -1,12 +1,9 @@
-"""The lease: one coordinator a fleet, by a lock that the operating system drops when its holder
-dies.
+"""The lease: one coordinator a fleet, by a lock that the system drops when its holder dies.
 
 Law: the flock on coordinator.lock is the truth; coordinator.json beside it only says whose it is.
-A process
-is known by pid, start time and boot id together, so a reused pid is nobody. The lock file is
-never removed,
-and its descriptor is never inherited: a tmux server started by the coordinator must not keep the
-lease.
+A process is known by pid, start time and boot id together, so a reused pid is nobody. The lock
+file is never removed, and its descriptor is never inherited: a tmux server started by the
+coordinator must not keep the lease.
 """
 
 from __future__ import annotations
@@ -31,10 +28,7 @@ NAMING_PAUSE_S: Final = 0.005
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who holds the lease. `start` is in clock ticks since boot, as /proc gives it.
-
-    Times are Unix ms.
-    """
+    """Who holds the lease; `start` is in clock ticks since boot, as /proc gives it."""
 
     pid: int
     start: int
@@ -64,10 +58,7 @@ class Lease:
 
     @classmethod
     def acquire(cls, folder: Path, *, version: str = "", socket_name: str = "") -> Lease:
-        """Returns the lease of this state folder, or raises Held with the name of who has it.
-
-        Waits for nobody.
-        """
+        """Returns the lease of this state folder, or raises Held with who has it; never waits."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = os.open(
             folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
@@ -76,8 +67,7 @@ class Lease:
             for _ in range(NAMING_ROUNDS):
                 if _locked(handle, fcntl.LOCK_EX):
                     return cls(folder, handle, _name(folder, version, socket_name))
-                # A reader that probes holds the lock for microseconds, a winner is nameless for
-                # as long.
+                # A probing reader holds the lock for microseconds; a winner is nameless as long.
                 found = _known(folder)
                 if found:
                     raise Held(found.pid, found.start, found.host, found.since_ms)
@@ -104,10 +94,7 @@ class Lease:
 
 
 def holder(folder: Path) -> Identity | None:
-    """Returns who coordinates this fleet now: the lock is held and the named process lives.
-
-    Else None.
-    """
+    """Returns who coordinates this fleet now, None unless the lock is held and its owner lives."""
     try:
         handle = os.open(folder / LOCK, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
@@ -121,9 +108,7 @@ def holder(folder: Path) -> Identity | None:
 
 
 def start_of(pid: int) -> int | None:
-    """Returns the start time of a living process in clock ticks since boot, None when it is dead
-    or a zombie.
-    """
+    """Returns when a process started in clock ticks since boot, None when it is dead or a zombie."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -1,8 +1,7 @@
 """The coordinator's log: JSON lines that carry run, step, attempt and a correlation id.
 
 Law: one process writes one log. A log never stops the work: a full disk drops lines and counts
-them. Secrets
-are masked here, at the last place before the disk, however the line came about.
+them. Secrets are masked here, at the last place before the disk, however the line came about.
 """
 
 from __future__ import annotations
@@ -69,10 +68,7 @@ class _Sink:
 
 
 class Log:
-    """Writes lines of {at, level, text, ...}.
-
-    `bind` gives one that adds the same fields to every line.
-    """
+    """Writes lines of {at, level, text, ...}; `bind` gives one that adds fields to every line."""
 
     def __init__(
         self,
@@ -88,9 +84,7 @@ class Log:
         self.mask(secrets)
 
     def bind(self, **fields: Any) -> Log:
-        """Returns a log into the same file that adds these fields: run, step, attempt,
-        correlation, ...
-        """
+        """Returns a log into the same file that adds these fields: run, step, correlation, ..."""
         bound = object.__new__(Log)
         bound._sink = self._sink
         bound._bound = {**self._bound, **fields}

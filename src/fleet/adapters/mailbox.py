@@ -2,15 +2,13 @@
 
 The whole protocol, for whoever cannot import this module (F is the fleet's state folder):
 1. write one JSON object, MAIL_FORM, to a new file in F/mailbox/tmp (mode 0600), fsync it;
-2. rename it to F/mailbox/new/<time in ns, 20 digits>-<pid, 10>-<counter, 6>-<8 hex>.json, fsync
-that folder;
+2. rename it to F/mailbox/new/<time in ns, 20 digits>-<pid, 10>-<counter, 6>-<8 hex>.json, and
+   fsync that folder;
 3. poke: open F/wake, a FIFO, for writing without blocking and write one byte; no listener is no
-failure.
-   In sh: `[ -p "$F/wake" ] && echo 1<>"$F/wake"`, which on Linux neither waits for a listener nor
-   forks.
-Mail is at least once: the coordinator commits the id with its result, then deletes the file.
-Names sort by
-time, then pid, then counter. A poke carries nothing: drain first, then look.
+   failure. In sh: `[ -p "$F/wake" ] && echo 1<>"$F/wake"`, which on Linux neither waits for a
+   listener nor forks.
+Mail is at least once: the coordinator commits the id with its result, then deletes the file. Names
+sort by time, then pid, then counter. A poke carries nothing: drain first, then look.
 """
 
 from __future__ import annotations
@@ -125,19 +123,18 @@ class Mailbox:
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._taken: dict[str, list[Path]] = {}
         self._stuck: set[str] = set()
-        self.garbage: list[
-            Garbage
-        ] = []  # what `take` has refused; the coordinator logs and clears it
+        # What `take` has refused; the coordinator logs and clears it.
+        self.garbage: list[Garbage] = []
 
     def post(self, command: Mapping[str, object], *, id: str | None = None, actor: str = "") -> str:  # noqa: A002
         """Returns the mail's id once it is on disk under its final name.
 
         Raises Rejected for more than MAIL_BYTES, FleetError where the disk refuses. The same id
-        may be posted
-        again: it has one effect.
+        may be posted again: it has one effect.
         """
         now_ns = time.time_ns()
-        name = f"{now_ns:020d}-{os.getpid():010d}-{next(_counter) % 1_000_000:06d}-{os.urandom(4).hex()}"
+        count = next(_counter) % 1_000_000
+        name = f"{now_ns:020d}-{os.getpid():010d}-{count:06d}-{os.urandom(4).hex()}"
         mail_id = name if id is None else id
         body = {
             "id": mail_id,
@@ -169,10 +166,9 @@ class Mailbox:
         return mail_id
 
     def take(self, limit: int = 1000) -> list[Mail]:
-        """Returns the oldest `limit` pieces of mail, oldest first; each id once, however often it
-        was posted.
+        """Returns the oldest `limit` pieces of mail, oldest first.
 
-        What is no mail is moved to bad/ and named in `garbage`. Mail stays until `delete`.
+        Each id comes once, however often it was posted. What is no mail is moved to bad/ and named in `garbage`. Mail stays until `delete`.
         """
         mails: list[Mail] = []
         self._taken.clear()
@@ -195,10 +191,7 @@ class Mailbox:
         return mails
 
     def delete(self, ids: Iterable[str]) -> None:
-        """Removes mail of the last `take` whose results are committed.
-
-        Unknown ids are no failure.
-        """
+        """Removes mail of the last `take` whose results are committed; unknown ids are no failure."""
         crash_point("mailbox.before_delete")
         for mail_id in ids:
             for path in self._taken.pop(mail_id, ()):
@@ -238,14 +231,13 @@ def _read(path: Path) -> Mail:
         raise ValueError(f"longer than {MAIL_BYTES} bytes")
     body = json.loads(raw.decode(), parse_constant=_refuse_constant)
     if not isinstance(body, dict) or not isinstance(body.get("command"), dict):
-        raise ValueError("no object with a command in it")
+        raise ValueError("no object with a command in it")  # noqa: TRY004  it is a text that is wrong
     mail_id = body.get("id")
     if not isinstance(mail_id, str) or not mail_id:
         raise ValueError("no id")
     if b"\\u" in raw:
-        json.dumps(
-            body, ensure_ascii=False
-        ).encode()  # half of a surrogate pair could never be journaled
+        # Half of a surrogate pair could never be journaled.
+        json.dumps(body, ensure_ascii=False).encode()
     return Mail(mail_id, path, body)
 
 

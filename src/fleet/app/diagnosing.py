@@ -64,7 +64,7 @@ def repair_journal(place: FleetPlace) -> str:
 
     Raises Rejected while a coordinator lives.
     """
-    from fleet.adapters.salvage import repair
+    from fleet.adapters.journal import repair
 
     if not (place.state / "journal.db").exists():
         return "there is no journal yet; nothing to repair"
@@ -280,7 +280,7 @@ def _state(place: FleetPlace) -> Check:
 
 
 def _journal(place: FleetPlace) -> Check:
-    from fleet.adapters.salvage import verify
+    from fleet.adapters.journal import verify
 
     path = place.state / "journal.db"
     if not path.exists():

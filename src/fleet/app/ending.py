@@ -115,7 +115,7 @@ def _ladder_question(state: State, task: TaskSteps) -> OpenQuestion | None:
 
 def back_up(place: FleetPlace, target: Path, *, dry_run: bool = False) -> str:
     """Copies the journal into one consistent file while it is in use; returns what was done."""
-    from fleet.adapters.salvage import backup
+    from fleet.adapters.journal import backup
 
     running_state(place)
     if target.exists():
@@ -129,7 +129,7 @@ def back_up(place: FleetPlace, target: Path, *, dry_run: bool = False) -> str:
 def restore_backup(place: FleetPlace, source: Path, *, dry_run: bool = False) -> str:
     """Puts a backup in the journal's place; the old file is kept aside. Returns what was done."""
     from fleet.adapters.lease import holder
-    from fleet.adapters.salvage import restore
+    from fleet.adapters.journal import restore
 
     if not source.is_file():
         raise FleetError(f"{source} is not there")

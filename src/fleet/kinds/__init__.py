@@ -38,6 +38,7 @@ KINDS: dict[str, str] = {
     "check": "fleet.kinds.check",
     "gate": "fleet.kinds.gate",
     "merge": "fleet.kinds.merge",
+    "call": "fleet.kinds.call",
     "set": "fleet.kinds.set",
 }
 """Kind -> the module that is it; nothing is imported until it is used."""
@@ -125,7 +126,7 @@ class Work:
         return None
 
     def rounds(self, task: str) -> dict[str, Step]:
-        """Returns work and check steps of all of a task's rounds, wherever they hang in the plan."""
+        """Returns the work and checks of all rounds of a task, wherever they hang in the plan."""
         found = {
             n: s for n, s in {**self.siblings, self.step.id: self.step}.items() if s.whole == task
         }

@@ -131,18 +131,7 @@ def _launch(
         )
     folder.path.mkdir(mode=0o700, parents=True, exist_ok=True)
     brief.write_text(_brief(work, place, harness), encoding="utf-8")
-    facts = AgentFacts(
-        id=str(told["id"]),
-        name=str(told.get("name") or told["id"]),
-        harness=_harness(work),
-        model=str(told.get("model") or ""),
-        mode=told.get("mode") or "headless",
-        args=told.get("args") or (),
-        env={str(k): str(v) for k, v in (told.get("env") or {}).items()},
-        permissions=str(told.get("permissions") or "edits"),
-        prompt=_text(work, told.get("prompt")),
-        limits=told.get("limits") or {},
-    )
+    facts = _facts(work)
     prepared = harness.prepare(facts, brief, folder.path, path, None)
     for file, text in prepared.files.items():
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -173,6 +162,22 @@ def _launch(
     )
     folder.write_spec(launch)
     return launch
+
+
+def _facts(work: Work) -> AgentFacts:
+    told: Mapping[str, Any] = work.params["agent"]
+    return AgentFacts(
+        id=str(told["id"]),
+        name=str(told.get("name") or told["id"]),
+        harness=_harness(work),
+        model=str(told.get("model") or ""),
+        mode=told.get("mode") or "headless",
+        args=told.get("args") or (),
+        env={str(k): str(v) for k, v in (told.get("env") or {}).items()},
+        permissions=str(told.get("permissions") or "edits"),
+        prompt=_text(work, told.get("prompt")),
+        limits=told.get("limits") or {},
+    )
 
 
 def _number(work: Work) -> int:

@@ -38,7 +38,8 @@ async def run(work: Work) -> Outcome:
         port = await work.world.in_thread(_reserve, work)
         made = await work.world.in_thread(_make, work)
     except Rejected as refused:
-        return _failed(Failure.AGENT, f"{refused.text} {refused.hint}".strip())
+        # What is in the way stays there until a person moves it: no use in trying again.
+        return _failed(Failure.TASK, f"{refused.text} {refused.hint}".strip())
     except FleetError as failed:
         return _failed(Failure.INFRA, f"{failed.text} {failed.hint}".strip())
     if isinstance(made, Outcome):
@@ -70,7 +71,7 @@ def _make(work: Work) -> git.Worktree | Outcome:
     repo, params = work.world.repository, work.params
     base = repo.resolve(f"refs/heads/{params['base']}")
     if base is None:
-        return _failed(Failure.AGENT, f"the base branch {params['base']!r} does not exist")
+        return _failed(Failure.TASK, f"the base branch {params['base']!r} does not exist")
     wanted = _dependencies(work)
     lost = [task for task, sha in wanted.items() if repo.resolve(sha) is None]
     if lost:

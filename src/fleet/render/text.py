@@ -20,9 +20,8 @@ def plain(text: str) -> str:
 
 
 def line(text: str) -> str:
-    """Returns a text as one safe line; its indent stays."""
-    indent = len(text) - len(text.lstrip(" "))
-    return " " * indent + plain(" ".join(text.split()))
+    """Returns a text as one safe line; runs of spaces stay."""
+    return plain(" ".join(text.splitlines())).rstrip()
 
 
 def width(text: str) -> int:

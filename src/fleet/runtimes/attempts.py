@@ -87,7 +87,9 @@ class Attempts:
     def _start(self, state: State, step: str, attempt: int) -> Live:
         work = self._work(state, step, attempt)
         live = self.live[state.run, step] = Live(attempt, work)
-        self.world.log("info", "attempt", run=state.run, step=step, attempt=attempt)
+        self.world.log(
+            "info", "attempt", run=state.run, step=step, attempt=attempt, correlation=work.key
+        )
         try:
             kind = load_kind(work.step.kind)
         except FleetError as missing:
@@ -128,6 +130,7 @@ class Attempts:
             run=work.run,
             step=work.step.id,
             attempt=work.attempt,
+            correlation=work.key,
             ending=str(outcome.ending),
             why=outcome.text[:400],
         )

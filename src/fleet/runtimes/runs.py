@@ -120,11 +120,22 @@ class Runs:
             events = decide(state, replace(told.command, at_ms=at_ms))
         except Rejected as refusal:
             self._handled(told, at_ms, {"rejected": refusal.text, "hint": refusal.hint})
-            self.log("info" if told.mail else "warning", "rejected", run=told.run, why=refusal.text)
+            self.log(
+                "info" if told.mail else "warning",
+                "rejected",
+                run=told.run,
+                correlation=told.mail,
+                why=refusal.text,
+            )
             return
         for event in events:
             state = self._take(told.run, state, event)
         self._handled(told, at_ms, {"events": len(events)})
+        if told.mail:
+            kind = type(told.command).__name__
+            self.log(
+                "info", "told", run=told.run, correlation=told.mail, command=kind, by=told.actor
+            )
 
     def _handled(self, told: Told, at_ms: int, result: dict[str, object]) -> None:
         if told.mail:

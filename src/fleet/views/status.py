@@ -193,6 +193,8 @@ def _judged(task: TaskSteps, what: str, facts: Mapping[str, Any]) -> list[dict[s
 def _why(task: TaskSteps) -> str:
     """Returns the last word of the step that a task that does not go on hangs at."""
     for one in reversed(task.inner):
+        if one.standing is Standing.SUCCEEDED:
+            return ""
         if one.text and one.standing in (Standing.FAILED, Standing.ASKING, Standing.BACKOFF):
             return one.text
     return ""
