@@ -5,8 +5,7 @@ import shutil
 
 import pytest
 
-from fleet.adapters.journal import Batch, Journal, Reader, backup, restore, verify
-from fleet.adapters.journal import repair as repair_with
+from fleet.adapters.journal import Batch, Journal, Reader, backup, repair, restore, verify
 from fleet.adapters.lease import LOCK, Lease
 from fleet.errors import FleetError, Rejected
 
@@ -27,10 +26,6 @@ def fill(folder, events=40, long=9000):
         if seq == events // 2:
             writer.checkpoint()
     return writer
-
-
-def repair(folder):
-    return repair_with(folder, folder / LOCK)
 
 
 def content(folder):

@@ -6,6 +6,7 @@ accept it. A fair world uses `fair_outcome` and `fair_wishes` only.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 from support.plans import check_again, fleet, gate_again, join, phase, plan, rework, step, task
@@ -224,6 +225,27 @@ def some_patch(dice: Random, state: State) -> Patch:
     stop = (dice.choice(running),) if running and dice.random() < 0.2 else ()
     limits = {"agents": dice.randint(0, 3)} if dice.random() < 0.05 else {}
     return Patch(put=tuple(put), needs=changed, drop=drop, stop=stop, limits=limits)
+
+
+def small_patch(dice: Random, state: State) -> Patch:
+    """A change of one step that stays: it is stopped, or put again with other params."""
+    open_ones = [one for one in state.steps.values() if not one.settled]
+    if not open_ones:
+        return Patch()
+    tried = [one for one in open_ones if one.attempt] or open_ones
+    step = dice.choice(tried).step
+    stop = (step.id,) if step.id in state.running else ()
+    put = () if stop and dice.random() < 0.5 else (replace(step, params={**step.params, "new": 1}),)
+    return Patch(put=put, stop=stop)
+
+
+def account_closed(dice: Random, state: State, one: StepState) -> m.Outcome:
+    """An account's limit is reached; it opens after a while."""
+    account = next(iter(one.step.uses), "")
+    until_ms = state.at_ms + dice.randint(500, 5000)
+    return m.Outcome(
+        ending=m.Ending.FAILED, failure=Failure.ACCOUNT, account=account, until_ms=until_ms
+    )
 
 
 def hostile_wish(dice: Random, state: State) -> m.Command:

@@ -27,7 +27,7 @@ from fleet.core.plan import Failure, Revise
 from fleet.core.state import State
 from fleet.errors import Rejected
 
-FAULTS = ("lose", "double", "delay", "stale", "crash", "skew", "wish", "hostile", "torn", "rush")
+FAULTS = ("lose", "double", "delay", "stale", "crash", "skew", "wish", "hostile", "torn", "rush", "revise", "account")
 PATIENCE = 600
 
 Key = tuple[str, str, int]
@@ -167,6 +167,9 @@ class World:
                     self.post(run, command)
             elif self.chance("wish"):
                 self.post(run, people.hostile_wish(self.dice, state))
+            elif self.chance("revise"):
+                patch = people.small_patch(self.dice, state)
+                self.post(run, m.RevisePlan(patch=patch))
         if self.old and self.chance("stale"):
             mail = self.dice.choice(self.old)
             self.mails += 1
@@ -186,7 +189,9 @@ class World:
     def end(self, key: Key, state: State) -> None:
         one = state.steps[key[1]]
         mark = f"{key[1]}#{key[2]}"
-        if self.fair or not self.chance("hostile"):
+        if self.chance("account"):
+            outcome = people.account_closed(self.dice, state, one)
+        elif self.fair or not self.chance("hostile"):
             outcome = people.fair_outcome(self.dice, state, one, mark)
         else:
             outcome = people.hostile_outcome(self.dice, state, one, mark)

@@ -108,7 +108,7 @@ def holder(folder: Path) -> Identity | None:
 
 
 def start_of(pid: int) -> int | None:
-    """Returns when a process started in clock ticks since boot, None when it is dead or a zombie."""
+    """Returns when a process started in clock ticks since boot, None for the dead and zombies."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -168,7 +168,8 @@ class Mailbox:
     def take(self, limit: int = 1000) -> list[Mail]:
         """Returns the oldest `limit` pieces of mail, oldest first.
 
-        Each id comes once, however often it was posted. What is no mail is moved to bad/ and named in `garbage`. Mail stays until `delete`.
+        Each id comes once, however often it was posted. What is no mail is moved to bad/ and named
+        in `garbage`. Mail stays until `delete`.
         """
         mails: list[Mail] = []
         self._taken.clear()
@@ -191,7 +192,7 @@ class Mailbox:
         return mails
 
     def delete(self, ids: Iterable[str]) -> None:
-        """Removes mail of the last `take` whose results are committed; unknown ids are no failure."""
+        """Removes mail of the last `take` whose results are committed; unknown ids do no harm."""
         crash_point("mailbox.before_delete")
         for mail_id in ids:
             for path in self._taken.pop(mail_id, ()):

@@ -256,7 +256,7 @@ def _agents(place: FleetPlace) -> Iterator[Check]:
 
 
 def _state(place: FleetPlace) -> Check:
-    from fleet.adapters.journal import REMOTE, _filesystem
+    from fleet.adapters.journal import REMOTE, filesystem
 
     state = place.state
     if not state.exists():
@@ -266,7 +266,7 @@ def _state(place: FleetPlace) -> Check:
         text = f"{state} belongs to another user (uid {found.st_uid})"
         return _check("state", "error", text, "run fleet as that user, or in a clone of your own")
     mode = stat.S_IMODE(found.st_mode)
-    kind = _filesystem(state)
+    kind = filesystem(state)
     if kind in REMOTE:
         text = f"{state} lies on a network file system ({kind}), where locks cannot be trusted"
         return _check("state", "error", text, "put the repository on a local disk")

@@ -12,7 +12,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
-from fleet.adapters.journal.place import Corrupt, DiskFull
+from fleet.adapters.journal.place import REMOTE, Corrupt, DiskFull, filesystem
 from fleet.adapters.journal.reader import EventRow, Reader, RunRow
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ else:
 
 
 __all__ = [
+    "REMOTE",
     "Batch",
     "Conflict",
     "Corrupt",
@@ -52,6 +53,7 @@ __all__ = [
     "RepairReport",
     "RunRow",
     "backup",
+    "filesystem",
     "repair",
     "restore",
     "verify",

@@ -12,9 +12,12 @@ import os
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from typing import Final
 
 from fleet.adapters.journal.place import beside, sync
 from fleet.errors import Rejected
+
+LOCK: Final = "coordinator.lock"  # the lease's; a test holds the two together
 
 
 @contextlib.contextmanager

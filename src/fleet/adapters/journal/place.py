@@ -73,7 +73,7 @@ def check_folder(folder: Path) -> None:
         )
     if found.st_mode & 0o022:
         raise Rejected(f"others may write in {folder}", hint=f"chmod 700 {folder}")
-    kind = _filesystem(folder)
+    kind = filesystem(folder)
     if kind in REMOTE:
         raise Rejected(
             f"{folder} lies on a network file system ({kind}),"
@@ -82,8 +82,8 @@ def check_folder(folder: Path) -> None:
         )
 
 
-def _filesystem(folder: Path) -> str:
-    # An empty text when nobody can say: then the folder has the benefit of the doubt.
+def filesystem(folder: Path) -> str:
+    """Returns the type of the folder's file system, an empty text when nobody can say."""
     best, kind = -1, ""
     try:
         lines = MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()

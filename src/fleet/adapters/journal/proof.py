@@ -49,8 +49,7 @@ def verify(path: Path) -> list[Damage]:
 
 
 def _broken_chains(db: sqlite3.Connection) -> Iterator[Damage]:
-    run: str | None = None
-    last, before, broken = 0, b"", False
+    run, last, before, broken = "", 0, origin(""), False
     query = "SELECT run, seq, at_ms, sum, body FROM events ORDER BY run, seq"
     for name, seq, at_ms, total, body in db.execute(query):
         if name.decode() != run:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fleet.adapters.journal.exchange import alone, clear, exchange, free_number
+from fleet.adapters.journal.exchange import LOCK, alone, clear, exchange, free_number
 from fleet.adapters.journal.pages import Found, collect
 from fleet.adapters.journal.place import NAME, beside, connect, sync
 from fleet.adapters.journal.proof import Damage, verify
@@ -30,16 +30,16 @@ class RepairReport:
     salvage: Path | None = None
 
 
-def repair(folder: Path, lock: Path) -> RepairReport:
+def repair(folder: Path) -> RepairReport:
     """Rebuilds the journal of this state folder from what is whole; a whole one is left as it is.
 
     Keeps of each run the longest prefix whose checksums chain. Readable events beyond it go to
     journal.salvage-<n>.jsonl, the old file to journal.db.damaged-<n>. Raises Rejected when a
-    coordinator holds `lock`.
+    coordinator lives.
     """
     path = folder / NAME
     report = RepairReport()
-    with alone(lock):
+    with alone(folder / LOCK):
         report.damage = verify(path)
         if not report.damage:
             return report
