@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields
-from typing import Any, cast
+from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
+from types import UnionType
+from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
 from fleet.core import messages as m
 from fleet.core.plan import Ask, Failure, Need, NeedsChange, Patch, Plan, Retry, Revise, Step, Swap
@@ -78,6 +80,8 @@ def _same(value: Any) -> Any:
 
 
 def _tuple(value: list[Any]) -> tuple[Any, ...]:
+    if isinstance(value, str):
+        raise TypeError(f"{value!r} is no list")
     return tuple(value)
 
 
@@ -214,6 +218,17 @@ def _decode_as(kind: type, plain: _Plain) -> Any:
     )
 
 
+def dump_plan(plan: Plan) -> _Plain:
+    """Returns a plan as plain JSON values, as a step's params may hold one."""
+    found: _Plain = _plain(plan)
+    return found
+
+
+def load_plan(plain: _Plain) -> Plan:
+    """Returns the plan that `dump_plan` wrote."""
+    return cast("Plan", _decode_as(Plan, plain))
+
+
 def dumps(message: object) -> str:
     """Returns a message as one line of JSON."""
     return _line(encode(message))
@@ -229,11 +244,45 @@ def _line(plain: _Plain) -> str:
 
 
 def loads_command(text: str | bytes) -> m.Command:
-    """Returns the command that a line of JSON stands for; raises ValueError or KeyError."""
-    found = decode(json.loads(text))
-    if not isinstance(found, m.Command):
-        raise ValueError(f"{type(found).__name__} is no command")  # noqa: TRY004
-    return found
+    """Returns the command that a line of JSON stands for, proved to the last field; or ValueError.
+
+    Anybody may write into the mailbox, so nothing else may come out of here.
+    """
+    try:
+        found = decode(json.loads(text))
+        if isinstance(found, m.Command) and _fits(found, type(found)):
+            return found
+    except (KeyError, TypeError, AttributeError, RecursionError) as odd:
+        raise ValueError(f"this is no command: {type(odd).__name__}: {odd}") from odd
+    raise ValueError(f"a {type(found).__name__} with such values is no command")
+
+
+def _fits(value: object, hint: Any) -> bool:
+    """Returns whether a decoded value is what its annotation says; `object` is any JSON."""
+    inside = get_args(hint)
+    origin = get_origin(hint)
+    if hint is object:
+        return True
+    if origin in (Union, UnionType):
+        return any(_fits(value, one) for one in inside)
+    if origin is tuple and inside[-1] is not ...:
+        return isinstance(value, tuple) and len(value) == len(inside) and all(map(_fits, value, inside))
+    if origin in (tuple, frozenset):
+        return isinstance(value, origin) and all(_fits(one, inside[0]) for one in value)
+    if origin is not None:
+        return isinstance(value, Mapping) and all(
+            isinstance(name, str) and _fits(one, inside[1]) for name, one in value.items()
+        )
+    if type(value) is not hint:
+        return False
+    return not is_dataclass(hint) or all(
+        _fits(getattr(value, name), kind) for name, kind in _hints(hint).items()
+    )
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
 
 
 def loads_event(text: str | bytes) -> m.Event:

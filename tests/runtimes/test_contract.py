@@ -163,7 +163,9 @@ def test_mail_that_was_committed_before_a_crash_is_not_taken_twice(place):
 def test_sigkill_at_any_moment_loses_nothing_and_starts_nothing_twice(place):
     place.state.mkdir(mode=0o700)
     runs = [f"r{n}" for n in range(60)]
-    ids = [name for run in runs for name in post(place, [m.StartRun(run=run, plan=chain(8))], run=run)]
+    ids = [
+        name for run in runs for name in post(place, [m.StartRun(run=run, plan=chain(8))], run=run)
+    ]
     for pause_s in (0.25, 0.3, 0.35, 0.4, 0.5):
         victim = start(place)
         time.sleep(pause_s)
@@ -207,3 +209,48 @@ def test_an_unknown_kind_ends_as_an_outcome_and_asks(place):
     last = [e for e in events(place, "r") if isinstance(e, m.AttemptEnded)]
     assert last[-1].outcome.failure == "agent"
     assert "no kind 'teleport'" in last[-1].outcome.text
+
+
+def parent_of(child: Plan, ladder: tuple = ()) -> Plan:
+    params = {"plan": codec.dump_plan(child)}
+    return plan_of("parent", [Step(id="part", kind="subplan", params=params, ladder=ladder)])
+
+
+def test_a_step_may_be_a_run(place):
+    tell(place, [m.StartRun(run="r", plan=parent_of(chain(3)))], run="r")
+    until(lambda: ended(place, ["r", "r.part.1"]))
+    state = replay(events(place, "r"))
+    assert state is not None
+    assert state.ended == "succeeded"
+    assert state.steps["part"].output == {"run": "r.part.1", "standing": "succeeded"}
+    child = replay(events(place, "r.part.1"))
+    assert child is not None
+    assert child.parent == ("r", "part", 1)
+
+
+def test_a_child_run_that_fails_fails_its_step(place):
+    child = plan_of("child", [Step(id="a", kind="teleport")])
+    tell(place, [m.StartRun(run="r", plan=parent_of(child))], run="r")
+    until(lambda: ended(place, ["r"]))
+    state = replay(events(place, "r"))
+    assert state is not None
+    assert state.ended == "failed"
+    assert "r.part.1 failed" in state.steps["part"].text
+
+
+def test_a_child_run_is_found_again_after_a_crash_and_cancelled_with_its_parent(place):
+    held = plan_of("held", [Step(id="a", kind="set", released=False, params={"value": 1})])
+    tell(place, [m.StartRun(run="r", plan=parent_of(held))], run="r")
+    until(lambda: events(place, "r.part.1"))
+    found = holder(place.state)
+    assert found is not None
+    os.kill(found.pid, signal.SIGKILL)
+    until(lambda: holder(place.state) is None)
+    tell(place, [m.CancelRun(reason="enough")], run="r")
+    until(lambda: ended(place, ["r", "r.part.1"]))
+    started = [e for e in events(place, "r.part.1") if isinstance(e, m.RunStarted)]
+    assert len(started) == 1
+    for run in ("r", "r.part.1"):
+        state = replay(events(place, run))
+        assert state is not None
+        assert state.ended == "cancelled"

@@ -85,6 +85,7 @@ class World:
         self.states: dict[str, State] = {}
         self.seen: dict[str, Observer] = {}
         self.ledger = fleet_ledger.Ledger(limits=dict(people.LIMITS))
+        self.rests: dict[str, int] = {}
         self.tally = Tally()
         self.trace = sha256()
 
@@ -280,12 +281,14 @@ class World:
             outcome = event.outcome
             if outcome.failure is Failure.ACCOUNT and outcome.account and outcome.until_ms:
                 self.ledger.pause(outcome.account, outcome.until_ms)
+                self.rests[outcome.account] = max(
+                    outcome.until_ms, self.rests.get(outcome.account, 0)
+                )
         state = self.states[run] = folding.evolve(state, decoded)
         if isinstance(event, m.AttemptStarted):
             self.ledger.take(states.uses_of(state.steps[event.step].step), event.at_ms)
-            paused = self.ledger.paused_until_ms
             for name in state.steps[event.step].step.uses:
-                promise(paused.get(name, 0) <= event.at_ms, "nothing starts on a resting account")
+                promise(self.rests.get(name, 0) <= event.at_ms, "nothing starts on a resting account")
         observer.after(state, event)
         limits_hold(list(self.seen.values()), people.LIMITS)
 

@@ -30,6 +30,16 @@ LIMIT_S = 60.0
 IDLE_STANDINGS = (Standing.RUNNING,)
 
 
+class NoChildren:
+    """Runs that no step here has."""
+
+    async def run_child(self, run: str, plan: Plan, parent: tuple[str, str, int]) -> str:
+        raise AssertionError(f"nobody starts {run}")
+
+    def cancel_run(self, run: str) -> None:
+        raise AssertionError(f"nobody cancels {run}")
+
+
 class PlannedAttempts(Attempts):
     """Attempts whose kinds can look up any step of the plan."""
 
@@ -220,7 +230,7 @@ class KindWorld:
     ) -> State:
         sessions = Sessions(self.root, self.folder)
         sessions.tmux = Tmux(self.socket)
-        world = make_world(self.root, self.folder, sessions, self._note)
+        world = make_world(self.root, self.folder, sessions, self._note, NoChildren())
         player = Player(self.state, lambda post: PlannedAttempts(world, post))
         if plan is not None:
             player.tell(m.StartRun(run="plan", plan=plan, at_ms=now_ms()))

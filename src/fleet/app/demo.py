@@ -28,7 +28,7 @@ from fleet.errors import FleetError
 
 FILES: Final = Path(__file__).with_name("demo_fleet")
 COMMAND_TIMEOUT_S: Final = 90.0
-QUESTION_TIMEOUT_S: Final = 20.0
+PATIENCE_S: Final = 20.0
 WIDEST: Final = 120
 QUESTION: Final = "{question}"
 """Stands for the id of the question that is open."""
@@ -45,8 +45,8 @@ class Do:
     line: str
     code: int = 0
     has: tuple[str, ...] = ()
-    asked: bool = False
-    """Whether a question has to be open first."""
+    patient: bool = False
+    """Whether to try again, unseen, until what must be there is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ STORY: Final = (
         (
             Do("fleet launch agent-1", has=("integration-finalizer",)),
             Do("fleet wait agent-1 --for verified --timeout 60", has=("agent-1 ",)),
-            Do("fleet gate integration", has=("INTEGRATION_COMPLETE.md",)),
+            Do("fleet gate integration", has=("gate integration: open",), patient=True),
             Do("fleet merge integration", has=("tag v2.0.0-alpha",)),
         ),
     ),
@@ -100,10 +100,11 @@ STORY: Final = (
         "Agent 3 does not guess which load to test with. It waits in its session for the answer.",
         (
             Do("fleet launch agent-3", has=("testing-load",)),
-            Do("fleet inbox", has=("Which load",), asked=True),
+            Do("fleet inbox", has=("Which load",), patient=True),
             Do(f"fleet answer {QUESTION} 1000", has=("answered",)),
             Do("fleet wait agent-3 --for verified --timeout 60", has=("agent-3 ",)),
             Do("fleet logs agent-3", has=("The answer is 1000.",)),
+            Do("fleet gate testing", has=("gate testing: open",)),
             Do("fleet merge testing", has=("agent-2", "agent-3")),
         ),
     ),
@@ -113,8 +114,9 @@ STORY: Final = (
         "while they work.",
         (
             Do("fleet launch agent-4 agent-5", has=("performance-optimizer", "monitoring-inf")),
-            Do("fleet status", has=("agent-4", "no dashboard server yet")),
+            Do("fleet status", has=("agent-4", "no dashboard server yet"), patient=True),
             Do("fleet wait agent-4 agent-5 --for verified --timeout 60"),
+            Do("fleet gate performance", has=("gate performance: open",)),
             Do("fleet merge performance", has=("agent-4", "agent-5")),
         ),
     ),
@@ -124,8 +126,9 @@ STORY: Final = (
         (
             Do("fleet launch agent-6", has=("production-deployer",)),
             Do("fleet wait agent-6 --for verified --timeout 60", has=("agent-6 ",)),
-            Do("fleet inbox", has=("fleet approve",), asked=True),
+            Do("fleet inbox", has=("fleet approve",), patient=True),
             Do(f"fleet approve {QUESTION}", has=("approved",)),
+            Do("fleet gate deployment", has=("gate deployment: open",), patient=True),
             Do("fleet merge deployment", has=("tag v2.0.0",)),
         ),
     ),
@@ -154,7 +157,7 @@ def run_demo(tell: Callable[[str], None], keep: bool = False) -> int:  # noqa: F
     with stage(tell, keep=keep) as scene:
         try:
             for number, chapter in enumerate(STORY, start=1):
-                tell(f"\n== {number}. {chapter.title}\n{chapter.text}\n")
+                tell(f"\n== {number}. {chapter.title}\n{chapter.text}")
                 for act in chapter.acts:
                     scene.play(act)
             scene.check_end()
@@ -184,20 +187,23 @@ class Scene:
 
     def play(self, act: Do) -> None:
         """Runs a command, tells what it prints, and raises Unexpected when it ends otherwise."""
-        if act.asked:
-            self._await_question()
         line = act.line
         if QUESTION in line:
             line = line.replace(QUESTION, self._questions()[0]["id"])
-        self.tell(f"$ {line}")
-        code, said = self.run(shlex.split(line))
+        self.tell(f"\n$ {line}")
+        deadline = time.monotonic() + (PATIENCE_S if act.patient else 0)
+        while True:
+            code, said = self.run(shlex.split(line))
+            shown = " ".join(said.split())  # whatever the width, and wherever a line is broken
+            lost = [text for text in act.has if text not in shown]
+            if not lost or time.monotonic() > deadline:
+                break
+            time.sleep(0.1)
         self.tell(said.rstrip("\n"))
         if code:
             self.tell(f"[exit {code}]")
-        self.tell("")
         if code != act.code:
             raise Unexpected(f"`{line}` ended with {code}, not {act.code}")
-        lost = [text for text in act.has if text not in said]
         if lost:
             raise Unexpected(f"`{line}` does not say {lost[0]!r}")
 
@@ -236,13 +242,6 @@ class Scene:
             raise Unexpected(f"`fleet inbox --json` ended with {code}")
         found: list[dict[str, Any]] = json.loads(said)["questions"]
         return found
-
-    def _await_question(self) -> None:
-        deadline = time.monotonic() + QUESTION_TIMEOUT_S
-        while not self._questions():
-            if time.monotonic() > deadline:
-                raise Unexpected(f"nobody asked anything in {QUESTION_TIMEOUT_S:g} s")
-            time.sleep(0.1)
 
 
 PHASES: Final = ("integration", "testing", "performance", "deployment")
@@ -306,7 +305,9 @@ def _make_repository(scene: Scene) -> None:
     program = folder / "fleet"
     program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m fleet "$@"\n')
     program.chmod(0o755)
-    shutil.copytree(FILES, scene.root, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(FILES, scene.root)
+    for path in scene.root.glob("*.py.txt"):  # kept as text here, so that they are no part of fleet
+        path.rename(path.with_suffix(""))
     for argv in (
         ["git", "init", "-q", "-b", "main"],
         ["git", "config", "user.name", "Demo"],

@@ -7,6 +7,8 @@ deferred step that it comes from.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from fleet.core.graph import with_needs
 from fleet.core.plan import Need, Patch, Step, circle, step_problems
 from fleet.core.state import SETTLED_STANDINGS, UNSTARTED, State
@@ -95,6 +97,10 @@ class _Known(dict[str, object]):
     def __init__(self, state: State, after: dict[str, Step], drop: tuple[str, ...]) -> None:
         super().__init__(after)
         self._state, self._drop = state, drop
+
+    def __iter__(self) -> Iterator[str]:
+        yield from super().__iter__()
+        yield from (name for name in self._state.steps if name not in self._drop)
 
     def __contains__(self, name: object) -> bool:
         return super().__contains__(name) or (name in self._state.steps and name not in self._drop)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from fleet.adapters.attempts import ExitRecord, Launch
     from fleet.adapters.git import Repository
     from fleet.adapters.tmux import Tmux
-    from fleet.core.plan import Step
+    from fleet.core.plan import Plan, Step
     from fleet.core.state import Answered
 
 KINDS: dict[str, str] = {
@@ -40,6 +40,7 @@ KINDS: dict[str, str] = {
     "merge": "fleet.kinds.merge",
     "call": "fleet.kinds.call",
     "set": "fleet.kinds.set",
+    "subplan": "fleet.kinds.subplan",
 }
 """Kind -> the module that is it; nothing is imported until it is used."""
 
@@ -76,6 +77,9 @@ class World:
     in_thread: Callable[..., Awaitable[Any]]
     """Calls a blocking function in a bounded pool of threads."""
     log: Callable[..., None]
+    run_child: Callable[[str, Plan, tuple[str, str, int]], Awaitable[str]]
+    """Starts a run that answers to a step, or finds it again; returns how it ended."""
+    cancel_run: Callable[[str], None]
 
 
 @dataclass(slots=True)

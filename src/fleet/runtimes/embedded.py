@@ -27,6 +27,7 @@ from fleet.adapters.lease import Held, Lease
 from fleet.adapters.log import Log
 from fleet.adapters.mailbox import Mail, Mailbox, Waker
 from fleet.core import messages as m
+from fleet.core.plan import Plan
 from fleet.errors import FleetError
 from fleet.files.kept import fingerprint, pending_revision
 from fleet.files.load import load
@@ -64,9 +65,10 @@ class Coordinator:
         self.sessions = Sessions(root, state)
         self.reader = Reader(state)
         self.runs = Runs(self.journal, self.reader, log)
-        self.world = make_world(root, state, self.sessions, log)
+        self.world = make_world(root, state, self.sessions, log, self)
         self.attempts = Attempts(self.world, self.post)
         self.inner: deque[Told] = deque()
+        self.children: dict[str, asyncio.Future[str]] = {}
         self.awake = asyncio.Event()
         self.leaving = False
 
@@ -74,6 +76,19 @@ class Coordinator:
         """Takes a command of this process's own: the outcome of an attempt, its progress."""
         self.inner.append(Told(run, command))
         self.awake.set()
+
+    async def run_child(self, run: str, plan: Plan, parent: tuple[str, str, int]) -> str:
+        """Returns how a child run ended; starts it when there is none, finds it again otherwise."""
+        state = self.runs.state(run)
+        if state is None:
+            self.post(run, m.StartRun(run=run, plan=plan, parent=parent))
+        elif state.ended:
+            return state.ended
+        return await self.children.setdefault(run, asyncio.get_running_loop().create_future())
+
+    def cancel_run(self, run: str) -> None:
+        """Has a run of this process cancelled."""
+        self.post(run, m.CancelRun(reason="its step was stopped"))
 
     async def serve(self) -> None:
         """Recovers, then takes commands until nothing is left to do or `leaving` is set."""
@@ -136,8 +151,11 @@ class Coordinator:
             state = self.runs.states.get(run)
             if state is not None:
                 self.attempts.reconcile(state, step)
-        for run in done.ended:
-            self.note("info", "run ended", run=run)
+        for run, standing in done.ended.items():
+            self.note("info", "run ended", run=run, standing=standing)
+            waiting = self.children.pop(run, None)
+            if waiting is not None and not waiting.done():
+                waiting.set_result(standing)
         await asyncio.sleep(0)
         return bool(mails or done.events)
 

@@ -48,7 +48,7 @@ class Uncommitted:
     runs: dict[str, tuple[str, str, str]] = field(default_factory=dict)
     told: list[Told] = field(default_factory=list)
     touched: dict[tuple[str, str], None] = field(default_factory=dict)
-    ended: list[str] = field(default_factory=list)
+    ended: dict[str, str] = field(default_factory=dict)
 
 
 def now_ms() -> int:
@@ -169,7 +169,7 @@ class Runs:
                 self._enter(state)
             case m.RunEnded():
                 self._enter(state)
-                self.open.ended.append(run)
+                self.open.ended[run] = event.standing
             case _:
                 pass
         return state

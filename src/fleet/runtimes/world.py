@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fleet.adapters.attempts import AttemptFolder, ExitRecord, Launch
 from fleet.adapters.git import Repository, recover_landings
@@ -23,6 +23,7 @@ from fleet.kinds import World
 
 if TYPE_CHECKING:
     from fleet.adapters.process import Identified
+    from fleet.core.plan import Plan
 
 THREADS = max(4, 2 * (os.cpu_count() or 1))
 """Blocking calls at once: git, tmux, checks that wait for a process."""
@@ -126,10 +127,22 @@ class Sessions:
         self.pool.shutdown(wait=False, cancel_futures=True)
 
 
-def make_world(root: Path, state: Path, sessions: Sessions, log: Callable[..., None]) -> World:
-    """Returns the world of one coordinator; raises FleetError when the root is no usable
-    repository.
-    """
+class Children(Protocol):
+    """Who starts, awaits and cancels runs for steps that are runs."""
+
+    async def run_child(self, run: str, plan: Plan, parent: tuple[str, str, int]) -> str:
+        """Returns how a child run ended; starts it when there is none."""
+        ...
+
+    def cancel_run(self, run: str) -> None:
+        """Has a child run cancelled."""
+        ...
+
+
+def make_world(
+    root: Path, state: Path, sessions: Sessions, log: Callable[..., None], children: Children
+) -> World:
+    """Returns the world of one coordinator; raises FleetError without a usable repository."""
     repository = Repository.at(root)
     mended = recover_landings(repository)
     if mended:
@@ -143,4 +156,6 @@ def make_world(root: Path, state: Path, sessions: Sessions, log: Callable[..., N
         wait_for_exit=sessions.wait_for_exit,
         in_thread=sessions.in_thread,
         log=log,
+        run_child=children.run_child,
+        cancel_run=children.cancel_run,
     )
