@@ -1,8 +1,8 @@
 """The kind `agent`: one attempt of an agent at a task, from its brief to what its end means.
 
 Adopt-or-start: an exit record is only read, a claim is only waited for; otherwise the folder is
-written and a
-session launched, and the wrapper's claim decides that it runs once. What the agent reports is
+written and a session launched, and the wrapper's claim decides that it runs once. What the agent
+reports is
 *reported*, no
 more: what it left is judged by the check that follows. Secrets reach the process's environment and
 nothing else.

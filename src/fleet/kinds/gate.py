@@ -2,10 +2,9 @@
 evidence.
 
 A gate never fails; it stays closed until it opens. Every task is verified at the very head of its
-branch: a head
-that has moved is checked again first. Approvals hold for exactly those commits. A person's
-rejection names tasks in
-its note and raises their rework. An open gate pins the commits that the merge lands.
+branch: a head that has moved is checked again first. Approvals hold for exactly those commits. A
+person's rejection names tasks in its note and raises their rework. An open gate pins the commits
+that the merge lands.
 """
 
 from __future__ import annotations

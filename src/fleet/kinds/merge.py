@@ -2,12 +2,10 @@
 it was.
 
 Assembled in dependency order on the base's head and judged as one tree in a worktree of its own,
-outside every
-checkout of the user's; then the base moves by compare-and-swap to that very commit. If it has moved
-meanwhile, all
-is done again on the new base, a few times. What was killed half way is found again: a landing is
-known by its
-pinned commits, which the base contains, and by its undo ref.
+outside every checkout of the user's; then the base moves by compare-and-swap to that very commit.
+If it has moved meanwhile, all is done again on the new base, a few times. What was killed half way
+is found again: a landing is known by its pinned commits, which the base contains, and by its undo
+ref.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The kind `subplan`: a child run of the same engine, whose end is this step's outcome.
 
-The child's id is made of this attempt, so that after a crash the same child is found again. Stopping
-the attempt cancels the child.
+The child's id is made of this attempt, so that after a crash the same child is found again.
+Stopping the attempt cancels the child.
 """
 
 from __future__ import annotations

@@ -2,10 +2,8 @@
 in.
 
 Adopt-or-create: the base's head with the verified commits of the dependencies merged in where the
-base does
-not contain them; a port; the setup commands, each once. A clash between dependencies names both
-tasks and the
-files. Nothing that an agent could have written is overwritten.
+base does not contain them; a port; the setup commands, each once. A clash between dependencies
+names both tasks and the files. Nothing that an agent could have written is overwritten.
 """
 
 from __future__ import annotations

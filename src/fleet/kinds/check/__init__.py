@@ -2,10 +2,9 @@
 evidence.
 
 *Reported* becomes *verified* here and nowhere else: every deliverable is committed and fresh, every
-check passes
-in the worktree at that commit. The commit is anchored, so no gc takes what was accepted. Red work
-carries the
-patch for one more round while tries are left; after that the ladder goes on.
+check passes in the worktree at that commit. The commit is anchored, so no gc takes what was
+accepted. Red work carries the patch for one more round while tries are left; after that the ladder
+goes on.
 """
 
 from __future__ import annotations

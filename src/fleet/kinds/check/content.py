@@ -2,9 +2,8 @@
 time limit.
 
 Run as a program (by its path: it imports nothing of fleet): reads {name, content (base64),
-contains, schema} as
-JSON from stdin and prints the reasons why the content will not do, as a JSON list. `problems`
-starts it.
+contains, schema} as JSON from stdin and prints the reasons why the content will not do, as a JSON
+list. `problems` starts it.
 """
 
 from __future__ import annotations

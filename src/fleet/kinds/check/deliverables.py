@@ -1,10 +1,8 @@
 """Judges the deliverables of a task at one commit: what is committed there counts, nothing else.
 
 A file counts when it is committed on the task's branch and new or changed since the branch point.
-The file
-system is looked at only to say why something does not count: there but not committed, a FIFO, on
-another branch.
-Each verdict is a plain mapping {text, met, commit, why}.
+The file system is looked at only to say why something does not count: there but not committed, a
+FIFO, on another branch. Each verdict is a plain mapping {text, met, commit, why}.
 """
 
 from __future__ import annotations
