@@ -79,7 +79,7 @@ def _same(value: Any) -> Any:
     return value
 
 
-def _tuple(value: list[Any]) -> tuple[Any, ...]:
+def _tuple(value: Any) -> tuple[Any, ...]:
     if isinstance(value, str):
         raise TypeError(f"{value!r} is no list")
     return tuple(value)
@@ -103,7 +103,7 @@ def _of(kind: type) -> Callable[[Any], Any]:
 
 _DECODERS: dict[tuple[type, str], Callable[[Any], Any]] = {
     (Step, "needs"): _each(_of(Need)),
-    (Step, "ladder"): _each(lambda value: decode(value)),
+    (Step, "ladder"): _each(lambda value: decode(value)),  # noqa: PLW0108  stands below
     (Plan, "steps"): lambda steps: {s["id"]: _decode_as(Step, s) for s in steps},
     (Patch, "put"): _each(_of(Step)),
     (Patch, "needs"): _values(_of(NeedsChange)),
@@ -205,7 +205,9 @@ _ATOMS = frozenset({str, int, float, bool, type(None)})
 
 
 def decode(plain: _Plain) -> Any:
-    """Returns the message that a tagged JSON object stands for; raises KeyError on an unknown tag."""
+    """Returns the message that a tagged JSON object stands for; raises KeyError on an unknown
+    tag.
+    """
     tag = plain["is"]
     if tag in UPCASTS:
         plain = UPCASTS[tag](plain)
@@ -213,6 +215,8 @@ def decode(plain: _Plain) -> Any:
 
 
 def _decode_as(kind: type, plain: _Plain) -> Any:
+    if type(plain) is not dict:
+        raise TypeError(f"a {kind.__name__} is an object, not {plain!r:.60}")
     return kind(
         **{name: decoder(plain[name]) for name, _, decoder in _shape_of(kind) if name in plain}
     )
@@ -266,7 +270,11 @@ def _fits(value: object, hint: Any) -> bool:
     if origin in (Union, UnionType):
         return any(_fits(value, one) for one in inside)
     if origin is tuple and inside[-1] is not ...:
-        return isinstance(value, tuple) and len(value) == len(inside) and all(map(_fits, value, inside))
+        return (
+            isinstance(value, tuple)
+            and len(value) == len(inside)
+            and all(map(_fits, value, inside))
+        )
     if origin in (tuple, frozenset):
         return isinstance(value, origin) and all(_fits(one, inside[0]) for one in value)
     if origin is not None:
@@ -296,7 +304,9 @@ _DERIVED = frozenset({"steps", "dependents", "ready", "agenda", "failures", "not
 
 
 def dump_state(state: State) -> str:
-    """Returns a state as JSON; what follows from its steps is left out and made again on loading."""
+    """Returns a state as JSON; what follows from its steps is left out and made again on
+    loading.
+    """
     plain = {
         name: _plain(getattr(state, name))
         for name, default, _ in _shape_of(State)

@@ -3,11 +3,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from support.plans import needs, plan, step
 
 from fleet import codec
 from fleet.core import messages as m
 from fleet.core.plan import Ask, Failure, NeedsChange, Patch, Retry, Revise, Swap
+from support.plans import needs, plan, step
 
 PATCH = Patch(
     put=(step("x", "a", uses={"box": 1}),), drop=("y",), stop=("z",), limits={"box": 2},
@@ -91,14 +91,14 @@ def test_tags_are_for_ever():
 
 
 def test_an_old_shape_is_cast_up(monkeypatch):
-    monkeypatch.setitem(
-        codec.UPCASTS, "note-sent", lambda old: {**old, "note": old.pop("number")}
-    )
+    monkeypatch.setitem(codec.UPCASTS, "note-sent", lambda old: {**old, "note": old.pop("number")})
     found = codec.loads_event('{"is":"note-sent","number":3,"step":"a","text":"t"}')
     assert found == m.NoteSent(note=3, step="a", text="t")
 
 
-@pytest.mark.parametrize("text", ["half \ud800 a pair", "ü 漢 🚀", "\x00\x1b[31m\u2028", "x" * 100_000])
+@pytest.mark.parametrize(
+    "text", ["half \ud800 a pair", "ü 漢 🚀", "\x00\x1b[31m\u2028", "x" * 100_000]
+)
 def test_any_text_becomes_bytes_on_one_line(text):
     line = codec.dumps(m.SendNote(step="a", text=text))
     assert "\n" not in line
@@ -109,7 +109,8 @@ def test_any_text_becomes_bytes_on_one_line(text):
     "line",
     [
         "", "{", "[]", "5", "null", '"tick"', "{}", '{"is":"nothing"}', '{"is":[]}',
-        '{"is":"retry-step"}', '{"is":"tick","grants":5}', '{"is":"run-paused"}', '{"is":"retry","times":1}',
+        '{"is":"retry-step"}', '{"is":"tick","grants":5}', '{"is":"run-paused"}',
+        '{"is":"retry","times":1}',
         '{"is":"tick","at_ms":"x"}', '{"is":"tick","grants":"abc"}', '{"is":"tick","grants":[1]}',
         '{"is":"retry-step","step":5}', '{"is":"check-in","step":"a","blockers":"b"}',
         '{"is":"report-outcome","step":"a","attempt":"1","outcome":{"ending":"succeeded"}}',
@@ -127,12 +128,14 @@ def test_any_text_becomes_bytes_on_one_line(text):
     ],
 )  # fmt: skip
 def test_what_is_no_command_is_refused_as_a_value_error(line):
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         codec.loads_command(line)
 
 
 @pytest.mark.parametrize(
-    "command", [one for one in MESSAGES if isinstance(one, m.Command)], ids=lambda one: type(one).__name__
+    "command",
+    [one for one in MESSAGES if isinstance(one, m.Command)],
+    ids=lambda one: type(one).__name__,
 )
 def test_every_command_passes_the_door(command):
     assert codec.loads_command(codec.dumps(command)) == command

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+from fleet.core import messages as m
+from fleet.core import state as states
+from fleet.core.plan import Ask, Failure, Need, Patch, Retry, Revise, Swap
+from support.plans import join, plan, step
 from support.playbook import (
     AttemptEnded,
     AttemptProgressed,
@@ -28,11 +32,6 @@ from support.playbook import (
     play,
     stopped,
 )
-from support.plans import join, plan, step
-
-from fleet.core import messages as m
-from fleet.core import state as states
-from fleet.core.plan import Ask, Failure, Need, Patch, Retry, Revise, Swap
 
 A = AttemptStarted("a", 1)
 OVER = RunEnded("succeeded")
@@ -64,7 +63,9 @@ def test_retries_double_their_backoff_up_to_the_cap_and_then_the_next_rung_comes
         run.expect(A)
         for attempt, (now, wait) in enumerate([(1000, 100), (2000, 200), (3000, 250)], 1):
             run.at(now).tell(failed("a", attempt))
-            run.expect(AttemptEnded("a"), RetryScheduled("a", now + wait, 0)).stands(a="backing-off")
+            run.expect(AttemptEnded("a"), RetryScheduled("a", now + wait, 0)).stands(
+                a="backing-off"
+            )
             assert states.next_wakeup(run.state, now) == now + wait
             run.at(now + wait - 1).tell(granted()).expect()
             run.at(now + wait).tell(granted()).expect(AttemptStarted("a", attempt + 1))
@@ -138,7 +139,9 @@ def test_conditions_pick_the_branch_and_the_other_is_unreached():
 
 
 def test_a_join_of_joins_settles_with_its_last_part_and_hands_its_output_on():
-    with play(plan(step("a"), step("b"), join("one", "a"), join("all", "one", "b"), step("c", "all"))) as run:
+    with play(
+        plan(step("a"), step("b"), join("one", "a"), join("all", "one", "b"), step("c", "all"))
+    ) as run:
         run.quietly(ended("a", output=1)).stands(one="succeeded", all="waiting")
         run.quietly(ended("b", output=2)).stands(all="succeeded", c="running")
         assert states.output_of(run.state, "all") == [1, 2]
@@ -157,7 +160,9 @@ def test_late_doubled_and_forged_reports_are_not_believed():
 def test_a_hold_with_stop_spends_no_retry_and_a_release_starts_it_again():
     with play(plan(step("a"))) as run:
         run.expect(A).tell(m.HoldStep(step="a", stop=True))
-        run.expect(StepHeld("a"), StopRequested("a", "hold")).wants(states.StopAttempt("a", 1, "hold"))
+        run.expect(StepHeld("a"), StopRequested("a", "hold")).wants(
+            states.StopAttempt("a", 1, "hold")
+        )
         run.tell(m.HoldStep(step="a", stop=True)).expect()
         run.tell(failed("a")).expect(AttemptEnded("a")).stands(a="ready")
         run.tell(m.ReleaseStep(steps=("a",))).expect(StepReleased("a"), AttemptStarted("a", 2))
@@ -174,7 +179,11 @@ def test_success_that_wins_the_race_with_a_stop_stays_success():
 def test_a_step_that_is_skipped_counts_as_succeeded_also_while_it_runs():
     with play(plan(step("a"), step("b", "a"), step("c", "b"))) as run:
         run.expect(A).tell(m.SkipStep(steps=("a", "b"), by="ann"))
-        run.expect(StopRequested("a", "skip"), StepSettled("b", "skipped", by="ann"), AttemptStarted("c", 1))
+        run.expect(
+            StopRequested("a", "skip"),
+            StepSettled("b", "skipped", by="ann"),
+            AttemptStarted("c", 1),
+        )
         run.tell(stopped("a")).expect(AttemptEnded("a"), StepSettled("a", "skipped"))
         run.refuse(m.SkipStep(steps=("c", "b")), "skipped already")
         run.tell(ended("c")).expect(AttemptEnded("c"), OVER)
@@ -184,14 +193,18 @@ def test_a_stopped_attempt_changes_no_plan():
     patch = Patch(put=(step("x", needs=(Need(step="a", on="failed"),)),))
     with play(plan(step("a"))) as run:
         run.expect(A).quietly(m.SkipStep(steps=("a",)))
-        run.tell(failed("a", patch=patch)).expect(AttemptEnded("a"), StepSettled("a", "skipped"), OVER)
+        run.tell(failed("a", patch=patch)).expect(
+            AttemptEnded("a"), StepSettled("a", "skipped"), OVER
+        )
 
 
 def test_an_attempt_that_nobody_stopped_is_lost():
     with play(plan(step("a", ladder=(Retry(times=1, on=frozenset({Failure.INFRA})),)))) as run:
         run.expect(A).tell(stopped("a"))
         run.expect(AttemptEnded("a"), RetryScheduled("a", run.now, 0), AttemptStarted("a", 2))
-        run.tell(stopped("a", 2)).expect(AttemptEnded("a"), StepSettled("a", "failed"), RunEnded("failed"))
+        run.tell(stopped("a", 2)).expect(
+            AttemptEnded("a"), StepSettled("a", "failed"), RunEnded("failed")
+        )
 
 
 def test_a_paused_run_starts_nothing_and_goes_on_where_it_stood():
@@ -228,7 +241,9 @@ def test_limits_need_a_grant_and_a_doubled_grant_starts_once():
 def test_unreleased_steps_wait_for_a_person():
     with play(plan(step("a", released=False))) as run:
         run.expect().tell(m.ReleaseStep(steps=("a",))).expect(StepReleased("a"), A)
-        run.tell(m.ReleaseStep(steps=("a",))).expect().refuse(m.ReleaseStep(steps=("b",)), "no step")
+        run.tell(m.ReleaseStep(steps=("a",))).expect().refuse(
+            m.ReleaseStep(steps=("b",)), "no step"
+        )
 
 
 def test_a_step_released_after_its_backoff_starts_at_once():
@@ -242,9 +257,13 @@ def test_retry_now_is_for_what_backs_off_or_asks():
     ladder = (Retry(times=1, backoff_ms=10_000), Ask(message="?"))
     with play(plan(step("a", ladder=ladder))) as run:
         run.expect(A).refuse(m.RetryStep(step="a"), "running").quietly(failed("a"))
-        run.tell(m.RetryStep(step="a")).expect(RetryScheduled("a", run.now, -1), AttemptStarted("a", 2))
+        run.tell(m.RetryStep(step="a")).expect(
+            RetryScheduled("a", run.now, -1), AttemptStarted("a", 2)
+        )
         run.tell(failed("a", 2)).expect(AttemptEnded("a"), QuestionRaised("r.q1"))
-        run.tell(m.RetryStep(step="a")).expect(QuestionAnswered("r.q1", "retry"), AttemptStarted("a", 3))
+        run.tell(m.RetryStep(step="a")).expect(
+            QuestionAnswered("r.q1", "retry"), AttemptStarted("a", 3)
+        )
 
 
 def test_deferred_steps_wait_for_a_time_or_for_a_person():
@@ -260,7 +279,9 @@ def test_questions_of_every_sort():
     with play(plan(step("a"), step("b", "a"), step("c", "b"))) as run:
         run.expect(A).tell(asked("a", then=again, choices=("yes", "no")))
         run.expect(AttemptEnded("a"), QuestionRaised("r.q1", "a")).stands(a="asking")
-        run.refuse(answered(1, "perhaps"), "no answer", "yes, no").refuse(answered(7, "x"), "not open")
+        run.refuse(answered(1, "perhaps"), "no answer", "yes, no").refuse(
+            answered(7, "x"), "not open"
+        )
         run.tell(answered(1, "yes")).expect(QuestionAnswered("r.q1"), AttemptStarted("a", 2))
         run.refuse(answered(1, "yes"), "answered already")
         run.tell(asked("a", 2, then=note)).expect(AttemptEnded("a"), QuestionRaised("r.q2"))
@@ -269,16 +290,22 @@ def test_questions_of_every_sort():
         run.quietly(ended("a", 3))
         run.tell(asked("b", then=settle)).expect(AttemptEnded("b"), QuestionRaised("r.q3"))
         run.tell(answered(3, "green")).expect(
-            QuestionAnswered("r.q3"), StepSettled("b", "succeeded", label="green"), AttemptStarted("c", 1)
+            QuestionAnswered("r.q3"),
+            StepSettled("b", "succeeded", label="green"),
+            AttemptStarted("c", 1),
         )
         run.tell(m.RaiseQuestion(question=m.Question(message="which?"), step="c"))
         run.expect(QuestionRaised("r.q4", "c")).tell(answered(4, "this"))
-        run.expect(QuestionAnswered("r.q4"), NoteSent("c", "Answer to your question 'which?': this"))
+        run.expect(
+            QuestionAnswered("r.q4"), NoteSent("c", "Answer to your question 'which?': this")
+        )
         run.wants(
             states.RunAttempt("c", 1),
             states.DeliverNote("c", 1, 1, "Answer to your question 'which?': this"),
         )
-        run.tell(m.ReportProgress(step="c", attempt=1, delivered=(1,))).expect(AttemptProgressed("c"))
+        run.tell(m.ReportProgress(step="c", attempt=1, delivered=(1,))).expect(
+            AttemptProgressed("c")
+        )
         run.tell(m.ReportProgress(step="c", attempt=1, delivered=(1,))).expect()
         run.tell(ended("c")).expect(AttemptEnded("c"), OVER)
         run.refuse(m.RaiseQuestion(question=m.Question(message="?")), "succeeded already")
@@ -287,7 +314,11 @@ def test_questions_of_every_sort():
 def test_an_answer_that_refuses_fails_the_step_and_so_does_silence():
     for value, told in (("no", answered(1, "no")), ("", None)):
         run = play(plan(step("a"))).expect(A)
-        run.tell(asked("a", then=m.Then.SETTLE, choices=("yes", "no"), refusals=("no",), expires_at_ms=50))
+        run.tell(
+            asked(
+                "a", then=m.Then.SETTLE, choices=("yes", "no"), refusals=("no",), expires_at_ms=50
+            )
+        )
         run.expect(AttemptEnded("a"), QuestionRaised("r.q1"))
         assert states.next_wakeup(run.state, 3) == 50
         run.at(50).tell(told or granted())
@@ -319,7 +350,9 @@ def test_check_ins_notes_and_facts_are_kept():
         run.expect(A).tell(m.CheckIn(step="a", done="x", next="y", blockers=("z",), by="a"))
         run.expect(CheckedIn("a", done="x")).tell(m.SendNote(step="a", text="hurry"))
         run.expect(NoteSent("a", "hurry"))
-        run.tell(m.ReportProgress(step="a", attempt=1, facts={"head": "c0"})).expect(AttemptProgressed("a"))
+        run.tell(m.ReportProgress(step="a", attempt=1, facts={"head": "c0"})).expect(
+            AttemptProgressed("a")
+        )
         run.tell(m.ReportProgress(step="a", attempt=1, facts={"head": "c0"})).expect()
         run.refuse(m.ReportProgress(step="a", attempt=2), "not its latest")
         assert run.state.steps["a"].facts == {"head": "c0"}

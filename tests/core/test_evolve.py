@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import pytest
-from support.playbook import ended, play
-from support.plans import join, plan, step
 
 from fleet.core import messages as m
 from fleet.core.decide import decide
 from fleet.core.evolve import evolve, replay
 from fleet.errors import Rejected
+from support.plans import join, plan, step
+from support.playbook import ended, play
 
 
 def test_nothing_folds_to_nothing():

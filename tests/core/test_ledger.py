@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import pytest
-from support.playbook import failed, granted, play
-from support.plans import plan, step
 
 from fleet.core.ledger import Ledger, Rate, grant, ledger_of, next_opening
 from fleet.core.plan import Failure
 from fleet.core.state import wants
+from support.plans import plan, step
+from support.playbook import failed, granted, play
 
 BOX = (("box", 1),)
 TWO = (("box", 2),)

@@ -1,6 +1,20 @@
 from __future__ import annotations
 
 import pytest
+
+from fleet.core import messages as m
+from fleet.core.plan import Need, NeedsChange, Patch, Retry
+from support.plans import (
+    check_again,
+    fleet,
+    gate_again,
+    join,
+    phase,
+    plan,
+    rework,
+    step,
+    task,
+)
 from support.playbook import (
     AttemptEnded,
     AttemptStarted,
@@ -19,20 +33,6 @@ from support.playbook import (
     revised,
     stopped,
 )
-from support.plans import (
-    check_again,
-    fleet,
-    gate_again,
-    join,
-    phase,
-    plan,
-    rework,
-    step,
-    task,
-)
-
-from fleet.core import messages as m
-from fleet.core.plan import Need, NeedsChange, Patch, Retry
 
 A = AttemptStarted("a", 1)
 
@@ -76,7 +76,9 @@ def test_a_failed_task_leaves_what_is_behind_unreached_and_nothing_else():
     run.quietly(granted("A/worktree", "C/worktree"), m.HoldStep(step="C/work"), ended("A/worktree"))
     run.quietly(granted("A/work"), failed("A/work"), granted("A/work"), failed("A/work", 2))
     run.quietly(granted("A/work"), failed("A/work", 3), answered(1, "fail"))
-    run.stands(A="unreached", B="unreached", B__worktree="unreached", C="waiting", C__worktree="running")
+    run.stands(
+        A="unreached", B="unreached", B__worktree="unreached", C="waiting", C__worktree="running"
+    )
 
 
 def test_a_gate_whose_task_moved_waits_for_another_check_of_it():
@@ -151,7 +153,12 @@ def test_a_patch_stops_what_runs_and_it_counts_as_unstarted_again():
 )  # fmt: skip
 def test_a_patch_is_refused_with_its_reason_and_nothing_changes(patch, words):
     later = step("later", ladder=(Retry(times=1, backoff_ms=1000),))
-    steps = [step("done"), step("runs"), step("wait", "runs"), step("behind", "wait", uses={"box": 2})]
+    steps = [
+        step("done"),
+        step("runs"),
+        step("wait", "runs"),
+        step("behind", "wait", uses={"box": 2}),
+    ]
     run = play(plan(*steps, later, box=2))
     run.quietly(ended("done"), failed("later"))
     run.refuse(m.RevisePlan(patch=patch), words).done()
@@ -167,7 +174,9 @@ def test_an_outcome_whose_patch_is_refused_has_failed():
 def test_a_patch_opens_an_ended_run_and_reaches_what_was_unreached():
     with play(plan(step("a"), step("b", "a"))) as run:
         run.expect(A).tell(failed("a"))
-        run.expect(AttemptEnded("a"), StepSettled("a", "failed"), RunEnded("failed")).stands(b="unreached")
+        run.expect(AttemptEnded("a"), StepSettled("a", "failed"), RunEnded("failed")).stands(
+            b="unreached"
+        )
         run.tell(revised(step("c"), needs={"b": change("c", remove=["a"])}))
         run.expect(PlanRevised(2), AttemptStarted("c", 1)).stands(b="waiting")
         run.tell(ended("c")).expect(AttemptEnded("c"), AttemptStarted("b", 1))
@@ -177,11 +186,15 @@ def test_a_patch_opens_an_ended_run_and_reaches_what_was_unreached():
 def test_skipping_what_was_unreached_opens_an_ended_run():
     with play(plan(step("a"), step("b", "a"), step("c", "b"))) as run:
         run.quietly(failed("a"))
-        run.tell(m.SkipStep(steps=("b",))).expect(StepSettled("b", "skipped"), AttemptStarted("c", 1))
+        run.tell(m.SkipStep(steps=("b",))).expect(
+            StepSettled("b", "skipped"), AttemptStarted("c", 1)
+        )
 
 
 def test_a_step_that_backs_off_waits_for_the_needs_that_a_patch_gives_it():
-    with play(plan(step("a", ladder=(Retry(times=1, backoff_ms=10),)), step("b", released=False))) as run:
+    with play(
+        plan(step("a", ladder=(Retry(times=1, backoff_ms=10),)), step("b", released=False))
+    ) as run:
         run.expect(A).at(100).quietly(failed("a"))
         run.tell(revised(needs={"a": change("b")})).expect(PlanRevised(2)).stands(a="waiting")
         run.at(500).tell(granted()).expect()

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from support.plans import fleet, phase, plan, step, task
 
 from fleet.core.plan import check, circle, plan_of
 from fleet.errors import InvalidPlan
+from support.plans import fleet, phase, plan, step, task
 
 
 def test_a_fleets_plan_is_a_plan():
@@ -12,7 +12,9 @@ def test_a_fleets_plan_is_a_plan():
 
 
 def test_all_problems_are_told_at_once_with_what_was_meant():
-    broken = plan(step("work", "wrk", "worl"), step("b", uses={"box": 3}), step("c", kind=""), box=1)
+    broken = plan(
+        step("work", "wrk", "worl"), step("b", uses={"box": 3}), step("c", kind=""), box=1
+    )
     with pytest.raises(InvalidPlan) as told:
         check(broken)
     assert len(told.value.problems) == 4

@@ -142,7 +142,12 @@ class Observer:
         still = [n for n, one in state.steps.items() if one.standing not in CLOSED]
         promise(not still, f"a run ends when all has closed, but {still} has not")
         promise(not self.asked, "a run does not end while a question is open")
-        taken = {n.step for one in state.steps.values() for n in one.step.needs if n.on in (FAILED, SETTLED)}
+        taken = {
+            n.step
+            for one in state.steps.values()
+            for n in one.step.needs
+            if n.on in (FAILED, SETTLED)
+        }
         bad = [n for n, one in state.steps.items() if one.standing is Standing.FAILED]
         failed = any(name not in taken for name in bad)
         promise(event.standing == ("failed" if failed else "succeeded"), "the run's result is true")
@@ -156,7 +161,7 @@ class Observer:
         self._counts(state)
         self._open(state)
 
-    def _note(self, state: State, event: m.Event) -> None:
+    def _note(self, state: State, event: m.Event) -> None:  # noqa: C901  a case an event
         match event:
             case m.RunStarted():
                 self.released = {n: s.released for n, s in event.plan.steps.items()}
@@ -254,8 +259,11 @@ class Observer:
                     due = Standing.READY
                 promise(one.standing is due, f"{name} is {one.standing}, its needs say {due}")
                 promise(
-                    one.step.kind != JOIN or due is not Standing.READY, f"join {name} did not settle"
+                    one.step.kind != JOIN or due is not Standing.READY,
+                    f"join {name} did not settle",
                 )
+            if old is Standing.BACKOFF and one.standing in (Standing.WAITING, Standing.UNREACHED):
+                self.not_before.pop(name, None)  # a patch gave it needs to wait for instead
         self.standings = {name: one.standing for name, one in state.steps.items()}
 
     def _counts(self, state: State) -> None:
@@ -266,7 +274,9 @@ class Observer:
             promise(one.unmet == verdicts.count(None), f"unmet of {name} is a recount")
             promise(one.barred == verdicts.count(False), f"barred of {name} is a recount")
             promise((one.released and not one.held) == self.released[name], f"release of {name}")
-            promise((name in state.running) == (one.standing is Standing.RUNNING), "running is true")
+            promise(
+                (name in state.running) == (one.standing is Standing.RUNNING), "running is true"
+            )
             for need in one.step.needs:
                 edges.setdefault(need.step, []).append((name, need.on))
             if one.standing is Standing.READY and one.may_start:
@@ -290,7 +300,9 @@ class Observer:
             promise(one.tail_ms >= behind + one.step.span_ms, f"the tail of {name} is too short")
 
     def _open(self, state: State) -> None:
-        promise(state.questions.keys() == self.asked.keys(), "open questions are those not answered")
+        promise(
+            state.questions.keys() == self.asked.keys(), "open questions are those not answered"
+        )
         promise(state.notes.keys() == self.notes, "notes are kept until they are delivered")
         for name in state.alarms:
             if name[0] == "?":
@@ -323,9 +335,7 @@ class Observer:
         for name, one in state.steps.items():
             promise(one.standing is not Standing.FAILING, f"{name} is left failing")
             if one.failure is Failure.ACCOUNT and name not in self.stopping:
-                going_on = one.standing is not Standing.FAILED and not (
-                    one.standing is Standing.ASKING
-                )
+                going_on = one.standing not in (Standing.FAILED, Standing.ASKING)
                 promise(going_on, f"{name} waits for its account and asks nobody")
             if one.standing is Standing.ASKING:
                 own = [q for q in state.questions.values() if q.step == name]

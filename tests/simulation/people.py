@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import replace
 from random import Random
 
-from support.plans import check_again, fleet, gate_again, join, phase, plan, rework, step, task
-
 from fleet.core import messages as m
 from fleet.core.plan import (
     JOIN,
@@ -26,6 +24,7 @@ from fleet.core.plan import (
     Swap,
 )
 from fleet.core.state import State, StepState, answers_to, inputs_of
+from support.plans import check_again, fleet, gate_again, join, phase, plan, rework, step, task
 
 LIMITS = {"agents": 2, "checks": 1, "branch:main": 1, "box": 3}
 LABELS = ("left", "right")
@@ -53,9 +52,7 @@ def _fleet_plan(dice: Random) -> Plan:
             after = [*before, *(tasks if dice.random() < 0.4 else [])]
             attempts, wait = dice.randint(1, 3), dice.choice([0, 1000])
             released = dice.random() < 0.5
-            parts.append(
-                task(one, *after, released=released, attempts=attempts, backoff_ms=wait)
-            )
+            parts.append(task(one, *after, released=released, attempts=attempts, backoff_ms=wait))
             tasks.append(one)
         parts.append(phase(name, tasks, auto=dice.random() < 0.5))
         before = [f"{name}/merge"]
@@ -138,7 +135,8 @@ def hostile_outcome(dice: Random, state: State, one: StepState, mark: str) -> m.
     if chance < 0.95:
         return m.Outcome(
             ending=m.Ending.DEFERRED, until_ms=later if dice.random() < 0.7 else None,
-            hold=dice.random() < 0.3, patch=some_patch(dice, state) if dice.random() < 0.3 else None,
+            hold=dice.random() < 0.3,
+            patch=some_patch(dice, state) if dice.random() < 0.3 else None,
         )  # fmt: skip
     return m.Outcome(ending=m.Ending.STOPPED, text="killed by somebody")
 
@@ -215,7 +213,10 @@ def some_patch(dice: Random, state: State) -> Patch:
     for name in dice.sample(names, min(len(names), dice.choice([0, 0, 1, 2]))):
         own = [need.step for need in state.steps[name].step.needs]
         add = tuple(
-            Need(step=dice.choice([*names, *[one.id for one in put]]), on=dice.choice(["succeeded", "settled"]))
+            Need(
+                step=dice.choice([*names, *[one.id for one in put]]),
+                on=dice.choice(["succeeded", "settled"]),
+            )
             for _ in range(dice.choice([0, 1, 1]))
         )  # fmt: skip
         remove = tuple(one for one in own if dice.random() < 0.5)

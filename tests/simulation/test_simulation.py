@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from simulation.mutants import MUTANTS, caught_by
 from simulation.world import World
 

@@ -1,4 +1,5 @@
-"""A seeded world: one coordinator with several runs, their attempts, and everything that goes wrong.
+"""A seeded world: one coordinator with several runs, their attempts, and everything that goes
+wrong.
 
 Hostile for a number of turns: reports are lost, doubled, delayed, reordered and forged, the
 coordinator dies between any two writes and replays its journal, the clock is set back, people do
@@ -14,9 +15,6 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from random import Random
 
-from simulation import people
-from simulation.checkers import Observer, limits_hold, promise
-
 from fleet import codec
 from fleet.core import decide as kernel
 from fleet.core import evolve as folding
@@ -26,8 +24,23 @@ from fleet.core import state as states
 from fleet.core.plan import Failure, Revise
 from fleet.core.state import State
 from fleet.errors import Rejected
+from simulation import people
+from simulation.checkers import Observer, limits_hold, promise
 
-FAULTS = ("lose", "double", "delay", "stale", "crash", "skew", "wish", "hostile", "torn", "rush", "revise", "account")
+FAULTS = (
+    "lose",
+    "double",
+    "delay",
+    "stale",
+    "crash",
+    "skew",
+    "wish",
+    "hostile",
+    "torn",
+    "rush",
+    "revise",
+    "account",
+)
 PATIENCE = 600
 
 Key = tuple[str, str, int]
@@ -92,7 +105,9 @@ class World:
     # --- the story ------------------------------------------------------------------------------
 
     def play(self) -> Tally:
-        """Plays the whole story; raises Violation (or whatever the kernel raises) when it is bad."""
+        """Plays the whole story; raises Violation (or whatever the kernel raises) when it is
+        bad.
+        """
         for number in range(self.dice.choice([1, 1, 2, 3])):
             parent = ("r0", "s0", 1) if number else None
             plan = people.some_plan(self.dice)
@@ -133,7 +148,9 @@ class World:
             self.recover()
 
     def jump(self) -> None:
-        """Sleeps until the kernel says that time alone changes something, when nothing else will."""
+        """Sleeps until the kernel says that time alone changes something, when nothing else
+        will.
+        """
         if self.mailbox or any(one.outcome is None for one in self.attempts.values()):
             return
         wakeups = [states.next_wakeup(state, self.now) for state in self.states.values()]
@@ -288,7 +305,9 @@ class World:
         if isinstance(event, m.AttemptStarted):
             self.ledger.take(states.uses_of(state.steps[event.step].step), event.at_ms)
             for name in state.steps[event.step].step.uses:
-                promise(self.rests.get(name, 0) <= event.at_ms, "nothing starts on a resting account")
+                promise(
+                    self.rests.get(name, 0) <= event.at_ms, "nothing starts on a resting account"
+                )
         observer.after(state, event)
         limits_hold(list(self.seen.values()), people.LIMITS)
 
@@ -356,7 +375,10 @@ class World:
         for run, line in self.journal:
             self.states[run] = folding.evolve(self.states.get(run), codec.loads_event(line))
         for run, state in lived.items():
-            promise(self.states[run] == state, f"the journal folds to the state: {_diff(self.states[run], state)}")
+            promise(
+                self.states[run] == state,
+                f"the journal folds to the state: {_diff(self.states[run], state)}",
+            )
         self.ledger = fleet_ledger.ledger_of(self.states.values(), people.LIMITS)
         for run, (place, text) in self.snapshots.items():
             loaded = codec.load_state(text)

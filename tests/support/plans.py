@@ -1,4 +1,6 @@
-"""Plans as documents lower to them: a task's composite, a phase's, and the rework of a red check."""
+"""Plans as documents lower to them: a task's composite, a phase's, and the rework of a red
+check.
+"""
 
 from __future__ import annotations
 
@@ -146,9 +148,7 @@ def rework(check: Step, work: Step, number: int) -> Patch:
                 params={**check.params, "round": number},
             ),
         ),
-        needs={
-            one: NeedsChange(add=(Need(step=new_check),), remove=(check.id,)) for one in before
-        },
+        needs={one: NeedsChange(add=(Need(step=new_check),), remove=(check.id,)) for one in before},
         reason=f"{check.id} is red",
     )
 
@@ -156,9 +156,7 @@ def rework(check: Step, work: Step, number: int) -> Patch:
 def gate_again(merge: Step, gate: Step, number: int) -> Patch:
     """What a merge appends that could not land: another gate before it."""
     again = f"{merge.whole}/gate.{number}"
-    put = Step(
-        id=again, kind="gate", whole=gate.whole, params=gate.params, needs=needs(gate.id)
-    )
+    put = Step(id=again, kind="gate", whole=gate.whole, params=gate.params, needs=needs(gate.id))
     change = NeedsChange(add=(Need(step=again),), remove=(gate.id,))
     return Patch(put=(put,), needs={merge.id: change}, reason=f"{merge.id} could not land")
 

@@ -4,15 +4,15 @@
         run.expect(AttemptStarted("a", 1))
         run.tell(ended("a", 1)).expect(AttemptEnded("a"), RunEnded("succeeded"))
 
-Everything that was decided must be expected, in order; what an expectation does not name it does not
-compare. Each command also shows that `decide` changes nothing, that its events survive the codec,
+Everything that was decided must be expected, in order; what an expectation does not name is not
+compared. Each command also shows that `decide` changes nothing, that its events survive the codec,
 and that the journal folds to the state.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 from fleet import codec
 from fleet.core import messages as m
@@ -89,7 +89,7 @@ class Playbook:
         self.tell(m.StartRun(run="r", plan=plan, **start))
         assert RunStarted().fits(self.open.pop(0))
 
-    def __enter__(self) -> Playbook:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
@@ -128,7 +128,7 @@ class Playbook:
             events = self._decide(replace(command, at_ms=command.at_ms or self.now))
         except Rejected as rejected:
             for word in words:
-                assert word in f"{rejected.text} {rejected.hint}"
+                assert word in f"{rejected.text} {rejected.hint}", rejected.text  # noqa: PT017
             return self
         raise AssertionError(f"{command} was accepted: {events}")
 

@@ -33,7 +33,8 @@ class Ended(Protocol):
 
 
 Cli = Callable[..., Ended]
-PATIENCE_S = 60.0
+PATIENCE_S = 40.0
+TIMED_OUT = 124
 
 
 def until(met: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
@@ -139,9 +140,12 @@ class ScriptedFleet:
         lines = self.must("history", "--json").stdout.splitlines()
         return [json.loads(line) for line in lines]
 
-    def wait(self, *tasks: str, state: str = "verified", timeout_s: int = 60) -> Ended:
+    def wait(self, *tasks: str, state: str = "verified", timeout_s: int = 30) -> Ended:
         """Runs `fleet wait` for tasks."""
-        return self("wait", *tasks, "--for", state, "--timeout", str(timeout_s), timeout_s=90)
+        done = self("wait", *tasks, "--for", state, "--timeout", str(timeout_s), timeout_s=90)
+        if done.code == TIMED_OUT:
+            print(self("inbox").stdout, self("status").stdout, self("gate").stdout)
+        return done
 
     def ran(self) -> Counter[str]:
         """Returns how often each `task attempt` noted its start."""

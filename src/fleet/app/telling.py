@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 from fleet import codec
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 ANSWER_TIMEOUT_S = 60.0
 """How long a front door waits for the coordinator to say what became of a command."""
+
+LOOK_S = 0.25
+"""How long results are waited for before it is looked whether a coordinator still lives."""
 
 POLL_S = 0.004
 
@@ -55,49 +58,62 @@ def post(
 def tell(
     place: FleetPlace, commands: Iterable[Command], run: str = PLAN_RUN, by: str = ""
 ) -> list[Mapping[str, object]]:
-    """Tells a run commands and returns what became of each; raises Rejected for the first refusal."""
+    """Tells a run commands and returns what became of each; raises what `wait_for_results` does."""
     ids = post(place, commands, run, by)
     return wait_for_results(place, ids)
 
 
 def wait_for_results(place: FleetPlace, ids: list[str]) -> list[Mapping[str, object]]:
-    """Returns the results of posted commands; starts a coordinator whenever none holds the lease."""
+    """Returns the results of posted commands; starts a coordinator whenever none is there.
+
+    Raises Rejected for the first refusal, and FleetError when no coordinator could start or none
+    answered in time; the commands are kept then.
+    """
     results: dict[str, Mapping[str, object]] = {}
     deadline = time.monotonic() + ANSWER_TIMEOUT_S
     child = ensure_coordinator(place)
-    checked = time.monotonic()
-    while len(results) < len(ids):
-        reader = place.reader()
-        if reader is not None:
-            with closing(reader):
-                while len(results) < len(ids) and time.monotonic() < deadline:
-                    for name in ids:
-                        found = None if name in results else reader.handled(name)
-                        if found is not None:
-                            results[name] = json.loads(found)
-                    if len(results) == len(ids):
-                        break
-                    time.sleep(POLL_S)
-                    if time.monotonic() - checked > 1.0:
-                        break
-        if time.monotonic() > deadline:
+    while not _gather(place, ids, results, min(deadline, time.monotonic() + LOOK_S)):
+        if time.monotonic() >= deadline:
             raise FleetError(
-                f"the coordinator did not answer within {ANSWER_TIMEOUT_S:.0f} s; the command is kept",
+                f"the coordinator did not answer in {ANSWER_TIMEOUT_S:.0f} s; the command is kept",
                 hint=_log_hint(place),
             )
-        if len(results) < len(ids):
-            if _has_failed(child):
-                raise FleetError(
-                    f"the coordinator could not start: {_last_words(place)}", hint=_log_hint(place)
-                )
-            child = ensure_coordinator(place) or child
-            checked = time.monotonic()
-            time.sleep(POLL_S)
+        code = None if child is None else _exit_code(child)
+        if code is not None and code > 0:
+            raise FleetError(
+                f"the coordinator could not start: {_last_words(place)}", hint=_log_hint(place)
+            )
+        if child is None or code is not None:
+            child = ensure_coordinator(place)
     told = [results[name] for name in ids]
     for result in told:
         if "rejected" in result:
             raise Rejected(str(result["rejected"]), hint=str(result.get("hint", "")))
     return told
+
+
+def _gather(
+    place: FleetPlace,
+    ids: list[str],
+    results: dict[str, Mapping[str, object]],
+    until_s: float,
+) -> bool:
+    """Adds the results that come until a moment (monotonic); returns whether all are there."""
+    with ExitStack() as stack:
+        reader = None
+        while len(results) < len(ids):
+            if reader is None and (reader := place.reader()) is not None:
+                stack.enter_context(closing(reader))
+            if reader is not None:
+                for name in [one for one in ids if one not in results]:
+                    found = reader.handled(name)
+                    if found is not None:
+                        results[name] = json.loads(found)
+            if time.monotonic() >= until_s:
+                break
+            if len(results) < len(ids):
+                time.sleep(POLL_S)
+    return len(results) == len(ids)
 
 
 def _log_hint(place: FleetPlace) -> str:
@@ -136,14 +152,13 @@ def ensure_coordinator(place: FleetPlace) -> int | None:
         )
 
 
-def _has_failed(pid: int | None) -> bool:
-    """Whether a coordinator that this process started has ended with an exit code other than 0."""
-    if pid is None:
-        return False
-    with suppress(ChildProcessError):
+def _exit_code(pid: int) -> int | None:
+    """Returns how a coordinator that this process started has ended; None while it lives."""
+    try:
         found, status = os.waitpid(pid, os.WNOHANG)
-        return found == pid and os.waitstatus_to_exitcode(status) > 0
-    return False
+    except ChildProcessError:
+        return 0
+    return os.waitstatus_to_exitcode(status) if found == pid else None
 
 
 def coordinator_environ(environ: Mapping[str, str]) -> dict[str, str]:

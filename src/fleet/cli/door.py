@@ -23,6 +23,9 @@ PLAN, RUN, WATCH, LAND, TALK, INSIDE, FIRST = (
 )  # fmt: skip
 
 
+LEAST_COLUMNS, USUAL_COLUMNS = 40, 100
+
+
 class Groups(TyperGroup):
     """Lists commands under the group that each names, in the order in which they are written."""
 
@@ -130,4 +133,5 @@ def columns(width: int | None) -> int:
         return width
     if sys.stdout.isatty():
         return os.get_terminal_size().columns
-    return int(os.environ.get("COLUMNS", "100"))
+    told = os.environ.get("COLUMNS", "")
+    return int(told) if told.isdecimal() and int(told) >= LEAST_COLUMNS else USUAL_COLUMNS

@@ -12,6 +12,7 @@ from fleet.cli.door import (
     TALK,
     Json,
     app,
+    columns,
     here,
     say,
     say_json,
@@ -31,7 +32,7 @@ def inbox(ctx: typer.Context, as_json: Json = False) -> None:
     else:
         from fleet.render.running import inbox_text
 
-        say(inbox_text(found["questions"]))
+        say(inbox_text(found["questions"], columns(None)))
 
 
 @app.command(rich_help_panel=TALK)

@@ -80,7 +80,7 @@ def gate(
     else:
         from fleet.render.running import gate_text
 
-        say("\n\n".join(gate_text(one) for one in found))
+        say("\n\n".join(gate_text(one, columns(None)) for one in found))
     raise typer.Exit(0 if all(one["gate"] == "open" for one in found) else 1)
 
 
@@ -112,7 +112,7 @@ def metrics(ctx: typer.Context, as_json: Json = False) -> None:
     else:
         from fleet.render.running import metrics_text
 
-        say(metrics_text(found))
+        say(metrics_text(found, columns(None)))
 
 
 @app.command(rich_help_panel=LAND)
@@ -135,7 +135,7 @@ def merge(
     if as_json:
         say_json({"schema": "fleet.merge/1", "phases": [asdict(row) for row in rows]})
     else:
-        say("\n".join(landing_text(row) for row in rows))
+        say("\n".join(landing_text(row, columns(None)) for row in rows))
     raise typer.Exit(0 if dry_run or all(row.landed for row in rows) else 1)
 
 

@@ -65,6 +65,7 @@ class Draft:
         self.agenda += self.state.agenda
 
     def step(self, name: str) -> StepState:
+        """Returns a step as it stands on the twin; raises Rejected when there is none."""
         found = self.state.known(name)
         if found is None:
             raise Rejected(f"no step {name!r}", hint=did_you_mean(name, self.origin.steps))
@@ -132,7 +133,7 @@ def _start(draft: Draft, one: StepState) -> None:
 def _result(state: State) -> str:
     """A run has failed when a step failed and no other step was there to take that up."""
     for name in state.failures:
-        edges = state.dependents[name] if name in state.dependents else []
+        edges = state.dependents.get(name, [])
         if not any(on in (FAILED, SETTLED) for _, on in edges):
             return "failed"
     return "succeeded"
@@ -244,6 +245,7 @@ def _settle(
     step: str,
     standing: Standing,
     text: str = "",
+    *,
     output: object = None,
     label: str = "",
     by: str = "",
@@ -314,7 +316,7 @@ def _answer(
         refused = value in question.refusals or (question.choices and value not in question.choices)
         standing = Standing.FAILED if refused else Standing.SUCCEEDED
         output = {"value": value, "by": by, "note": note}
-        _settle(draft, step, standing, note, output, value, by)
+        _settle(draft, step, standing, note, output=output, label=value, by=by)
     if question.then is m.Then.LADDER and one.standing is Standing.ASKING and value != "retry":
         standing = Standing.SKIPPED if value == "skip" and not revised else Standing.FAILED
         _settle(draft, step, standing, note, by=by)
@@ -411,9 +413,9 @@ def _report_outcome(draft: Draft, command: m.ReportOutcome) -> None:
 def _as_believed(draft: Draft, told: m.Outcome, why: str) -> m.Outcome:
     """Returns an outcome in which nothing is left open: every ending leads somewhere.
 
-    An attempt that was told to stop changes no plan: it will be tried again or was given up. Who asks
-    waits for the answer; who was stopped by nobody is lost; a failure has a class, and an account
-    that is closed has a time at which it opens.
+    An attempt that was told to stop changes no plan: it will be tried again or was given up. Who
+    asks waits for the answer; who was stopped by nobody is lost; a failure has a class, and an
+    account that is closed has a time at which it opens.
     """
     stopping = why or draft.state.cancelling
     if told.patch is not None and stopping and told.ending is not m.Ending.SUCCEEDED:

@@ -17,7 +17,9 @@ from fleet.core.state import Answered, Note, OpenQuestion, Standing, State, Step
 
 
 def evolve(state: State | None, event: m.Event) -> State:
-    """Returns the state after an event; `state` itself, changed, unless the event starts the run."""
+    """Returns the state after an event; `state` itself, changed, unless the event starts the
+    run.
+    """
     if isinstance(event, m.RunStarted):
         return begin(event)
     assert state is not None, "the first event of a run starts it"

@@ -73,7 +73,7 @@ def _unlink(state: State, step: Step) -> None:
 
 def dependents_of(state: State, step: str) -> list[tuple[str, str]]:
     """Returns the steps that need a step, each with its condition."""
-    return state.dependents[step] if step in state.dependents else []
+    return state.dependents.get(step, [])
 
 
 def due(one: StepState) -> Standing:
@@ -114,7 +114,9 @@ def move(state: State, first: StepState, standing: Standing, at_ms: int) -> None
 
 
 def _follows(old: Standing, new: Standing) -> bool:
-    """Returns whether a step goes where its needs send it; one that backs off only away from READY."""
+    """Returns whether a step goes where its needs send it; one that backs off only away from
+    READY.
+    """
     if old is Standing.BACKOFF:
         return new is not Standing.READY
     return new is not old and old in FOLLOWING

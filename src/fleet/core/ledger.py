@@ -87,7 +87,7 @@ def grant(ledger: Ledger, wanted: Wants, now_ms: int) -> dict[str, list[str]]:
     soon as its next step does not fit.
     """
     used = dict(ledger.used)
-    begun = {name: 0 for name in ledger.rates}
+    begun = dict.fromkeys(ledger.rates, 0)
     heads = [
         (steps[0][0], run, steps[0][1], uses, 0)
         for run, groups in wanted.items()
@@ -129,7 +129,9 @@ def _fits(
 
 
 def next_opening(ledger: Ledger, now_ms: int) -> int | None:
-    """Returns when a pause or a launch rate next lets more start, or None when neither is in force."""
+    """Returns when a pause or a launch rate next lets more start, or None when neither is in
+    force.
+    """
     times = [at for at in ledger.paused_until_ms.values() if at > now_ms]
     for name, rate in ledger.rates.items():
         times += [

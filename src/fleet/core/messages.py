@@ -1,9 +1,9 @@
 """The three words of the kernel: what it is told, what it decides, what it wants.
 
 A Command is told to a run (imperative). An Event is what a run has decided (past tense), journaled
-once and never changed. An Effect is what a run wants of the world now, recomputed from its state and
-never journaled. What can be computed from events is no event: a step that becomes ready, a join that
-settles and a step that can no longer be reached follow from the events about others.
+once and never changed. An Effect is what a run wants of the world now, recomputed from its state
+and never journaled. What can be computed from events is no event: a step that becomes ready, a join
+that settles and a step that can no longer be reached follow from the events about others.
 
 Times are integer milliseconds of the epoch and come in on commands. Ids are made of (run, step,
 attempt). Nothing here has behaviour.
@@ -45,7 +45,9 @@ class Then(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What a run asks of a person or of an agent's role; `refusals` are answers that fail the step."""
+    """What a run asks of a person or of an agent's role; `refusals` are answers that fail the
+    step.
+    """
 
     message: str
     kind: str = "text"
@@ -188,7 +190,9 @@ class SendNote(Told):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportProgress(Told):
-    """Facts seen about a step (its session, a branch's head, usage) and notes that were delivered."""
+    """Facts seen about a step (its session, a branch's head, usage) and notes that were
+    delivered.
+    """
 
     step: str
     attempt: int

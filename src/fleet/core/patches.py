@@ -18,8 +18,8 @@ from fleet.errors import Problem
 def patch_problems(state: State, patch: Patch, own: str = "") -> list[Problem]:
     """Returns why a patch may not be applied to a run now; nothing when it may.
 
-    It is checked as a plan is, as far as it reaches: ids, needs, uses, circles; and it may touch only
-    what has not started, what it stops itself, and the deferred step `own` that it comes from.
+    It is checked as a plan is, as far as it reaches: ids, needs, uses, circles; and it may touch
+    only what has not started, what it stops itself, and the deferred step `own` that it comes from.
     """
     problems = [*_untouchable(state, patch, own)]
     after: dict[str, Step] = {step.id: step for step in patch.put}
@@ -42,7 +42,7 @@ def patch_problems(state: State, patch: Patch, own: str = "") -> list[Problem]:
         problems += step_problems(step, known, limits)
     problems += _starved(state, patch, after)
     for name in patch.drop:
-        edges = state.dependents[name] if name in state.dependents else []
+        edges = state.dependents.get(name, [])
         left = [d for d, _ in edges if d not in patch.drop and d not in after]
         left += [s.id for s in after.values() if any(n.step == name for n in s.needs)]
         problems += [Problem(f"step {name!r} is dropped, but {d!r} needs it") for d in left]
@@ -56,10 +56,11 @@ def patch_problems(state: State, patch: Patch, own: str = "") -> list[Problem]:
 
 
 def _untouchable(state: State, patch: Patch, own: str) -> list[Problem]:
-    problems = []
-    for name in patch.stop:
-        if name not in state.running:
-            problems.append(Problem(f"step {name!r} is not running, so it cannot be stopped"))
+    problems = [
+        Problem(f"step {name!r} is not running, so it cannot be stopped")
+        for name in patch.stop
+        if name not in state.running
+    ]
     stopped = {*patch.stop, own}
     for name in (*patch.drop, *(step.id for step in patch.put), *patch.needs):
         one = state.known(name)
@@ -71,14 +72,18 @@ def _untouchable(state: State, patch: Patch, own: str) -> list[Problem]:
         elif one.attempt and name in patch.drop:
             # Its id could come back, and the number of an attempt is used once.
             problems.append(Problem(f"step {name!r} was tried already: skip it, do not drop it"))
-    for step in patch.put:
-        if step.id in state.running and step.uses != state.steps[step.id].step.uses:
-            problems.append(Problem(f"step {step.id!r} is running and may not use other units"))
+    problems += [
+        Problem(f"step {step.id!r} is running and may not use other units")
+        for step in patch.put
+        if step.id in state.running and step.uses != state.steps[step.id].step.uses
+    ]
     return problems
 
 
 def _starved(state: State, patch: Patch, after: dict[str, Step]) -> list[Problem]:
-    """Returns the steps that stay and could never start; looks through all only if a limit sinks."""
+    """Returns the steps that stay and could never start; looks through all only if a limit
+    sinks.
+    """
     lower = {n: most for n, most in patch.limits.items() if most < state.limits.get(n, most + 1)}
     if not lower:
         return []

@@ -2,8 +2,8 @@
 
 Everything that a document can say is lowered into these values, and nothing else may run work. They
 are frozen, hold plain JSON values only, and know nothing of git, tmux, agents, phases or campaigns:
-`kind` is a name, `params` and `about` are opaque here. `check` proves a whole plan; a patch is proved
-against a live run in `decide`, because what it may touch depends on what has started.
+`kind` is a name, `params` and `about` are opaque here. `check` proves a whole plan; a patch is
+proved against a live run in `decide`, because what it may touch depends on what has started.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ ANY_FAILURE = frozenset(Failure)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Need:
-    """An edge: `step` must have ended as `on` says (succeeded, failed, settled, or a branch label)."""
+    """An edge: `step` must have ended as `on` says (succeeded, failed, settled, or a branch
+    label).
+    """
 
     step: str
     on: str = SUCCEEDED
@@ -148,7 +150,9 @@ def plan_of(name: str, steps: Iterable[Step], **rest: Mapping[str, object]) -> P
 
 
 def check(plan: Plan) -> None:
-    """Proves that needs exist, that there is no circle and that limits can be met; else InvalidPlan."""
+    """Proves that needs exist, that there is no circle and that limits can be met; else
+    InvalidPlan.
+    """
     problems: list[Problem] = []
     for step in plan.steps.values():
         problems += step_problems(step, plan.steps, plan.limits)
@@ -163,7 +167,9 @@ def check(plan: Plan) -> None:
 def step_problems(
     step: Step, known: Mapping[str, object], limits: Mapping[str, int]
 ) -> list[Problem]:
-    """Returns what is wrong with one step among the `known` ids: unknown needs, uses over a limit."""
+    """Returns what is wrong with one step among the `known` ids: unknown needs, uses over a
+    limit.
+    """
     problems = []
     if not step.id or not step.kind:
         problems.append(Problem(f"step {step.id!r} must have an id and a kind"))

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from fleet.core.messages import (
     DeliverNote,
@@ -170,6 +170,12 @@ class Overlay(dict[str, Value]):
         self[key] = copied
         return copied
 
+    def get(self, key: str, default: Any = None) -> Any:
+        """Returns a value as reading it would; the mapping's own `get` would look past `under`."""
+        if key in self:
+            return self[key]
+        return default
+
     def __contains__(self, key: object) -> bool:
         return super().__contains__(key) or (key not in self.gone and key in self.under)
 
@@ -250,7 +256,7 @@ class State:
 
     def known(self, step: str) -> StepState | None:
         """Returns a step's state, or None when the run has no such step."""
-        return self.steps[step] if step in self.steps else None
+        return self.steps.get(step)
 
 
 def uses_of(step: Step) -> Uses:
@@ -299,7 +305,9 @@ def due_alarms(state: State, now_ms: int) -> Iterator[str]:
 
 
 def wants(state: State, now_ms: int) -> dict[Uses, list[tuple[int, str]]]:
-    """Returns the steps that wait for a grant: units -> [(-tail_ms, step id)], longest tail first."""
+    """Returns the steps that wait for a grant: units -> [(-tail_ms, step id)], longest tail
+    first.
+    """
     if state.paused or state.ended or state.cancelling:
         return {}
     due = [

@@ -1,9 +1,9 @@
 """The documents as the rest of fleet sees them: frozen, in one normal form, defaults applied.
 
 Every shorthand that a file may use is gone here: a deliverable is always a `Deliverable`, a time is
-in milliseconds, dependencies are a tuple of ids. Standard library only, because the cache rebuilds
-these values from JSON (`*_of`) without the forms. What a key means is said in the contract; the
-comments here say only what its name and type do not.
+in milliseconds, dependencies are a tuple of ids. Standard library only; `normal` makes these values
+from the normal forms that the cache keeps. What a key means is said in the contract; the comments
+here say only what its name and type do not.
 """
 
 from __future__ import annotations
@@ -30,15 +30,13 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deliverable:
-    """What must be left committed; exactly one of path (or glob), tag, branch_merged, command is set."""
+    """What must be left committed: one of path (or glob), tag, branch_merged and command is set."""
 
     path: str | None = None
     count: int | None = None  # at least so many files match
     contains: tuple[str, ...] = ()
     min_bytes: int | None = None
-    schema: str | Mapping[str, Json] | None = (
-        None  # a path in the worktree, or the JSON Schema itself
-    )
+    schema: str | Mapping[str, Json] | None = None  # a path in the worktree, or the schema itself
     fresh: bool = True  # new or changed since the branch point
     tag: str | None = None
     branch_merged: tuple[str, ...] = ()
@@ -77,6 +75,8 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
+    """A figure that is watched: where it began, what it should become, what measures it."""
+
     name: str
     baseline: float | None = None  # None: unknown
     op: Literal["<", "<=", ">", ">=", "=="] = "=="
@@ -87,6 +87,8 @@ class Metric:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Risk:
+    """What may go wrong, and what is done about it."""
+
     text: str
     mitigation: str = ""
     likelihood: str = ""
@@ -95,6 +97,8 @@ class Risk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
+    """What was decided, and why."""
+
     text: str
     reason: str = ""
 
@@ -124,6 +128,8 @@ class Proof:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assumption:
+    """What is taken for granted until it is proved."""
+
     text: str
     proof: Proof | None = None
     on_failure: tuple[Rung, ...] = ()
@@ -131,6 +137,8 @@ class Assumption:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentLimits:
+    """What one attempt of an agent may take."""
+
     timeout_ms: int | None = None
     idle_ms: int | None = None
     attempts: int | None = None
@@ -141,6 +149,8 @@ class AgentLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sandbox:
+    """What an agent's session is shut into, and what it still reaches."""
+
     kind: Literal["none", "bwrap"] = "none"
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
@@ -149,6 +159,8 @@ class Sandbox:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentDocument:
+    """Who works: one file of agents/, defaults applied."""
+
     id: str
     name: str = ""
     roles: tuple[str, ...] = ()
@@ -167,6 +179,8 @@ class AgentDocument:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskDocument:
+    """What is to be done: one file of tasks/, defaults applied."""
+
     id: str
     name: str = ""
     agent: str = ""
@@ -201,6 +215,8 @@ class TaskDocument:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
+    """Tasks that pass one gate together, and how they land."""
+
     id: str
     name: str = ""
     tasks: tuple[str, ...] = ()
@@ -225,6 +241,8 @@ class Calendar:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
+    """The front matter of coordination.md without its phases and defaults, and its body."""
+
     fleet: str = ""
     base: str = ""
     start: str | None = None
@@ -250,138 +268,3 @@ class Settings:
 def command_text(command: Command | None) -> str:
     """Returns a command as one line for a person; never to be run."""
     return command if isinstance(command, str) else " ".join(command or ())
-
-
-def agent_of(plain: Mapping[str, Json]) -> AgentDocument:
-    """Returns the agent that a validated, defaulted mapping stands for."""
-    values = dict(plain)
-    _each(values, _LISTS)
-    _nested(values, "limits", AgentLimits)
-    _commands(values, ("harness", "args"))
-    if "sandbox" in values:
-        values["sandbox"] = _sandbox_of(values["sandbox"])
-    return AgentDocument(**values)
-
-
-def task_of(plain: Mapping[str, Json]) -> TaskDocument:
-    """Returns the task that a validated, defaulted mapping stands for."""
-    values = dict(plain)
-    _each(values, _LISTS)
-    days = values.get("days")
-    if days is not None:
-        window = days.get("window")
-        values["days"] = Estimate(**{**days, "window": tuple(window) if window else None})
-    values["estimated"] = days is not None
-    _many(values, "deliverables", _deliverable_of)
-    _many(values, "checks", _check_of)
-    _many(values, "metrics", _metric_of)
-    _many(values, "risks", _risk_of)
-    _many(values, "decisions", lambda plain: Decision(**plain))
-    _many(values, "assumptions", _assumption_of)
-    _many(values, "on_failure", _rung_of)
-    for key in ("setup", "teardown"):
-        _many(values, key, _command_of)
-    return TaskDocument(**values)
-
-
-def phase_of(plain: Mapping[str, Json]) -> Phase:
-    """Returns the phase that a validated mapping stands for."""
-    values = dict(plain)
-    _each(values, ("tasks",))
-    _many(values, "checks", _check_of)
-    _many(values, "rollback", _command_of)
-    if isinstance(values.get("approve"), list):
-        values["approve"] = tuple(values["approve"])
-    return Phase(**values)
-
-
-def settings_of(plain: Mapping[str, Json]) -> Settings:
-    """Returns the settings that a validated mapping, without `phases` and `defaults`, stands for."""
-    values = dict(plain)
-    _each(values, ("ports", "escalations", "checkpoints", "notify"))
-    _many(values, "metrics", _metric_of)
-    _many(values, "risks", _risk_of)
-    if "calendar" in values:
-        calendar = dict(values["calendar"])
-        _each(calendar, ("weekend", "holidays"))
-        values["calendar"] = Calendar(**calendar)
-    return Settings(**values)
-
-
-_LISTS = (
-    "roles", "secrets", "owns", "dependencies", "verifies", "evidence", "approved_by", "copy",
-)  # fmt: skip
-
-
-def _each(values: dict[str, Json], keys: tuple[str, ...]) -> None:
-    for key in keys:
-        if key in values:
-            values[key] = tuple(values[key])
-
-
-def _many(values: dict[str, Json], key: str, build: Any) -> None:
-    if key in values:
-        values[key] = tuple(map(build, values[key]))
-
-
-def _nested(values: dict[str, Json], key: str, build: Any) -> None:
-    if key in values:
-        values[key] = build(**values[key])
-
-
-def _commands(values: dict[str, Json], keys: tuple[str, ...]) -> None:
-    for key in keys:
-        if key in values:
-            values[key] = _command_of(values[key])
-
-
-def _command_of(plain: Json) -> Command:
-    return tuple(plain) if isinstance(plain, list) else plain
-
-
-def _deliverable_of(plain: Mapping[str, Json]) -> Deliverable:
-    values = dict(plain)
-    _each(values, ("contains", "branch_merged"))
-    _commands(values, ("command",))
-    return Deliverable(**values)
-
-
-def _check_of(plain: Mapping[str, Json]) -> Check:
-    values = dict(plain)
-    _commands(values, ("command",))
-    return Check(**values)
-
-
-def _metric_of(plain: Mapping[str, Json]) -> Metric:
-    values = dict(plain)
-    _commands(values, ("measure",))
-    if values.get("target") is not None:
-        values["op"], values["target"] = values["target"]
-    return Metric(**values)
-
-
-def _risk_of(plain: Mapping[str, Json]) -> Risk:
-    return Risk(**plain)
-
-
-def _rung_of(plain: Mapping[str, Json]) -> Rung:
-    return Rung(**plain)
-
-
-def _assumption_of(plain: Mapping[str, Json]) -> Assumption:
-    values = dict(plain)
-    if values.get("proof") is not None:
-        proof = dict(values["proof"])
-        _each(proof, ("evidence",))
-        _commands(proof, ("command", "success"))
-        values["proof"] = Proof(**proof)
-    _many(values, "on_failure", _rung_of)
-    return Assumption(**values)
-
-
-def _sandbox_of(plain: Mapping[str, Json]) -> Sandbox:
-    values = dict(plain)
-    _each(values, ("read", "write"))
-    if isinstance(values.get("network"), list):
-        values["network"] = tuple(values["network"])
-    return Sandbox(**values)

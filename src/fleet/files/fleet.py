@@ -41,15 +41,13 @@ class Fleet:
     warnings: tuple[Problem, ...] = ()
     digest: str = ""
     raws: Mapping[tuple[str, str], Raw] = field(default_factory=dict, repr=False)
-    broken: frozenset[tuple[str, str]] = (
-        frozenset()
-    )  # (kind, id) of files that did not hold; while checking
+    # (kind, id) of files that did not hold; while checking
+    broken: frozenset[tuple[str, str]] = frozenset()
 
     def is_known(self, kind: str, name: str) -> bool:
         """True for an agent or task whose file is there, even if it is broken."""
-        return (
-            name in (self.agents if kind == "agent" else self.tasks) or (kind, name) in self.broken
-        )
+        there = self.agents if kind == "agent" else self.tasks
+        return name in there or (kind, name) in self.broken
 
     def place(self, kind: str, name: str = "", *path: str | int) -> Place:
         """Returns where a key of a document stands: kind is fleet, agent or task; name its id."""
@@ -60,14 +58,13 @@ class Fleet:
 
     def worktree(self, task: str) -> Path:
         """Returns the folder of a task's worktree, absolute, not resolved."""
-        return worktree_path(self.root, self.settings.worktrees, self.tasks[task])
+        return Path(self.worktree_text(self.tasks[task]))
 
-
-def worktree_path(root: Path, folder: str | None, task: TaskDocument) -> Path:
-    """Returns where a task's worktree lies: under `folder`, or beside the root when it names none."""
-    if not task.worktree:
-        return root.parent / f"{root.name}.worktrees" / task.id
-    return Path(os.path.normpath(root / (folder or "") / task.worktree))
+    def worktree_text(self, task: TaskDocument) -> str:
+        """Returns the same as text: a thousand paths as objects cost more than all other checks."""
+        if not task.worktree:
+            return f"{self.root}.worktrees/{task.id}"
+        return os.path.normpath(f"{self.root}/{self.settings.worktrees or ''}/{task.worktree}")
 
 
 def place_in(raw: Raw, path: tuple[str | int, ...], *, key: bool = False) -> Place:

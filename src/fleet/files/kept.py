@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,20 +58,30 @@ def lowered_before(state_folder: Path, state: State) -> Plan | None:
 
 
 def pending_revision(fleet: Fleet, state_folder: Path, state: State) -> Revision | None:
-    """Returns what an edit of the documents changes in a run, or None when they are what it
-    follows.
-    """
+    """Returns what an edit of the documents changes in a run; None when it follows them already."""
     if fleet.digest == state.about.get("digest"):
         return None
     before = lowered_before(state_folder, state)
     if before is None:
-        steps = {name: one.step for name, one in state.steps.items()}
-        before = Plan(name=state.name, steps=steps, limits=state.limits)
+        before = _as_lowered(state)
     return revision_of(state, before, lowered(fleet, state_folder))
 
 
+def _as_lowered(state: State) -> Plan:
+    """Returns a run's plan without what it has grown: later rounds have a `.` in their ids."""
+    steps = {
+        name: replace(
+            one.step,
+            needs=tuple(replace(need, step=need.step.partition(".")[0]) for need in one.step.needs),
+        )
+        for name, one in state.steps.items()
+        if "." not in name
+    }
+    return Plan(name=state.name, steps=steps, limits=state.limits)
+
+
 def fingerprint(root: Path) -> tuple[tuple[str, int, int, int], ...]:
-    """Returns the names, sizes, times and inodes of the documents: it changes when one is edited."""
+    """Returns names, sizes, times and inodes of the documents: it changes when one is edited."""
     found = []
     for path in (
         root / "coordination.md",

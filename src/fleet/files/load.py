@@ -5,6 +5,7 @@ Pydantic and YAML are imported only when a file is not in the cache.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -27,12 +28,14 @@ __all__ = ["Fleet", "find_root", "load"]
 FOLDERS = {"agents": "agent", "tasks": "task"}
 ENDINGS = (".md", ".yaml", ".yml")
 MAX_FILES = 20_000
+MAX_BYTES = 1 << 20
+OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 AGENT_KEYS = frozenset(AgentDocument.__dataclass_fields__) - {"id", "name"}
 TASK_KEYS = frozenset(TaskDocument.__dataclass_fields__) - {"id", "name"}
 
 
 def load(root: Path, *, use_cache: bool = True) -> Fleet:
-    """Returns the checked fleet of `root`; raises InvalidPlan with every problem, sorted by place."""
+    """Returns the checked fleet of `root`; raises InvalidPlan with all problems, sorted by place."""
     root = root.resolve()
     problems: list[Problem] = []
     warnings: list[Problem] = []
@@ -83,40 +86,55 @@ def _documents(
             if name.endswith(ENDINGS):
                 yield kind, f"{folder}/{name}"
             else:
-                warnings.append(
-                    Problem("is not read", Place(_printable(f"{folder}/{name}")),
-                            "documents end in .md, .yaml or .yml")
-                )  # fmt: skip
+                place = Place(_printable(f"{folder}/{name}"))
+                hint = "documents end in .md, .yaml or .yml"
+                warnings.append(Problem("is not read", place, hint))
 
 
 def _raw(
     root: Path, kind: str, path: str, known: cache.Entries, problems: list[Problem]
 ) -> Raw | None:
     """Returns one document in normal form, from the cache where its bytes are the same."""
-    shown = _printable(path)
     try:
-        raw = _read(root, path)
+        raw = _read(os.fspath(root), path)
     except OSError as error:
         why = error.strerror or str(error)
-        problems.append(Problem(f"cannot be read: {why}", Place(shown)))
+        problems.append(Problem(f"cannot be read: {why}", Place(_printable(path))))
         return None
     digest = hashlib.sha256(raw).hexdigest()
     if path in known and known[path][0] == digest:
         return Raw(kind, path, raw, digest, known[path][1])
-    values = _validated(kind, shown, raw, problems)
+    values = _validated(kind, _printable(path), raw, problems)
     return Raw(kind, path, raw, digest, values) if values is not None else None
 
 
-def _read(root: Path, path: str) -> bytes:
-    """Returns a file's bytes, one more than allowed at most; never blocks on what is no plain file."""
-    full = root / path
-    if full.is_symlink() and not full.resolve().is_relative_to(root):
-        raise OSError(0, "it is a link that leads out of the repository")
-    handle = os.open(full, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    with os.fdopen(handle, "rb", buffering=0) as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
+def _read(root: str, path: str) -> bytes:
+    """Returns a file's bytes, one more than allowed at most; never blocks on what is no plain file.
+
+    A link is followed only where it stays in the repository: the open refuses links, so that only
+    they are looked at twice.
+    """
+    full = f"{root}/{path}"
+    try:
+        handle = os.open(full, OPEN | os.O_NOFOLLOW)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        if not os.path.realpath(full).startswith(f"{root}/"):
+            raise OSError(0, "it is a link that leads out of the repository") from None
+        handle = os.open(full, OPEN)
+    try:
+        about = os.fstat(handle)
+        if not stat.S_ISREG(about.st_mode):
             raise OSError(0, "it is no plain file")
-        return file.read((1 << 20) + 1) or b""
+        left = min(about.st_size, MAX_BYTES) + 1
+        parts = []
+        while left > 0 and (part := os.read(handle, left)):
+            parts.append(part)
+            left -= len(part)
+        return b"".join(parts)
+    finally:
+        os.close(handle)
 
 
 def _validated(kind: str, path: str, raw: bytes, problems: list[Problem]) -> dict[str, Any] | None:
@@ -195,18 +213,28 @@ def _fleet(
     plain.setdefault("base", current_branch(root))
     agent_defaults = {key: value for key, value in defaults.items() if key in AGENT_KEYS}
     task_defaults = {key: value for key, value in defaults.items() if key in TASK_KEYS}
-    agents, tasks = {}, {}
-    for (kind, name), raw in sorted(raws.items()):
-        if kind == "agent":
-            values = _filled(agent_defaults, raw.values)
-            agents[name] = agent_of({**values, "id": name, "name": values.get("name", name)})
-        elif kind == "task":
-            values = _filled(task_defaults, raw.values)
-            values.setdefault("agent", name)
-            values.setdefault("branch", f"fleet/{name}")
-            values["dependencies"] = list(dict.fromkeys(values.get("dependencies", ())))
-            tasks[name] = task_of({**values, "id": name, "name": values.get("name", name)})
-    phases, tasks = phases_of(written, tasks, raws, broken, problems)
+    agents = {
+        name: agent_of({"name": name, **_filled(agent_defaults, raw.values), "id": name})
+        for (kind, name), raw in sorted(raws.items())
+        if kind == "agent"
+    }
+    filled = {
+        name: _filled(task_defaults, raw.values)
+        for (kind, name), raw in sorted(raws.items())
+        if kind == "task"
+    }
+    said = {name: values.get("phase", "") for name, values in filled.items()}
+    phases, placed = phases_of(written, said, raws, broken, problems)
+    tasks = {}
+    for name, values in filled.items():
+        values["id"] = name
+        values["phase"] = placed[name]
+        values.setdefault("name", name)
+        values.setdefault("agent", name)
+        values.setdefault("branch", f"fleet/{name}")
+        if "dependencies" in values:
+            values["dependencies"] = tuple(dict.fromkeys(values["dependencies"]))
+        tasks[name] = task_of(values)
     digest = hashlib.sha256()
     for key, raw in sorted(raws.items()):
         digest.update(f"{key[0]}\0{key[1]}\0{raw.digest}\n".encode())
@@ -217,7 +245,7 @@ def _fleet(
 
 
 def _filled(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """What a file leaves out comes from the defaults: mappings key by key, everything else whole."""
+    """What a file leaves out comes from the defaults: mappings key by key, all else whole."""
     filled = {**defaults, **values}
     for key in ("limits", "env", "uses"):
         if key in defaults and key in values:

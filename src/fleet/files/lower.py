@@ -16,7 +16,6 @@ from dataclasses import asdict
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from fleet.core.levelling import level
 from fleet.core.plan import (
     JOIN,
     Ask,
@@ -29,9 +28,9 @@ from fleet.core.plan import (
     check,
     plan_of,
 )
-from fleet.core.schedule import Activity, timetable
 from fleet.errors import InvalidPlan
 from fleet.files.documents import command_text
+from fleet.files.timing import timing
 from fleet.files.unsupported import not_carried_out
 
 if TYPE_CHECKING:
@@ -67,12 +66,11 @@ def lower(fleet: Fleet) -> tuple[Plan, Mapping[str, str]]:
     if problems:
         raise InvalidPlan(problems)
     texts = _Texts()
-    rules = texts.keep(fleet.settings.rules)
     steps: list[Step] = []
     before = ""
     for phase in fleet.phases:
         for name in phase.tasks:
-            steps += _task(fleet, fleet.tasks[name], phase, before, rules, texts)
+            steps += _task(fleet, fleet.tasks[name], phase, before, texts)
         if phase.tasks:
             steps += _phase(fleet, phase, before)
             before = f"{phase.id}/merge"
@@ -105,49 +103,19 @@ def _about(fleet: Fleet) -> dict[str, object]:
         "calendar": _plain(asdict(settings.calendar)),
         "phases": [{"id": p.id, "name": p.name, "tasks": list(p.tasks)} for p in fleet.phases],
         "metrics": [_plain(asdict(metric)) for metric in settings.metrics],
-        "schedule": _schedule(fleet),
+        "schedule": timing(fleet),
     }
-
-
-def _schedule(fleet: Fleet) -> dict[str, object]:
-    """Returns the planned times that forecasts are held against: days from 0, under the limits."""
-    activities: list[Activity] = []
-    gate: tuple[str, ...] = ()
-    for number, phase in enumerate(fleet.phases):
-        for name in phase.tasks:
-            task = fleet.tasks[name]
-            activities.append(
-                Activity(
-                    id=name,
-                    days=task.days.likely,
-                    needs=(*task.dependencies, *gate),
-                    uses={"agents": 1, **task.uses},
-                )
-            )
-        if phase.tasks:
-            gate = (f"?gate {number}",)
-            activities.append(Activity(id=gate[0], days=0, needs=phase.tasks))
-    limits = fleet.settings.limits
-    planned = level(activities, limits) if limits else timetable(activities)
-    slots = {
-        name: [slot.early_start, slot.early_end, slot.slack]
-        for name, slot in planned.slots.items()
-        if not name.startswith("?")
-    }
-    return {"days": planned.days, "slots": slots}
 
 
 # --- tasks ----------------------------------------------------------------------------------------
 
 
-def _task(
-    fleet: Fleet, task: TaskDocument, phase: Phase, before: str, rules: str, texts: _Texts
-) -> list[Step]:
+def _task(fleet: Fleet, task: TaskDocument, phase: Phase, before: str, texts: _Texts) -> list[Step]:
     uses = {"agents": 1, **task.uses}
     needs = [Need(step=name) for name in task.dependencies]
     if before:
         needs.append(Need(step=before))
-    attempts = task.attempts or ATTEMPTS
+    attempts = task.attempts or fleet.agents[task.agent].limits.attempts or ATTEMPTS
     span_ms = int(task.days.likely * DAY_MS)
     shown = task_facts(fleet, task, phase)
     return [
@@ -170,7 +138,7 @@ def _task(
         Step(
             id=f"{task.id}/work",
             kind="agent",
-            params=_work(fleet, task, phase, rules, texts),
+            params=_work(fleet, task, phase, texts),
             needs=(Need(step=f"{task.id}/worktree"),),
             uses=uses,
             ladder=_ladder(task, attempts),
@@ -213,9 +181,7 @@ def _worktree(fleet: Fleet, task: TaskDocument) -> dict[str, object]:
     }
 
 
-def _work(
-    fleet: Fleet, task: TaskDocument, phase: Phase, rules: str, texts: _Texts
-) -> dict[str, object]:
+def _work(fleet: Fleet, task: TaskDocument, phase: Phase, texts: _Texts) -> dict[str, object]:
     agent = fleet.agents[task.agent]
     return {
         "task": task.id,
@@ -223,7 +189,7 @@ def _work(
         "phase": phase.id,
         "agent": _agent(fleet, agent, texts),
         "brief": texts.keep(task.body),
-        "rules": rules,
+        "rules": texts.keep(fleet.settings.rules),
         "deliverables": [one.text for one in task.deliverables],
         "checks": [check_text(one) for one in task.checks],
         "evidence": list(task.evidence),
@@ -291,7 +257,7 @@ def task_facts(fleet: Fleet, task: TaskDocument, phase: Phase) -> dict[str, obje
         "id": task.id,
         "name": task.name or task.id,
         "agent": task.agent,
-        "phase": "" if phase.implicit else phase.id,
+        "phase": phase.id,
         "priority": task.priority,
         "days": estimate.likely,
         "spread": None if estimate.low is None else [estimate.low, estimate.likely, estimate.high],

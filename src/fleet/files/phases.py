@@ -10,71 +10,110 @@ from dataclasses import replace
 from typing import Any
 
 from fleet.errors import Problem, did_you_mean
-from fleet.files.documents import Phase, TaskDocument, phase_of
+from fleet.files.documents import Phase, phase_of
 from fleet.files.fleet import Raw, place_in
 
 IMPLICIT = "last"
 
+Raws = Mapping[tuple[str, str], Raw]
+Broken = frozenset[tuple[str, str]]
+
 
 def phases_of(
     written: Sequence[Mapping[str, Any]],
-    tasks: dict[str, TaskDocument],
-    raws: Mapping[tuple[str, str], Raw],
-    broken: frozenset[tuple[str, str]],
+    said: Mapping[str, str],
+    raws: Raws,
+    broken: Broken,
     problems: list[Problem],
-) -> tuple[tuple[Phase, ...], dict[str, TaskDocument]]:
-    """Returns the phases in order with all their tasks, and the tasks with their phase filled in."""
+) -> tuple[tuple[Phase, ...], dict[str, str]]:
+    """Returns the phases in order with all their tasks, and the phase of each task.
+
+    `said` is what each task's own file says, an empty text where it says nothing.
+    """
     phases: dict[str, Phase] = {}
-    members: dict[str, list[str]] = {}
     claimed: dict[str, str] = {}
-    top = raws.get(("fleet", ""))
-
-    def tell(text: str, *path: str | int, hint: str = "", task: str = "") -> None:
-        raw = raws["task", task] if task else top
-        assert raw is not None, "a phase is written in coordination.md"
-        problems.append(Problem(text, place_in(raw, path), hint))
-
     for number, values in enumerate(written):
         phase = phase_of(values)
         twin = next((name for name in phases if name.lower() == phase.id.lower()), None)
-        if twin is not None:
-            tell(f"phase {phase.id!r} is there twice", "phases", number, "id")
+        if twin is None:
+            listed = _listed(phase, number, said, claimed, raws, broken, problems)
+            claimed.update(dict.fromkeys(listed, phase.id))
+            phases[phase.id] = replace(phase, name=phase.name or phase.id)
             continue
-        phases[phase.id], members[phase.id] = replace(phase, name=phase.name or phase.id), []
-        for index, task in enumerate(phase.tasks):
-            if ("task", task) in broken:
-                continue
-            if task not in tasks:
-                hint = did_you_mean(task, tasks)
-                tell(f"no task {task!r}", "phases", number, "tasks", index, hint=hint)
-            elif task in claimed:
-                text = f"task {task!r} is already in phase {claimed[task]!r}"
-                tell(text, "phases", number, "tasks", index)
-            else:
-                claimed[task] = phase.id
-                members[phase.id].append(task)
-    placed: dict[str, TaskDocument] = {}
+        text = f"phase {phase.id!r} is there twice"
+        if twin != phase.id:
+            text = f"phase {phase.id!r} differs only in case from {twin!r}"
+        place = place_in(raws["fleet", ""], ("phases", number, "id"))
+        problems.append(Problem(text, place, "give one of them another id"))
     implicit = IMPLICIT
     while implicit in phases:
         implicit += "-2"
-    rest: list[str] = []
-    for name, task_ in tasks.items():
-        said, listed = task_.phase, claimed.get(name)
-        if said and said not in phases:
-            if ("fleet", "") not in broken:
-                tell(f"no phase {said!r}", "phase", hint=did_you_mean(said, phases), task=name)
-            said = ""
-        if said and listed and said != listed:
-            text = f"phase {said!r} contradicts coordination.md, which lists the task in {listed!r}"
-            tell(text, "phase", task=name)
-        phase_id = listed or said or implicit
-        if phase_id == implicit:
-            rest.append(name)
-        elif not listed:
-            members[phase_id].append(name)
-        placed[name] = replace(task_, phase=phase_id)
+    placed: dict[str, str] = {}
+    members: dict[str, list[str]] = {phase: [] for phase in (*phases, implicit)}
+    for name, phase_id in claimed.items():
+        members[phase_id].append(name)
+    for name in said:
+        own = _own(name, said[name], phases, claimed, raws, broken, problems)
+        placed[name] = claimed.get(name) or own or implicit
+        if name not in claimed:
+            members[placed[name]].append(name)
     found = [replace(phase, tasks=tuple(members[phase.id])) for phase in phases.values()]
-    if rest:
+    if members[implicit]:
         title = "Everything else" if found else "All tasks"
-        found.append(Phase(id=implicit, name=title, tasks=tuple(rest), implicit=True))
+        rest = tuple(members[implicit])
+        found.append(Phase(id=implicit, name=title, tasks=rest, implicit=True))
     return tuple(found), placed
+
+
+def _listed(
+    phase: Phase,
+    number: int,
+    tasks: Mapping[str, str],
+    claimed: Mapping[str, str],
+    raws: Raws,
+    broken: Broken,
+    problems: list[Problem],
+) -> list[str]:
+    """Returns the tasks that coordination.md rightly lists under a phase."""
+    found: list[str] = []
+    for index, name in enumerate(phase.tasks):
+        if ("task", name) in broken:
+            continue
+        if name not in tasks:
+            text, hint = f"no task {name!r}", did_you_mean(name, tasks)
+            hint = hint or f"write tasks/{name}.md, or take it out"
+        elif name in claimed or name in found:
+            text = f"task {name!r} is already in phase {claimed.get(name, phase.id)!r}"
+            hint = "name it once"
+        else:
+            found.append(name)
+            continue
+        place = place_in(raws["fleet", ""], ("phases", number, "tasks", index))
+        problems.append(Problem(text, place, hint))
+    return found
+
+
+def _own(
+    name: str,
+    said: str,
+    phases: Mapping[str, Phase],
+    claimed: Mapping[str, str],
+    raws: Raws,
+    broken: Broken,
+    problems: list[Problem],
+) -> str:
+    """Returns the phase that a task's own file names, or an empty text where that does not hold."""
+    listed = claimed.get(name)
+    if not said or said == listed:
+        return said
+    if said not in phases:
+        if ("fleet", "") not in broken:
+            hint = did_you_mean(said, phases) or "phases: in coordination.md"
+            place = place_in(raws["task", name], ("phase",))
+            problems.append(Problem(f"no phase {said!r}", place, hint))
+        return ""
+    if listed:
+        text = f"phase {said!r} contradicts coordination.md, which lists the task in {listed!r}"
+        place = place_in(raws["task", name], ("phase",))
+        problems.append(Problem(text, place, "keep one of the two"))
+    return said

@@ -1,17 +1,25 @@
 """What an edit of the documents means for a run: the patch between two lowerings.
 
 The new plan is compared with the plan that the documents lowered to before, not with the run, which
-has grown rework of its own. What has not started takes the change; what has started keeps what it
-was started with, and is named. Nothing is applied here.
+has grown rework of its own. What has not started takes the change, later rounds of a task as well;
+what has started keeps what it was started with, and is named. A task that has begun is not dropped:
+it goes on to its end, but no gate waits for it any more. Nothing is applied here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import count
 
 from fleet.core.plan import Need, Patch, Plan, Step
-from fleet.core.state import UNSTARTED, State
+from fleet.core.state import UNSTARTED, State, StepState
+
+UNLIMITED = 1_000_000
+"""Units of a limit that the documents no longer set; a patch cannot take a limit away."""
+
+OF_A_ROUND = ("round", "spent", "before", "note")
+"""Params that belong to one round of a task, whatever its documents say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,55 +30,94 @@ class Revision:
     lines: tuple[str, ...]
     kept: tuple[str, ...]
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether the edit changes nothing of the run."""
-        return not (self.patch.put or self.patch.drop or self.patch.limits)
-
     def words(self) -> list[str]:
         """Returns the edit as indented lines."""
         late = "has started and keeps what it was started with"
         return [*(f"  {line}" for line in self.lines), *(f"  {name} {late}" for name in self.kept)]
 
 
+@dataclass(slots=True)
+class _Draft:
+    put: list[Step] = field(default_factory=list)
+    drop: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+
+
 def revision_of(state: State, before: Plan, after: Plan) -> Revision:
     """Returns what an edit from one lowered plan to another changes in a run."""
-    put: list[Step] = []
-    drop: list[str] = []
-    lines: list[str] = []
-    kept: list[str] = []
+    draft = _Draft()
     for name, step in after.steps.items():
         old = before.steps.get(name)
-        if old == step:
+        if old != step:
+            _change(draft, state, old, step)
+    begun = {one.step.whole for one in state.steps.values() if _has_begun(one)}
+    for name, old in before.steps.items():
+        if name in after.steps or name not in state.steps:
             continue
-        now = state.known(name)
-        if now is None:
-            put.append(step)
-            lines.append(f"+ {name}")
-        elif now.standing not in UNSTARTED:
-            kept.append(name)
+        if old.whole in begun:
+            draft.kept += [old.whole] if old.whole not in draft.kept else []
         else:
-            put.append(replace(step, needs=_needs(now.step, old, step)))
-            lines.append(f"~ {name}: {', '.join(_changes(old, step))}")
-    for name in before.steps:
-        now = state.known(name)
-        if name in after.steps or now is None:
-            continue
-        if now.standing in UNSTARTED and not now.attempt:
-            drop.append(name)
-            lines.append(f"- {name}")
-        else:
-            kept.append(name)
+            draft.drop.append(name)
+            draft.lines.append(f"- {name}")
     limits = {n: units for n, units in after.limits.items() if before.limits.get(n) != units}
-    lines += [f"~ limit {name}: {units}" for name, units in limits.items()]
+    draft.lines += [f"~ limit {name}: {units}" for name, units in limits.items()]
+    lifted = [name for name in before.limits if name not in after.limits]
+    draft.lines += [f"- limit {name}" for name in lifted]
     patch = Patch(
-        put=tuple(put),
-        drop=tuple(drop),
-        limits=limits,
+        put=tuple(draft.put),
+        drop=tuple(draft.drop),
+        limits=limits | dict.fromkeys(lifted, UNLIMITED),
         about=after.about,
         reason="the documents were edited",
     )
-    return Revision(patch, tuple(lines), tuple(kept))
+    return Revision(patch, tuple(draft.lines), tuple(draft.kept))
+
+
+def _has_begun(one: StepState) -> bool:
+    """Whether a step was ever tried, or has ended without that."""
+    return bool(one.attempt) or one.standing not in UNSTARTED
+
+
+def _change(draft: _Draft, state: State, old: Step | None, step: Step) -> None:
+    now = state.known(step.id)
+    if now is None:
+        draft.put.append(step)
+        draft.lines.append(f"+ {step.id}")
+        return
+    found = [_taken(now, old, step)] if now.standing in UNSTARTED else []
+    found += [_taken_later(one.step, step) for one in _later(state, step)]
+    found = [one for one in found if one != state.steps[one.id].step]
+    draft.put += found
+    draft.lines += [f"~ {one.id}: {', '.join(_changes(old, step))}" for one in found]
+    if now.standing not in UNSTARTED and not found:
+        draft.kept.append(step.id)
+
+
+def _taken(now: StepState, old: Step | None, new: Step) -> Step:
+    """Returns a step as its document says now; a release by hand and moved needs stay."""
+    same = old is not None and old.released == new.released
+    released = now.released if same else new.released
+    return replace(new, needs=_needs(now.step, old, new), released=released)
+
+
+def _later(state: State, step: Step) -> Iterator[StepState]:
+    """Yields the later rounds of a task's work or check that have not started."""
+    if step.kind not in ("agent", "check"):
+        return
+    for number in count(2):
+        found = [state.known(f"{step.whole}/{kind}.{number}") for kind in ("work", "check")]
+        for one in found:
+            if one is not None and one.step.kind == step.kind and one.standing in UNSTARTED:
+                yield one
+        if not any(found):
+            return
+
+
+def _taken_later(now: Step, new: Step) -> Step:
+    """Returns a later round with what the document says now, as far as that is not its round's."""
+    own = {name: now.params[name] for name in OF_A_ROUND if name in now.params}
+    return replace(now, params={**new.params, **own}, uses=new.uses, span_ms=new.span_ms)
 
 
 def _needs(now: Step, old: Step | None, new: Step) -> tuple[Need, ...]:

@@ -12,7 +12,6 @@ from typing import Any
 
 from fleet.core.plan import (
     FAILED,
-    SETTLED,
     Failure,
     Need,
     NeedsChange,
@@ -78,11 +77,6 @@ def instead(check: Step, successor: str) -> dict[str, NeedsChange]:
     return {
         str(name): NeedsChange(add=(Need(step=successor),), remove=(check.id,)) for name in before
     }
-
-
-def after(check: Step) -> Need:
-    """Returns the need of whatever comes after a check whichever way it ended."""
-    return Need(step=check.id, on=SETTLED)
 
 
 def _rounds(siblings: Mapping[str, Step]) -> int:

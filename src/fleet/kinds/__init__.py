@@ -27,10 +27,11 @@ from fleet.errors import NotFound
 
 if TYPE_CHECKING:
     from fleet.adapters.attempts import ExitRecord, Launch
-    from fleet.adapters.git import Repository
+    from fleet.adapters.git import Repository, Request, StartConflict, Worktree
     from fleet.adapters.tmux import Tmux
     from fleet.core.plan import Plan, Step
     from fleet.core.state import Answered
+    from fleet.errors import FleetError
 
 KINDS: dict[str, str] = {
     "worktree": "fleet.kinds.worktree",
@@ -74,6 +75,10 @@ class World:
     wait_for_exit: Callable[[Launch], Awaitable[ExitRecord | None]]
     """Returns the attempt's exit record; None when its claim holder is gone and left none (lost).
     """
+    resolve: Callable[[str], Awaitable[str | None]]
+    """Returns the commit that a name means now; those that ask at once share one look."""
+    make_worktree: Callable[[Request], Awaitable[Worktree | StartConflict | FleetError]]
+    """Makes or adopts a worktree, together with others that are asked for at the same time."""
     in_thread: Callable[..., Awaitable[Any]]
     """Calls a blocking function in a bounded pool of threads."""
     log: Callable[..., None]

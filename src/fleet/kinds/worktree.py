@@ -33,8 +33,10 @@ async def run(work: Work) -> Outcome:
     if work.stop.is_set():
         return Outcome(ending=Ending.STOPPED, text="stopped before the worktree was made")
     try:
-        port = await work.world.in_thread(_reserve, work)
-        made = await work.world.in_thread(_make, work)
+        port = None
+        if work.params.get("port") is not None:
+            port = await work.world.in_thread(_reserve, work)
+        made = await _make(work)
     except Rejected as refused:
         # What is in the way stays there until a person moves it: no use in trying again.
         return _failed(Failure.TASK, f"{refused.text} {refused.hint}".strip())
@@ -56,38 +58,45 @@ async def run(work: Work) -> Outcome:
     return await _set_up(work, made, port) or Outcome(ending=Ending.SUCCEEDED, output=output)
 
 
-def _reserve(work: Work) -> int | None:
-    port = work.params.get("port")
-    if port is None:
-        return None
+def _reserve(work: Work) -> int:
+    port = work.params["port"]
     low, high = work.params.get("ports") or (LOW, HIGH)
     ports = Ports(work.world.state, int(low), int(high))
     return ports.reserve(str(work.params["task"]), None if port == "auto" else int(port))
 
 
-def _make(work: Work) -> git.Worktree | Outcome:
-    repo, params = work.world.repository, work.params
-    base = repo.resolve(f"refs/heads/{params['base']}")
+async def _make(work: Work) -> git.Worktree | Outcome:
+    world, params = work.world, work.params
+    base = await world.resolve(f"refs/heads/{params['base']}")
     if base is None:
         return _failed(Failure.TASK, f"the base branch {params['base']!r} does not exist")
     wanted = _dependencies(work)
-    lost = [task for task, sha in wanted.items() if repo.resolve(sha) is None]
+    lost = [task for task, sha in wanted.items() if await world.resolve(sha) is None]
     if lost:
         return _failed(
             Failure.AGENT, f"the verified commit of {', '.join(lost)} is not in the repository"
         )
-    merge = {task: sha for task, sha in wanted.items() if not git.contained(repo, sha, base)}
-    made = git.create(
-        repo,
-        path=Path(params["path"]),
-        branch=str(params["branch"]),
-        start=base,
-        key=f"{work.run}/{params['task']}",
-        merge=tuple(merge.values()),
-        copy=tuple(params.get("copy") or ()),
+    repo = world.repository
+    merge = {
+        task: sha
+        for task, sha in wanted.items()
+        if not await world.in_thread(git.contained, repo, sha, base)
+    }
+    made = await world.make_worktree(
+        git.Request(
+            path=Path(params["path"]),
+            branch=str(params["branch"]),
+            start=base,
+            key=f"{work.run}/{params['task']}",
+            merge=tuple(merge.values()),
+            copy=tuple(params.get("copy") or ()),
+        )
     )
+    if isinstance(made, FleetError):
+        raise made
     if isinstance(made, git.StartConflict):
-        return _clash(work, merge, base, made)
+        clash: Outcome = await world.in_thread(_clash, work, merge, base, made)
+        return clash
     return made
 
 

@@ -1,4 +1,4 @@
-"""Errors and problems as a person reads them: place, cause, fix; control characters made visible."""
+"""Errors and problems as a person reads them: place, cause, fix; control characters visible."""
 
 from __future__ import annotations
 

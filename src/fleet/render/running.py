@@ -19,60 +19,61 @@ def tick(met: bool | None) -> str:  # noqa: FBT001 - a mark of three values
 
 def launch_text(row: Any) -> str:
     """Returns one launched task as lines."""
-    head = f"{row.task}  {row.agent}  {row.state}"
+    head = f"{line(row.task)}  {line(row.agent)}  {row.state}"
     if row.text:
-        head += f": {row.text.splitlines()[0]}"
-    lines = [line(head)]
+        head += f": {line(row.text.splitlines()[0])}"
+    lines = [head]
     if row.state not in ("waiting", "ready", "held"):
-        lines.append(line(f"  worktree {row.worktree}   branch {row.branch}"))
+        lines.append(f"  worktree {line(row.worktree)}   branch {line(row.branch)}")
     if row.port:
         lines.append(f"  port     {row.port}")
     if row.session:
-        lines.append(line(f"  session  {row.session}"))
+        lines.append(f"  session  {line(row.session)}")
     return "\n".join(lines)
 
 
 def next_steps(rows: Sequence[Any]) -> str:
     """Returns what a person may want to type next."""
-    live = [row.task for row in rows if row.session]
+    live = [line(row.task) for row in rows if row.session]
     if any(row.state == "needs-you" for row in rows):
         return "next: fleet inbox"
     if live:
-        return line(
-            f"next: fleet status   fleet attach {live[0]} (leave with C-b d)   fleet logs -f {live[0]}"
-        )
+        attach = f"fleet attach {live[0]} (leave with C-b d)"
+        return f"next: fleet status   {attach}   fleet logs -f {live[0]}"
     return "next: fleet status"
 
 
-def gate_text(gate: Mapping[str, Any]) -> str:
-    """Returns a gate with each of its conditions."""
+def gate_text(gate: Mapping[str, Any], columns: int = 100) -> str:
+    """Returns a gate with each of its conditions, and why those that are not met are not."""
     word = "open" if gate["gate"] == "open" else "closed"
     if gate["merged_as"]:
         word = f"open, landed as {str(gate['merged_as'])[:10]}"
     lines = [line(f"gate {gate['phase']}: {word}")]
     for one in gate["conditions"]:
-        lines.append(f"  {tick(bool(one['met']))} {line(one['text'])}")
-        if not one["met"] or one["commit"]:
-            shown = str(one["evidence"]) or ""
-            lines += wrapped(shown, 100, "      ") if not one["met"] else []
+        mark = tick(bool(one["met"]))
+        first, *rest = wrapped(line(str(one["text"])), columns - 4) or [""]
+        lines += [f"  {mark} {first}", *(f"    {more}" for more in rest)]
+        if not one["met"]:
+            lines += wrapped(str(one["evidence"]), columns, "      ")
     return "\n".join(lines)
 
 
-def landing_text(row: Any) -> str:
+def landing_text(row: Any, columns: int = 100) -> str:
     """Returns what became of a phase's merge."""
+    mark = tick(bool(row.landed))
     if not row.landed:
-        lines = [line(f"{tick(False)} {row.phase}: not landed, the base is untouched")]
-        lines += wrapped(row.text, 100, "    ")
+        lines = [f"{mark} {line(row.phase)}: not landed, the base is untouched"]
+        lines += wrapped(row.text, columns, "    ")
         for check in row.evidence.get("checks", ()):
             if not check.get("passed"):
-                lines += wrapped(str(check.get("tail", "")), 100, "      ")
+                lines += wrapped(str(check.get("tail", "")), columns, "      ")
         return "\n".join(lines)
-    lines = [line(f"{tick(True)} {row.phase}: {str(row.before)[:10]} -> {str(row.commit)[:10]}")]
-    lines += [line(f"    {name}  {str(sha)[:10]}") for name, sha in row.tasks.items()]
+    lines = [f"{mark} {line(row.phase)}: {str(row.before)[:10]} -> {str(row.commit)[:10]}"]
+    lines += [f"    {line(name)}  {str(sha)[:10]}" for name, sha in row.tasks.items()]
     if row.tag:
-        lines.append(line(f"    tag {row.tag}"))
+        lines.append(f"    tag {line(row.tag)}")
     if row.undo:
-        lines.append(line(f"    undo ref {row.undo}"))
+        lines.append(f"    undo ref {line(row.undo)}")
     return "\n".join(lines)
 
 
@@ -82,28 +83,31 @@ def inbox_text(questions: Sequence[Mapping[str, Any]], columns: int = 100) -> st
         return "nothing needs you"
     lines = []
     for one in questions:
-        slack = one["slack_days"]
-        rides = (
-            "on the critical path" if slack == 0 else "" if slack is None else f"slack {slack:g} d"
-        )
-        lines.append(line(f"{one['id']}  {one['task'] or one['step']}  {one['kind']}  {rides}"))
+        cells = [one["id"], one["task"] or one["step"], one["kind"], _ride(one["slack_days"])]
+        lines.append("  ".join(line(str(cell)) for cell in cells if cell))
         lines += wrapped(str(one["message"]), columns, "    ")
         choices = one["choices"]
         if "approve" in choices:
-            lines.append(
-                line(f"    fleet approve {one['id']}   fleet reject {one['id']} --reason ...")
-            )
+            how = f"fleet approve {one['id']}   fleet reject {one['id']} --reason ..."
         else:
-            lines.append(line(f"    fleet answer {one['id']} {'|'.join(choices) or 'TEXT'}"))
+            how = f"fleet answer {one['id']} {line('|'.join(choices)) or 'TEXT'}"
+        lines.append(f"    {how}")
     return "\n".join(lines)
+
+
+def _ride(slack_days: float | None) -> str:
+    """Returns what an answer that comes late costs."""
+    if slack_days is None:
+        return ""
+    return "on the critical path" if slack_days == 0 else f"slack {slack_days:g} d"
 
 
 def event_text(event: Mapping[str, Any]) -> str:
     """Returns one event as a line."""
     told = {k: v for k, v in event.items() if k not in ("schema", "run", "seq", "at", "event")}
-    step = told.pop("step", "")
-    rest = json.dumps(told, ensure_ascii=False) if told else ""
-    return line(f"{event['seq']:>5} {event['at']} {event['event']:<19} {step} {rest[:400]}")
+    step = line(str(told.pop("step", "")))
+    rest = line(json.dumps(told, ensure_ascii=False)[:400]) if told else ""
+    return f"{event['seq']:>5} {event['at']} {event['event']:<19} {step} {rest}".rstrip()
 
 
 def metrics_text(found: Mapping[str, Any], columns: int = 100) -> str:

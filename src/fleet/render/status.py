@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from fleet.render.running import inbox_text
-from fleet.render.text import ascii_only, line, table, wrapped
+from fleet.render.text import ascii_only, cut, line, table, wrapped
 
 GLYPHS = {
     "waiting": "·", "ready": "○", "held": "‖", "starting": "◔", "working": "●", "needs-you": "◆",
@@ -29,13 +29,14 @@ DAY_S = 86_400
 def status_text(status: Mapping[str, Any], columns: int) -> str:
     """Returns the check-in in at most so many columns (80 at least)."""
     columns = max(columns, 80)
-    parts = [_head(status), *_needs_you(status, columns), *_table(status, columns)]
-    parts += _phases(status) + _since(status) + _today(status) + _drift(status, columns)
+    parts = [*_head(status, columns), *_needs_you(status, columns), *_table(status, columns)]
+    parts += _phases(status, columns) + _since(status, columns) + _today(status, columns)
+    parts += _drift(status, columns)
     parts += ["", f"Next: {'   '.join(next_commands(status))}"]
     return "\n".join(parts)
 
 
-def _head(status: Mapping[str, Any]) -> str:
+def _head(status: Mapping[str, Any], columns: int) -> list[str]:
     slip = status["slip_days"]
     late = f" ({slip:+g} d)" if slip else ""
     spend = status["spend"]["usd"]
@@ -48,7 +49,7 @@ def _head(status: Mapping[str, Any]) -> str:
     if spend:
         told.append(f"${spend:g}")
     dot = " - " if ascii_only() else " · "
-    return dot.join(told)
+    return wrapped(dot.join(told), columns)
 
 
 def _needs_you(status: Mapping[str, Any], columns: int) -> list[str]:
@@ -111,8 +112,8 @@ def glyph(state: str) -> str:
     return ASCII_GLYPHS.get(state, ".") if ascii_only() else GLYPHS.get(state, "?")
 
 
-def _phases(status: Mapping[str, Any]) -> list[str]:
-    lines = [""]
+def _phases(status: Mapping[str, Any], columns: int) -> list[str]:
+    lines = [""] if status["phases"] else []
     for phase in status["phases"]:
         if phase["merged_as"]:
             told = f"landed as {phase['merged_as'][:10]}"
@@ -121,11 +122,11 @@ def _phases(status: Mapping[str, Any]) -> list[str]:
             if phase["missing"]:
                 shown = ", ".join(phase["missing"][:3])
                 told += f": {shown}" + (" ..." if len(phase["missing"]) > 3 else "")
-        lines.append(line(f"phase {phase['id']}: {told}"))
+        lines.append(cut(line(f"phase {phase['id']}: {told}"), columns))
     return lines
 
 
-def _since(status: Mapping[str, Any]) -> list[str]:
+def _since(status: Mapping[str, Any], columns: int) -> list[str]:
     """Returns what came to an end or was reported within a day."""
     now = _moment(status["now"])
     told = []
@@ -137,10 +138,10 @@ def _since(status: Mapping[str, Any]) -> list[str]:
         checkin = task["last_checkin"]
         if checkin and checkin["done"]:
             told.append(f"{task['id']}: {checkin['done']}")
-    return ["", *wrapped("SINCE YESTERDAY  " + "; ".join(told), 100, "")] if told else []
+    return _told("SINCE YESTERDAY", told, columns)
 
 
-def _today(status: Mapping[str, Any]) -> list[str]:
+def _today(status: Mapping[str, Any], columns: int) -> list[str]:
     told = []
     for task in status["tasks"]:
         checkin = task["last_checkin"]
@@ -148,15 +149,30 @@ def _today(status: Mapping[str, Any]) -> list[str]:
             told.append(f"{task['id']}: {checkin['next']}")
         if checkin:
             told += [f"{task['id']} is blocked: {one}" for one in checkin["blockers"]]
-    return wrapped("TODAY            " + "; ".join(told), 100, "") if told else []
+    return _told("TODAY", told, columns)
+
+
+def _told(head: str, told: Sequence[str], columns: int) -> list[str]:
+    """Returns a section: a blank line, its head, and below it one line or more for each text."""
+    if not told:
+        return []
+    lines = []
+    for one in told:
+        first, *rest = wrapped(line(one), columns - 4) or [""]
+        lines += [f"  {first}", *(f"    {more}" for more in rest)]
+    return ["", head, *lines]
 
 
 def _drift(status: Mapping[str, Any], columns: int) -> list[str]:
     told = [f"{one['task']} {one['days']:+g} d" for one in status["slip_causes"][:4]]
-    lines = wrapped("DRIFT            " + "; ".join(told), columns, "") if told else []
-    return lines + [
-        line(f"! {one}") if not one.startswith(" ") else one for one in status["warnings"]
+    lines = _told("DRIFT", [", ".join(told)] if told else [], columns)
+    warnings = [
+        *(
+            wrapped(one, columns, "    " if one.startswith(" ") else "! ")
+            for one in status["warnings"]
+        )
     ]
+    return lines + [""] * bool(warnings) + [more for told_of in warnings for more in told_of]
 
 
 def next_commands(status: Mapping[str, Any]) -> list[str]:
@@ -195,4 +211,4 @@ def _span(seconds: float) -> str:
 
 
 def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return datetime.fromisoformat(text)

@@ -11,12 +11,26 @@ import sys
 import unicodedata
 from collections.abc import Sequence
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]"
+)
+LEAST = 6
+"""Columns that a table leaves to each of its own."""
+
+PLAIN_LOCALES = ("C", "POSIX")
 
 
 def plain(text: str) -> str:
-    """Returns a text with control and direction characters written as escapes; newlines stay."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", text.replace("\t", "    "))
+    """Returns a text with control and direction characters written as escapes; newlines stay.
+
+    So are halves of surrogate pairs, which stand for bytes that are no text.
+    """
+    return _CONTROL.sub(_escaped, text.replace("\t", "    "))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    code = ord(found.group())
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def line(text: str) -> str:
@@ -37,12 +51,19 @@ def cut(text: str, columns: int) -> str:
     if width(text) <= columns:
         return text
     mark = ".." if ascii_only() else "…"
-    kept = ""
-    for one in text:
-        if width(kept + one) > columns - width(mark):
-            break
-        kept += one
-    return kept + mark if columns > width(mark) else text[:columns]
+    if columns <= width(mark):
+        mark = ""
+    return _fitting(text, columns - width(mark)) + mark
+
+
+def _fitting(text: str, columns: int) -> str:
+    """Returns as much of the beginning of a text as so many columns hold."""
+    taken = 0
+    for place, one in enumerate(text):
+        taken += width(one)
+        if taken > columns:
+            return text[:place]
+    return text
 
 
 def pad(text: str, columns: int, *, right: bool = False) -> str:
@@ -52,8 +73,11 @@ def pad(text: str, columns: int, *, right: bool = False) -> str:
 
 
 def ascii_only() -> bool:
-    """Returns whether output must be ASCII: FLEET_ASCII, or an encoding that has nothing else."""
-    if os.environ.get("FLEET_ASCII"):
+    """Returns whether output must be ASCII: FLEET_ASCII, the C locale, or such an encoding."""
+    environ = os.environ
+    # Python itself sets LC_CTYPE=C.UTF-8 where LANG is C, so LANG is asked first.
+    locale = environ.get("LC_ALL") or environ.get("LANG") or environ.get("LC_CTYPE")
+    if environ.get("FLEET_ASCII") or locale in PLAIN_LOCALES:
         return True
     return "utf" not in (sys.stdout.encoding or "ascii").lower()
 
@@ -61,23 +85,46 @@ def ascii_only() -> bool:
 def table(
     rows: Sequence[Sequence[str]], heads: Sequence[str], columns: int, grow: int
 ) -> list[str]:
-    """Returns aligned lines; the column numbered `grow` gives way when the whole is too wide."""
+    """Returns aligned lines of at most so many columns; what is too wide is cut.
+
+    The column numbered `grow` gives way first, then whichever is widest.
+    """
     cells = [[line(one) for one in row] for row in rows]
     widths = [max(width(row[n]) for row in (list(heads), *cells)) for n in range(len(heads))]
-    spare = columns - sum(widths) - 2 * (len(heads) - 1)
-    if spare < 0:
-        widths[grow] = max(6, widths[grow] + spare)
+    room = columns - 2 * (len(heads) - 1)
+    least = min(LEAST, widths[grow])
+    widths[grow] = max(least, widths[grow] - max(0, sum(widths) - room))
+    while sum(widths) > room and max(widths) > LEAST:
+        widest = widths.index(max(widths))
+        widths[widest] = max(LEAST, widths[widest] - (sum(widths) - room))
     return [
         "  ".join(pad(cut(one, size), size) for one, size in zip(row, widths, strict=True)).rstrip()
         for row in (list(heads), *cells)
     ]
 
 
-def wrapped(text: str, columns: int, indent: str) -> list[str]:
+def wrapped(text: str, columns: int, indent: str = "") -> list[str]:
     """Returns a text broken into lines of at most so many columns, each indented."""
-    import textwrap
-
+    room = max(20, columns - width(indent))
     lines: list[str] = []
-    for part in plain(text).splitlines():
-        lines += textwrap.wrap(part, max(20, columns - len(indent))) or [""]
-    return [indent + one for one in lines]
+    for part in plain(text.replace("\r\n", "\n")).splitlines():
+        lines += _broken(part.split(), room)
+    return [f"{indent}{one}".rstrip() for one in lines]
+
+
+def _broken(words: Sequence[str], room: int) -> list[str]:
+    """Returns words in lines of at most so many columns; a longer word is broken."""
+    lines = [""]
+    for word in words:
+        rest = word
+        if lines[-1] and width(lines[-1]) + 1 + width(rest) > room:
+            lines.append("")
+        elif lines[-1]:
+            rest = f" {rest}"
+        while width(rest) > room - width(lines[-1]):
+            head = _fitting(rest, room)
+            lines[-1] += head
+            rest = rest[len(head) :]
+            lines.append("")
+        lines[-1] += rest
+    return lines

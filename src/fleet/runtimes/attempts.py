@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from fleet.core import messages as m
@@ -32,6 +32,8 @@ class Live:
     attempt: int
     work: Work
     task: asyncio.Task[None] | None = None
+    notes: set[int] = field(default_factory=set)
+    """Notes that are being delivered, or were and only wait for the journal to say so."""
 
 
 class Attempts:
@@ -56,7 +58,8 @@ class Attempts:
                     if live is None:
                         live = self._start(state, effect.step, effect.attempt)
                     live.work.stop.set()
-                case m.DeliverNote() if live is not None:
+                case m.DeliverNote() if live is not None and effect.note not in live.notes:
+                    live.notes.add(effect.note)
                     task = asyncio.create_task(self._deliver(live, effect))
                     self.notes.add(task)
                     task.add_done_callback(self.notes.discard)
@@ -139,11 +142,19 @@ class Attempts:
         )
 
     async def _deliver(self, live: Live, effect: m.DeliverNote) -> None:
-        kind = load_kind(live.work.step.kind)
-        if hasattr(kind, "deliver"):
-            await kind.deliver(live.work, effect.note, effect.text)
+        work = live.work
+        try:
+            kind = load_kind(work.step.kind)
+            if hasattr(kind, "deliver"):
+                await kind.deliver(work, effect.note, effect.text)
+        except Exception as bug:  # noqa: BLE001 - the note stays wanted and is tried again
+            live.notes.discard(effect.note)
+            self.world.log(
+                "error", "note not delivered", run=work.run, step=effect.step, why=repr(bug)
+            )
+            return
         self.post(
-            live.work.run,
+            work.run,
             m.ReportProgress(step=effect.step, attempt=effect.attempt, delivered=(effect.note,)),
         )
 

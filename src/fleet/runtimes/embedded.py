@@ -50,6 +50,9 @@ PLAN_RUN = "plan"
 EDITS_S = 1.0
 """How often the documents are looked at for an edit."""
 
+FULL_S = 1.0
+"""How long a coordinator waits before it tries a full disk again."""
+
 SWEEP_S = 5.0
 """How often the whole of what is wanted is compared with what is there, whatever was heard."""
 
@@ -112,7 +115,8 @@ class Coordinator:
             for watcher in watchers:
                 watcher.cancel()
             await self.attempts.detach()
-            self.runs.snapshot_all()
+            with contextlib.suppress(DiskFull):  # a start without snapshots reads more, no less
+                self.runs.snapshot_all()
             loop.remove_reader(self.waker.fileno())
             await self.sessions.close()
             self.reader.close()
@@ -134,15 +138,18 @@ class Coordinator:
         mails = self.mailbox.take(BATCH_COMMANDS)
         for mail in mails:
             self._read(mail)
-        for _ in range(min(len(self.inner), BATCH_COMMANDS)):
-            self.runs.tell(self.inner.popleft())
+        taken = [self.inner.popleft() for _ in range(min(len(self.inner), BATCH_COMMANDS))]
+        for told in taken:
+            self.runs.tell(told)
         self.runs.ring(now_ms())
         self.runs.give_grants()
         try:
             done = self.runs.commit()
         except DiskFull as full:
+            # Mail is still in its folder; what this process told itself is nowhere else.
+            self.inner.extendleft(reversed(taken))
             self.note("error", "disk full", why=full.text)
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(FULL_S)
             return True
         crash_point("coordinator.after_commit")
         if mails:

@@ -235,10 +235,16 @@ class Runs:
         except Exception:
             self._restore({run for run, *_ in done.events})
             raise
-        for run in done.ended:
-            del self.states[run]
-            self.seqs.pop(run)
+        self._let_go({told.run for told in done.told})
         return done
+
+    def _let_go(self, runs: set[str]) -> None:
+        """Forgets runs that have ended; they are read back should anybody tell them more."""
+        for run in runs:
+            state = self.states.get(run)
+            if state is not None and state.ended:
+                del self.states[run]
+                del self.seqs[run]
 
     def _snapshots(self, done: Uncommitted) -> Iterator[tuple[str, int, str]]:
         for run in dict.fromkeys(run for run, *_ in done.events):

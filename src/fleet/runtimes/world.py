@@ -20,6 +20,7 @@ from fleet.adapters.git import Repository, recover_landings
 from fleet.adapters.process import ExitWatch, alive
 from fleet.adapters.tmux import Tmux
 from fleet.kinds import World
+from fleet.runtimes.trees import Trees
 
 if TYPE_CHECKING:
     from fleet.adapters.process import Identified
@@ -147,6 +148,7 @@ def make_world(
     mended = recover_landings(repository)
     if mended:
         log("warning", "a landing was cut short", mended=mended)
+    trees = Trees(repository, sessions.in_thread)
     return World(
         root=root,
         state=state,
@@ -154,6 +156,8 @@ def make_world(
         tmux=sessions.tmux,
         launch=sessions.launch,
         wait_for_exit=sessions.wait_for_exit,
+        resolve=trees.resolve,
+        make_worktree=trees.make,
         in_thread=sessions.in_thread,
         log=log,
         run_child=children.run_child,

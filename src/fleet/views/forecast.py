@@ -1,18 +1,24 @@
 """When the plan will be done, from what has really started and ended.
 
 The planned times come with the plan (its schedule under the limits, computed when it was lowered).
-The forecast is a pass over the same graph with actual starts and ends in place of what was planned,
-and with now as the earliest moment for whatever has not begun. The difference on the finish is the
-slip, and it is charged to the tasks that made it: each answers for what it added to the delay that
-it inherited.
+The forecast is a pass over the same graph, and the same order of tasks that share a limit, with
+actual starts and ends in place of what was planned, and with today as the earliest day for whatever
+has not begun. Plans count whole days, so a task that begins during a day counts from the start of
+that day, but never from before what it needed had ended.
+
+The difference on the finish is the slip. It is charged along the chain of tasks that drives the
+forecast: each answers for what it added to the delay that it inherited, and what the chain had to
+spare is taken up by whoever came first.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from fleet.core.state import CLOSED
 from fleet.views.tasks import TaskSteps
 
 
@@ -34,6 +40,7 @@ class Forecast:
     ends: Mapping[str, float] = field(default_factory=dict)
     finish: float = 0.0
     slip_causes: Sequence[tuple[str, float]] = ()
+    after: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def slip_days(self) -> float:
@@ -50,7 +57,7 @@ def planned_of(about: Mapping[str, Any]) -> Forecast:
     """Returns the planned times that a plan carries, without a forecast."""
     told = about.get("schedule") or {"days": 0.0, "slots": {}}
     slots = {name: Slot(*times) for name, times in told["slots"].items()}
-    return Forecast(float(told["days"]), slots)
+    return Forecast(float(told["days"]), slots, after=told.get("after") or {})
 
 
 def forecast(
@@ -70,9 +77,9 @@ def forecast(
     drivers: dict[str, str | None] = {}
     gate, gate_driver = 0.0, None
     for names in order:
-        for name in _by_need(names, tasks):
+        for name in _by_need(names, tasks, planned.after):
             ready, driver = gate, gate_driver
-            for need in tasks[name].facts.get("dependencies", ()):
+            for need in _needs(name, tasks, planned.after):
                 if ends.get(need, -1.0) > ready:
                     ready, driver = ends[need], need
             ends[name] = _end(tasks[name], ready, day_of, now_day)
@@ -81,19 +88,32 @@ def forecast(
             if ends[name] > gate or gate_driver is None:
                 gate, gate_driver = max(gate, ends[name]), name
     finish = max(ends.values(), default=0.0)
-    causes = _causes(planned.planned, ends, drivers)
-    return Forecast(planned.planned_days, planned.planned, ends, finish, causes)
+    causes = _causes(planned, ends, drivers)
+    return replace(planned, ends=ends, finish=round(finish, 6), slip_causes=causes)
 
 
-def _by_need(names: Sequence[str], tasks: Mapping[str, TaskSteps]) -> list[str]:
-    """Returns a phase's tasks so that what one depends on comes before it, without recursion."""
+def _needs(
+    name: str, tasks: Mapping[str, TaskSteps], after: Mapping[str, Sequence[str]]
+) -> list[str]:
+    """Returns what a task waits for: its dependencies and, until it begins, those whose units it
+    takes over.
+    """
+    task = tasks[name]
+    units = () if _begun_ms(task) else after.get(name, ())
+    return [*task.facts.get("dependencies", ()), *units]
+
+
+def _by_need(
+    names: Sequence[str], tasks: Mapping[str, TaskSteps], after: Mapping[str, Sequence[str]]
+) -> list[str]:
+    """Returns a phase's tasks so that what one waits for comes before it, without recursion."""
     inside = set(names)
     placed: dict[str, None] = {}
     for first in names:
         todo = [first]
         while todo:
-            needs = tasks[todo[-1]].facts.get("dependencies", ())
-            missing = [need for need in needs if need in inside and need not in placed]
+            waits = _needs(todo[-1], tasks, after)
+            missing = [one for one in waits if one in inside and one not in placed]
             if missing:
                 todo += missing
             else:
@@ -101,32 +121,45 @@ def _by_need(names: Sequence[str], tasks: Mapping[str, TaskSteps]) -> list[str]:
     return list(placed)
 
 
+def _begun_ms(task: TaskSteps) -> int:
+    return task.works[0].first_ms if task.works else 0
+
+
 def _end(task: TaskSteps, ready: float, day_of: Callable[[int], float], now_day: float) -> float:
+    """Returns the day on which a task ended, or will when the rest of it goes as planned."""
     days = float(task.facts.get("days", 0))
-    begun_ms = task.works[0].first_ms if task.works else 0
+    begun_ms = _begun_ms(task)
+    over_ms = task.join.ended_ms if all(one.standing in CLOSED for one in task.inner) else 0
+    if over_ms:
+        return day_of(over_ms)
     if not begun_ms:
-        return max(ready, now_day) + days
-    start = day_of(begun_ms)
-    if task.join.ended_ms:
-        return max(start, day_of(task.join.ended_ms))
-    return max(start + days, now_day)
+        return max(ready, float(math.floor(now_day))) + days
+    begun = day_of(begun_ms)
+    return max(max(math.floor(begun), min(begun, ready)) + days, now_day)
 
 
 def _causes(
-    planned: Mapping[str, Slot], ends: Mapping[str, float], drivers: Mapping[str, str | None]
+    planned: Forecast, ends: Mapping[str, float], drivers: Mapping[str, str | None]
 ) -> list[tuple[str, float]]:
-    """Walks back along the chain that drives the forecast finish; each task's share is what it
-    added to the delay that it inherited.
+    """Returns what each task of the driving chain adds to the slip, most first; negative is time
+    won. Together they are the slip.
     """
-    causes: list[tuple[str, float]] = []
+    slots = planned.planned
+    chain: list[str] = []
     name = max(ends, key=lambda one: ends[one], default=None)
-    while name is not None and name in planned:
-        driver = drivers[name]
-        late = ends[driver] - planned[driver].end if driver and driver in planned else 0.0
-        added = round(ends[name] - planned[name].end - late, 2)
-        if added > 0:
-            causes.append((name, added))
-        name = driver
+    while name is not None and name in slots:
+        chain.append(name)
+        name = drivers[name]
+    causes: list[tuple[str, float]] = []
+    spare = planned.planned_days - slots[chain[0]].end if chain else 0.0
+    late = 0.0
+    for name in reversed(chain):
+        delay = ends[name] - slots[name].end
+        added, late = delay - late, delay
+        taken = min(spare, max(added, 0.0))
+        spare -= taken
+        if round(added - taken, 2):
+            causes.append((name, round(added - taken, 2)))
     return sorted(causes, key=lambda cause: -cause[1])
 
 

@@ -11,7 +11,14 @@ from typing import Any
 
 from fleet.core.state import Standing, State, answers_to
 from fleet.views.status import Clock, Observed, Seen
-from fleet.views.tasks import PhaseSteps, TaskSteps, phases_of, state_of, tasks_of
+from fleet.views.tasks import (
+    PhaseSteps,
+    TaskSteps,
+    phases_before,
+    phases_of,
+    state_of,
+    tasks_of,
+)
 
 
 def gate_of(
@@ -22,7 +29,10 @@ def gate_of(
     """
     tasks, phase = tasks_of(state), phases_of(state)[name]
     asked = {question.step for question in state.questions.values()}
-    conditions: list[dict[str, Any]] = []
+    conditions = [
+        _condition(f"{before} has landed", "not yet", met=False)
+        for before in phases_before(state, phase)
+    ]
     for task in task_names:
         seen = observed.tasks.get(task, Seen())
         conditions += _task(task, tasks[task], phase, seen, asked)

@@ -16,11 +16,15 @@ from fleet.views.forecast import Forecast, done_share, forecast, planned_share
 from fleet.views.tasks import (
     PhaseSteps,
     TaskSteps,
+    phases_before,
     phases_of,
     state_of,
     tasks_of,
     waiting_for,
 )
+
+TOKENS = ("input_tokens", "output_tokens")
+"""What counts as spent; tokens read from a cache are told apart in each task's usage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +73,9 @@ def status_of(fleet: str, state: State, observed: Observed, clock: Clock) -> dic
     outlook = forecast(
         state.about, tasks, [names for _, names in order], clock.day_of, clock.now_day
     )
-    asked = {question.step for question in state.questions.values()}
-    rows = [
-        _task_row(state, name, task, phases, observed, clock, outlook, asked)
-        for name, task in tasks.items()
-    ]
+    asked = frozenset(question.step for question in state.questions.values())
+    scene = _Scene(state, phases, observed, clock, outlook, asked)
+    rows = [_task_row(scene, name, task) for name, task in tasks.items()]
     ended = {
         row["id"] for row in rows if row["state"] in ("verified", "accepted", "merged", "skipped")
     }
@@ -94,7 +96,9 @@ def status_of(fleet: str, state: State, observed: Observed, clock: Clock) -> dic
         "inbox": len(state.questions),
         "spend": _spend(tasks),
         "tasks": rows,
-        "phases": [_phase_row(state, name, phases[name], names) for name, names in order if name],
+        "phases": [
+            _phase_row(state, name, phases[name], names) for name, names in order if name in phases
+        ],
         "questions": questions_of(state, outlook, clock),
         "warnings": list(observed.warnings),
     }
@@ -118,24 +122,33 @@ def phase_order(
     return list(found.items())
 
 
-def _task_row(
-    state: State,
-    name: str,
-    task: TaskSteps,
-    phases: Mapping[str, PhaseSteps],
-    observed: Observed,
-    clock: Clock,
-    outlook: Forecast,
-    asked: set[str],
-) -> dict[str, Any]:
-    facts, seen = task.facts, observed.tasks.get(name, Seen())
-    phase = phases.get(str(facts.get("phase") or ""))
-    word = state_of(task, phase, asked)
-    if word in ("working", "starting") and seen.alive is False:
-        word = "lost"
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """What every row of a status is made from."""
+
+    state: State
+    phases: Mapping[str, PhaseSteps]
+    observed: Observed
+    clock: Clock
+    outlook: Forecast
+    asked: frozenset[str]
+
+    def phase_of(self, task: TaskSteps) -> PhaseSteps | None:
+        return self.phases.get(str(task.facts.get("phase") or ""))
+
+    def word_of(self, name: str, task: TaskSteps) -> str:
+        """Returns a task's state; `lost` when its process is seen to be gone."""
+        word = state_of(task, self.phase_of(task), self.asked)
+        gone = self.observed.tasks.get(name, Seen()).alive is False
+        return "lost" if gone and word in ("working", "starting") else word
+
+
+def _task_row(scene: _Scene, name: str, task: TaskSteps) -> dict[str, Any]:
+    state, clock, outlook = scene.state, scene.clock, scene.outlook
+    facts, seen, phase = task.facts, scene.observed.tasks.get(name, Seen()), scene.phase_of(task)
+    word = scene.word_of(name, task)
     work, verified = task.last_work, task.verified
     commit = verified.get("commit") if verified else None
-    current = commit is not None and seen.head in (None, commit)
     since_ms = max((one.since_ms for one in task.inner), default=0)
     live: Mapping[str, Any] = work.facts if work else {}
     running = work is not None and work.standing is Standing.RUNNING
@@ -151,8 +164,8 @@ def _task_row(
         "evidence": {"source": seen.source, "age_s": seen.age_s},
         "facts": {
             "reported": task.reported,
-            "verified": current,
-            "accepted": current and bool(phase) and name in phase.pinned,  # type: ignore[union-attr]
+            "verified": commit is not None and seen.head in (None, commit),
+            "accepted": commit is not None and phase is not None and name in phase.pinned,
             "merged": word == "merged",
         },
         "deliverables": _judged(task, "deliverables", facts),
@@ -177,7 +190,7 @@ def _task_row(
 
 
 def _judged(task: TaskSteps, what: str, facts: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Returns what the latest judgement said of each deliverable or check; unmet before the first."""
+    """Returns what the latest judgement said of each deliverable or check, unmet before it."""
     for one in reversed(task.checks):
         found: Any = one.output if one.standing is Standing.SUCCEEDED else one.evidence
         if found and found.get(what) is not None:
@@ -235,7 +248,7 @@ def _spend(tasks: Mapping[str, TaskSteps]) -> dict[str, Any]:
     usages = [_usage(task) for task in tasks.values()]
     return {
         "usd": round(sum(usage.get("usd", 0) for usage in usages), 4),
-        "tokens": sum(usage.get("tokens", 0) for usage in usages),
+        "tokens": sum(usage.get(name, 0) for usage in usages for name in TOKENS),
     }
 
 
@@ -244,6 +257,7 @@ def _phase_row(state: State, name: str, phase: PhaseSteps, tasks: list[str]) -> 
     landed = phase.landed
     missing = []
     if landed is None:
+        missing += [f"{before} is not landed" for before in phases_before(state, phase)]
         missing += [
             f"{task} is not verified"
             for task in tasks
@@ -259,7 +273,10 @@ def _phase_row(state: State, name: str, phase: PhaseSteps, tasks: list[str]) -> 
             and merge.standing is not Standing.RUNNING
         ):
             missing.append(merge.text.splitlines()[0])
-    opened = landed is not None or (bool(phase.pinned) and not missing)
+        judged = gate is not None and gate.standing is Standing.SUCCEEDED
+        if not judged and not missing:
+            missing.append("the gate is being judged")
+    opened = landed is not None or not missing
     return {
         "id": name,
         "gate": "open" if opened else "closed",

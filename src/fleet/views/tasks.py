@@ -8,10 +8,11 @@ accepted, merged. What the world shows (heads, ports, processes) is handed in; n
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
-from fleet.core.plan import JOIN
+from fleet.core.plan import JOIN, Step
 from fleet.core.state import CLOSED, SETTLED_STANDINGS, Standing, State, StepState
 
 STATES = (
@@ -135,7 +136,18 @@ def phases_of(state: State) -> dict[str, PhaseSteps]:
     return phases
 
 
-def state_of(task: TaskSteps, phase: PhaseSteps | None, asked: set[str]) -> str:
+def phases_before(state: State, phase: PhaseSteps) -> list[str]:
+    """Returns the phases that have to land before a phase's gate, as far as they have not."""
+    needs = phase.gates[-1].step.needs if phase.gates else ()
+    found = [one for need in needs if (one := state.known(need.step)) is not None]
+    return [
+        one.step.whole
+        for one in found
+        if one.step.kind == "merge" and one.standing is not Standing.SUCCEEDED
+    ]
+
+
+def state_of(task: TaskSteps, phase: PhaseSteps | None, asked: AbstractSet[str]) -> str:
     """Returns the one word for a task; `asked` are steps with an open question."""
     join = task.join
     if join.standing is Standing.SKIPPED:
@@ -146,7 +158,7 @@ def state_of(task: TaskSteps, phase: PhaseSteps | None, asked: set[str]) -> str:
     last = next((one for one in task.inner if one.standing not in SETTLED_STANDINGS), None)
     if join.standing is Standing.SUCCEEDED and last is None:
         if task.verified is None:
-            return "skipped"
+            return "failed" if task.checks[-1].standing is Standing.FAILED else "skipped"
         return "accepted" if phase is not None and name in phase.pinned else "verified"
     if last is None or last.standing is Standing.UNREACHED:
         failed = any(one.standing is Standing.FAILED for one in task.inner)
@@ -154,7 +166,7 @@ def state_of(task: TaskSteps, phase: PhaseSteps | None, asked: set[str]) -> str:
     return _unsettled(last, asked)
 
 
-def _unsettled(last: StepState, asked: set[str]) -> str:
+def _unsettled(last: StepState, asked: AbstractSet[str]) -> str:
     if last.standing is Standing.ASKING or last.step.id in asked:
         return "needs-you"
     if last.held:
@@ -185,16 +197,31 @@ def waiting_for(state: State, task: TaskSteps, now_ms: int) -> list[str]:
     ]
     if waits:
         return waits
-    if first.held:
+    if first.held or state.paused:
         return ["resume"]
     if not first.released:
         return ["launch"]
     if first.standing is Standing.BACKOFF:
         left_s = max(0, state.alarms.get(first.step.id, now_ms) - now_ms) // 1000
         return [f"retry in {left_s} s"]
-    if first.standing is Standing.READY and first.step.uses:
-        return [f"limit {name}" for name in sorted(first.step.uses) if name in state.limits]
+    if first.standing is Standing.READY:
+        return [f"limit {name}" for name in full_limits(state, first.step)]
     return []
+
+
+def full_limits(state: State, step: Step) -> list[str]:
+    """Returns the limits of which a run leaves too little for a step; all that it uses if none.
+
+    None is full in the run when other runs hold the units, for limits are the fleet's.
+    """
+    limited = sorted(name for name in step.uses if name in state.limits)
+    used = dict.fromkeys(limited, 0)
+    for running in state.running:
+        for name, units in state.steps[running].step.uses.items():
+            if name in used:
+                used[name] += units
+    full = [name for name in limited if used[name] + step.uses[name] > state.limits[name]]
+    return full or limited
 
 
 def name_of(state: State, step: str) -> str:

@@ -1,0 +1,133 @@
+"""Normal forms become documents: plain JSON, as the forms put out and the cache keeps, frozen.
+
+What was checked when the normal form was made is not checked again. Nothing of the plain values is
+changed or shared in a way that a document could change: lists become tuples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fleet.files.documents import (
+    AgentDocument,
+    AgentLimits,
+    Assumption,
+    Calendar,
+    Check,
+    Command,
+    Decision,
+    Deliverable,
+    Estimate,
+    Metric,
+    Phase,
+    Proof,
+    Risk,
+    Rung,
+    Sandbox,
+    Settings,
+    TaskDocument,
+)
+
+Plain = Mapping[str, Any]
+
+
+def agent_of(plain: Plain) -> AgentDocument:
+    """Returns the agent that a validated, defaulted mapping stands for."""
+    values = _frozen(plain)
+    if "limits" in values:
+        values["limits"] = AgentLimits(**values["limits"])
+    if "sandbox" in values:
+        values["sandbox"] = Sandbox(**_frozen(values["sandbox"]))
+    return AgentDocument(**values)
+
+
+def task_of(plain: Plain) -> TaskDocument:
+    """Returns the task that a validated, defaulted mapping stands for."""
+    values = _frozen(plain)
+    days = values.get("days")
+    values["estimated"] = days is not None
+    if days is not None:
+        values["days"] = Estimate(**_frozen(days))
+    return TaskDocument(**_built(values, TASK_PARTS))
+
+
+def phase_of(plain: Plain) -> Phase:
+    """Returns the phase that a validated mapping stands for."""
+    return Phase(**_built(_frozen(plain), PHASE_PARTS))
+
+
+def settings_of(plain: Plain) -> Settings:
+    """Returns the settings that a validated mapping without `phases` and `defaults` stands for."""
+    values = _built(_frozen(plain), SETTINGS_PARTS)
+    if "calendar" in values:
+        values["calendar"] = _calendar_of(values["calendar"])
+    return Settings(**values)
+
+
+def _frozen(plain: Plain) -> dict[str, Any]:
+    return {name: tuple(value) if type(value) is list else value for name, value in plain.items()}
+
+
+def _built(values: dict[str, Any], parts: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
+    """Returns the values with each member of the lists that `parts` names made into a document."""
+    for name, build in parts.items():
+        if name in values:
+            values[name] = tuple(map(build, values[name]))
+    return values
+
+
+def _command_of(plain: Any) -> Command:
+    return tuple(plain) if isinstance(plain, list) else plain
+
+
+def _deliverable_of(plain: Plain) -> Deliverable:
+    return Deliverable(**_frozen(plain))
+
+
+def _check_of(plain: Plain) -> Check:
+    return Check(**_frozen(plain))
+
+
+def _metric_of(plain: Plain) -> Metric:
+    values = _frozen(plain)
+    if values.get("target") is not None:
+        values["op"], values["target"] = values["target"]
+    return Metric(**values)
+
+
+def _risk_of(plain: Plain) -> Risk:
+    return Risk(**plain)
+
+
+def _decision_of(plain: Plain) -> Decision:
+    return Decision(**plain)
+
+
+def _rung_of(plain: Plain) -> Rung:
+    return Rung(**plain)
+
+
+def _assumption_of(plain: Plain) -> Assumption:
+    values = _built(_frozen(plain), {"on_failure": _rung_of})
+    if values.get("proof") is not None:
+        values["proof"] = Proof(**_frozen(values["proof"]))
+    return Assumption(**values)
+
+
+CALENDAR_PLACEHOLDER
+
+
+TASK_PARTS: Mapping[str, Callable[[Any], Any]] = {
+    "deliverables": _deliverable_of,
+    "checks": _check_of,
+    "metrics": _metric_of,
+    "risks": _risk_of,
+    "decisions": _decision_of,
+    "assumptions": _assumption_of,
+    "on_failure": _rung_of,
+    "setup": _command_of,
+    "teardown": _command_of,
+}
+PHASE_PARTS: Mapping[str, Callable[[Any], Any]] = {"checks": _check_of, "rollback": _command_of}
+SETTINGS_PARTS: Mapping[str, Callable[[Any], Any]] = {"metrics": _metric_of, "risks": _risk_of}

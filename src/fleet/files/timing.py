@@ -1,0 +1,86 @@
+"""The planned times that a run's forecasts are held against, worked out when documents are lowered.
+
+A forecast keeps the order in which tasks share a limit, so the links of that order are kept too:
+which task hands its units to which (chaining: Policella, Cesta, Oddi and Smith, 2007). Dates are
+not known here, only working days from 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from fleet.core.levelling import level
+from fleet.core.schedule import Activity, Slot, timetable
+
+if TYPE_CHECKING:
+    from fleet.files.fleet import Fleet
+
+GATE = "?gate"
+"""What the ids of gates begin with; no task's id can."""
+
+
+def timing(fleet: Fleet) -> dict[str, object]:
+    """Returns {days, slots: {task: [start, end, slack]}, after: {task: [tasks]}} under the limits.
+
+    `after` names the tasks whose units a task takes over, where only that makes it wait.
+    """
+    activities = _activities(fleet)
+    limits = fleet.settings.limits
+    planned = level(activities, limits) if limits else timetable(activities)
+    slots = {
+        name: [slot.early_start, slot.early_end, slot.slack]
+        for name, slot in planned.slots.items()
+        if not name.startswith(GATE)
+    }
+    return {
+        "days": planned.days,
+        "slots": slots,
+        "after": _links(activities, planned.slots, limits),
+    }
+
+
+def _activities(fleet: Fleet) -> list[Activity]:
+    """Returns the tasks, each behind its dependencies and the gate of the phase before."""
+    found: list[Activity] = []
+    gate: tuple[str, ...] = ()
+    for number, phase in enumerate(fleet.phases):
+        for name in phase.tasks:
+            task = fleet.tasks[name]
+            found.append(
+                Activity(
+                    id=name,
+                    days=task.days.likely,
+                    needs=(*task.dependencies, *gate),
+                    uses={"agents": 1, **task.uses},
+                )
+            )
+        if phase.tasks:
+            gate = (f"{GATE} {number}",)
+            found.append(Activity(id=gate[0], days=0, needs=phase.tasks))
+    return found
+
+
+def _links(
+    activities: list[Activity], slots: Mapping[str, Slot], limits: Mapping[str, int]
+) -> dict[str, list[str]]:
+    """Returns who takes over units from whom, for tasks that could start earlier by their needs."""
+    held: dict[str, list[tuple[float, str]]] = {
+        name: [(0.0, "")] * units for name, units in limits.items()
+    }
+    links: dict[str, list[str]] = {}
+    for one in sorted(activities, key=lambda one: (slots[one.id].early_start, slots[one.id].id)):
+        slot = slots[one.id]
+        if slot.early_end == slot.early_start:
+            continue
+        met = max((slots[need].early_end for need in one.needs), default=0.0)
+        for name, units in one.uses.items():
+            if name not in held:
+                continue
+            free = sorted(unit for unit in held[name] if unit[0] <= slot.early_start)
+            for unit in free[-units:]:
+                held[name].remove(unit)
+                held[name].append((slot.early_end, one.id))
+                if unit[0] > met:
+                    links.setdefault(one.id, []).append(unit[1])
+    return {name: list(dict.fromkeys(found)) for name, found in links.items()}

@@ -1,0 +1,175 @@
+"""Killing anything at any moment: nothing runs twice, nothing is left, all of it ends well."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import psutil
+from support.scripted_fleet import ScriptedFleet, until
+
+
+def test_a_coordinator_killed_again_and_again_runs_each_attempt_once(fleet: ScriptedFleet) -> None:
+    for number in range(6):
+        name = f"t{number}"
+        work = "sleep 0.3\n" + fleet.delivers(name)
+        if number == 1:
+            work = f'if [ "$FLEET_ATTEMPT" = 1 ]; then exit 0; fi\n{work}'
+        needs = {"dependencies": ["t0"]} if number == 2 else {}
+        phase = "one" if number < 4 else "two"
+        fleet.task(name, work, phase=phase, deliverables=[f"{name}.md"], **needs)
+    fleet.settings["phases"] = [{"id": "one", "merge": "auto"}, {"id": "two", "merge": "auto"}]
+    fleet.write()
+    fleet.must("launch", "--all")
+    dice, kills = random.Random(7), 0
+    names = [f"t{number}" for number in range(6)]
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        pid = fleet.coordinator()
+        if pid is not None:
+            time.sleep(dice.uniform(0.02, 0.5))
+            try:
+                os.kill(pid, signal.SIGKILL)
+                kills += 1
+            except ProcessLookupError:
+                pass
+        # A person who asks for something that changes nothing: any command starts it again.
+        fleet("resume")
+        if {row["state"] for row in fleet.status()["tasks"]} == {"merged"}:
+            break
+    assert kills >= 3
+    assert {row["id"]: row["state"] for row in fleet.status()["tasks"]} == dict.fromkeys(
+        names, "merged"
+    )
+    expected = {f"{name} 1": 1 for name in names} | {"t1 2": 1}
+    assert fleet.ran() == expected
+    for name in names:
+        assert fleet.git("show", f"main:{name}.md") == "done"
+        assert fleet.git("log", "--oneline", "--grep", f"^{name}$", "main").count("\n") == 0
+    seqs = [one["seq"] for one in fleet.history()]
+    assert seqs == list(range(1, len(seqs) + 1))
+    assert fleet.git("status", "--porcelain") == ""
+    fleet.nothing_runs()
+
+
+def test_a_killed_agent_or_tmux_server_is_lost_reaped_and_tried_again(
+    fleet: ScriptedFleet, untouched: Callable[[], None]
+) -> None:
+    for name in ("a", "b"):
+        script = f"sleep 300 &\n{fleet.waits(name)}{fleet.delivers(name)}"
+        fleet.task(name, script, deliverables=[f"{name}.md"], attempts=1)
+    fleet.write()
+    untouched()
+    fleet.must("launch", "a", "b")
+    until(lambda: sum(fleet.ran().values()) == 2, "both agents")
+    children = {one.pid for one in fleet.agents()}
+    fleet.tmux("kill-server")
+    until(lambda: {"a 2", "b 2"} <= set(fleet.ran()), "a second try after the loss of tmux")
+    alive = {one.pid for one in fleet.agents()}
+    assert not alive & children, "the lost attempt's processes were not reaped"
+    rows = {row["id"]: row for row in fleet.status()["tasks"]}
+    assert rows["a"]["state"] == rows["b"]["state"] == "working"
+    ended = [e for e in fleet.history() if e["event"] == "attempt-ended" and "work" in e["step"]]
+    assert {e["outcome"]["failure"] for e in ended} == {"infra"}, ended
+
+    wrapper = rows["a"]["pid"]
+    os.kill(wrapper, signal.SIGKILL)
+    until(lambda: "a 3" in fleet.ran(), "a third try after the loss of the agent")
+    fleet.go("a")
+    fleet.go("b")
+    assert fleet.wait("a", "b").code == 0
+    assert fleet.ran() == {"a 1": 1, "a 2": 1, "a 3": 1, "b 1": 1, "b 2": 1}
+    fleet.nothing_runs()
+
+
+def test_the_second_coordinator_says_who_is_there(fleet: ScriptedFleet) -> None:
+    fleet.task("a", deliverables=["a.md"])
+    fleet.write()
+    first = subprocess.Popen(
+        [sys.executable, "-m", "fleet", "up"], cwd=fleet.root, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        until(fleet.coordinator, "a coordinator")
+        second = fleet("up")
+        assert second.code == 1
+        assert str(first.pid) in second.stderr, second
+        assert "Traceback" not in second.stderr
+        fleet.must("launch", "a")
+        assert fleet.wait("a").code == 0
+        assert fleet.coordinator() == first.pid
+        first.send_signal(signal.SIGINT)
+        assert first.wait(20) in (0, 130)
+    finally:
+        first.kill()
+        first.communicate()
+    assert fleet.coordinator() is None
+    assert "no coordinator is running" in fleet.must("down").stdout
+
+
+def test_twenty_launches_of_one_task_at_once_start_it_once(fleet: ScriptedFleet) -> None:
+    fleet.task("a", fleet.waits("a") + fleet.delivers("a"), deliverables=["a.md"])
+    fleet.write()
+    with ThreadPoolExecutor(20) as pool:
+        done = list(pool.map(lambda _: fleet("launch", "a"), range(20)))
+    assert {one.code for one in done} == {0}, [one for one in done if one.code]
+    assert len(fleet.sessions()) == 1
+    fleet.go("a")
+    assert fleet.wait("a").code == 0
+    assert fleet.ran() == {"a 1": 1}
+    started = [e for e in fleet.history() if e["event"] == "run-started"]
+    assert len(started) == 1
+    late = fleet("launch", "a")
+    assert late.code == 1 and "a is verified already" in late.stderr
+    fleet.nothing_runs()
+
+
+def test_twenty_rapid_launches_and_stops_leave_nothing(
+    fleet: ScriptedFleet, untouched: Callable[[], None]
+) -> None:
+    script = 'trap "" HUP\nsleep 300 &\n' + fleet.waits("a") + fleet.delivers("a")
+    fleet.task("a", script, deliverables=["a.md"], attempts=1)
+    fleet.write()
+    untouched()
+    for number in range(1, 21):
+        fleet.must("launch", "a")
+        fleet.must("stop", "a")
+        if number in (1, 20):
+            assert fleet.row("a")["state"] == "stopped"
+            fleet.nothing_runs()
+    tries = fleet.row("a")["attempt"]
+    assert tries == 20
+    assert set(fleet.ran().values()) <= {1}
+    fleet.go("a")
+    fleet.must("resume", "a")
+    assert fleet.wait("a").code == 0  # no retry was spent: attempts is 1
+    assert fleet.row("a")["attempt"] == 21
+    fleet.nothing_runs()
+    assert not [one for one in psutil.Process().children() if "sleep" in one.name()]
+
+
+def test_down_leaves_the_agents_and_down_all_does_not(fleet: ScriptedFleet) -> None:
+    for name in ("a", "b"):
+        fleet.task(name, fleet.waits(name) + fleet.delivers(name), deliverables=[f"{name}.md"])
+    fleet.write()
+    fleet.must("launch", "--all")
+    said = fleet.must("down").stdout
+    assert "agents live on" in said and fleet.coordinator() is None
+    assert len(fleet.sessions()) == 2
+    fleet.go("a")
+    until(lambda: fleet.rev("main..") or not any("a-1" in s for s in fleet.sessions()), "a's end")
+    # nobody was there to hear it; the next command finds out
+    fleet.must("resume")
+    assert fleet.wait("a").code == 0
+    fleet.must("down", "--all")
+    fleet.nothing_runs()
+    assert fleet.row("b")["state"] == "stopped"
+    fleet.go("b")
+    fleet.must("resume")
+    assert fleet.wait("b").code == 0
+    assert fleet.ran() == {"a 1": 1, "b 1": 1, "b 2": 1}
