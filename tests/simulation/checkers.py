@@ -57,6 +57,7 @@ class Observer:
         self.started: set[tuple[str, int]] = set()
         self.last: dict[str, int] = {}
         self.released: dict[str, bool] = {}
+        self.declared: dict[str, bool] = {}
         self.not_before: dict[str, int] = {}
         self.stopping: dict[str, str] = {}
         self.spent: Counter[tuple[str, int]] = Counter()
@@ -146,7 +147,7 @@ class Observer:
             n.step
             for one in state.steps.values()
             for n in one.step.needs
-            if n.on in (FAILED, SETTLED)
+            if n.on == FAILED
         }
         bad = [n for n, one in state.steps.items() if one.standing is Standing.FAILED]
         failed = any(name not in taken for name in bad)
@@ -165,13 +166,17 @@ class Observer:
         match event:
             case m.RunStarted():
                 self.released = {n: s.released for n, s in event.plan.steps.items()}
+                self.declared = dict(self.released)
             case m.PlanRevised():
                 for name in event.patch.drop:
                     self.released.pop(name, None)
+                    self.declared.pop(name, None)
                     promise(name not in self.last, "a step that was tried is not dropped")
                 for put in event.patch.put:
-                    held = name_held(state, put.id)
-                    self.released[put.id] = put.released and not held
+                    if self.declared.get(put.id) != put.released:
+                        held = name_held(state, put.id)
+                        self.released[put.id] = put.released and not held
+                    self.declared[put.id] = put.released
                 if state.unsettled:
                     self.ended = ""
             case m.StepReleased():
@@ -251,7 +256,8 @@ class Observer:
                 promise(closed, f"join {name} settled before its needs")
             if one.standing in (Standing.WAITING, Standing.READY, Standing.UNREACHED):
                 verdicts = [met(state, need) for need in one.step.needs]
-                if False in verdicts:
+                open_join = one.step.kind == JOIN and None in verdicts
+                if False in verdicts and not open_join:
                     due = Standing.UNREACHED
                 elif None in verdicts:
                     due = Standing.WAITING

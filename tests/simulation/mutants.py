@@ -15,6 +15,7 @@ from textwrap import dedent
 
 from fleet import codec
 from fleet.core import decide, evolve, graph, ledger, patches, state
+from fleet.core.decide import attempts, draft, pace
 from simulation.world import World
 
 
@@ -56,7 +57,7 @@ def caught_by(mutant: Mutant, seeds: int, first: int = 0) -> tuple[int, str] | N
 MUTANTS = [
     Mutant(
         "a stale attempt's report is accepted",
-        decide._report_outcome,
+        attempts.report_outcome,
         "or one.attempt != command.attempt",
         "",
     ),
@@ -67,7 +68,7 @@ MUTANTS = [
         "if one.unmet:",
         "if one.unmet and one.step.kind != JOIN:",
     ),
-    Mutant("unreached is not carried on", graph.due, "if one.barred:", "if one.barred > 1:"),
+    Mutant("unreached is not carried on", graph.due, "if one.barred and", "if one.barred > 1 and"),
     Mutant(
         "a limit is off by one",
         ledger._fits,
@@ -89,9 +90,9 @@ MUTANTS = [
     ),
     Mutant(
         "an outcome's patch comes after it",
-        decide._report_outcome,
-        "            _apply(draft, patch, command.step)\n            outcome, revised = replace(outcome, patch=None), True\n    draft.emit(\n        m.AttemptEnded,\n        step=command.step,\n        attempt=command.attempt,\n        outcome=outcome,\n        by=command.by,\n    )\n",
-        "            outcome, revised = replace(outcome, patch=None), True\n    draft.emit(m.AttemptEnded, step=command.step, attempt=command.attempt, outcome=outcome)\n    if revised:\n        _apply(draft, patch, command.step)\n",
+        attempts.report_outcome,
+        "            apply(draft, patch, command.step)\n            outcome, revised = replace(outcome, patch=None), True\n    draft.emit(\n        m.AttemptEnded,\n        step=command.step,\n        attempt=command.attempt,\n        outcome=outcome,\n        by=command.by,\n    )\n",
+        "            outcome, revised = replace(outcome, patch=None), True\n    draft.emit(m.AttemptEnded, step=command.step, attempt=command.attempt, outcome=outcome)\n    if revised:\n        apply(draft, patch, command.step)\n",
     ),
     Mutant(
         "a retry is not counted",
@@ -99,7 +100,7 @@ MUTANTS = [
         "spent.get(event.rung, 0) + 1",
         "min(1, spent.get(event.rung, 0))",
     ),
-    Mutant("a backoff does not double", decide._climb, "<< min(spent, 30)", "<< 0"),
+    Mutant("a backoff does not double", attempts._climb, "<< min(spent, 30)", "<< 0"),
     Mutant("a backoff is not waited for", evolve._back_off, "until_ms > at_ms and", "False and"),
     Mutant(
         "what was skipped counts as failed",
@@ -107,17 +108,17 @@ MUTANTS = [
         "(Standing.SUCCEEDED, Standing.SKIPPED)",
         "(Standing.SUCCEEDED,)",
     ),
-    Mutant("a cancelled run starts steps", decide._start, "or state.cancelling ", ""),
-    Mutant("a paused run starts steps", decide._start, "state.paused or ", ""),
+    Mutant("a cancelled run starts steps", draft.start, "or state.cancelling ", ""),
+    Mutant("a paused run starts steps", draft.start, "state.paused or ", ""),
     Mutant(
         "a resumed run starts nothing",
-        decide._resume_run,
-        "_start(draft, draft.step(name))",
+        pace.resume_run,
+        "start(draft, draft.step(name))",
         "pass",
     ),
     Mutant(
         "one grant starts a step twice",
-        decide._start,
+        draft.start,
         "one.standing in (Standing.READY, Standing.BACKOFF) and one.may_start",
         "one.may_start",
     ),
@@ -145,7 +146,7 @@ MUTANTS = [
         'state.alarms.pop(f"?{event.id}", None)',
         "pass",
     ),
-    Mutant("an expired question is not answered", decide._ring, "asked is not None", "False"),
+    Mutant("an expired question is not answered", attempts.ring, "asked is not None", "False"),
     Mutant(
         "decide changes the state",
         state.State.fork,
@@ -158,8 +159,8 @@ MUTANTS = [
     Mutant(
         "a step that is put again counts its attempts anew",
         graph._put,
-        "one.step, one.released = step, step.released",
-        "one.step, one.released, one.attempt = step, step.released, 0",
+        "one.step = step",
+        "one.step, one.attempt = step, 0",
     ),
     Mutant("a tried step may be dropped", patches._untouchable, "one.attempt and", "False and"),
     Mutant("a settled step may be revised", patches._untouchable, "one.standing not in UNSTARTED", "False"),
@@ -170,12 +171,12 @@ MUTANTS = [
         "m.Ending.FAILED and not one.stopping",
         "m.Ending.FAILED",
     ),
-    Mutant("an account's limit spends a rung", decide._climb, "failure is Failure.ACCOUNT", "False"),
-    Mutant("time runs backwards", decide.Draft.__init__, "max(at_ms, state.at_ms)", "at_ms"),
+    Mutant("an account's limit spends a rung", attempts._climb, "failure is Failure.ACCOUNT", "False"),
+    Mutant("time runs backwards", draft.Draft.__init__, "max(at_ms, state.at_ms)", "at_ms"),
     Mutant("a snapshot forgets the alarms", codec.dump_state, "name not in _DERIVED and", 'name not in (*_DERIVED, "alarms") and'),
     Mutant("a snapshot forgets a hold", codec.load_state, "found = cast(", 'one.pop("held", None); found = cast('),
     Mutant("an event is lost on its way to the journal", codec._encode_fields, "if found != default:", 'if found != default and name != "rung":'),
-    Mutant("a patch's own stop is not asked for", decide._apply, "if attempt is not None:", "if False:"),
-    Mutant("nobody is asked", decide._report_outcome, "m.Ending.ASKED and not why and", "m.Ending.ASKED and why and"),
+    Mutant("a patch's own stop is not asked for", draft.apply, "if attempt is not None:", "if False:"),
+    Mutant("nobody is asked", attempts.report_outcome, "m.Ending.ASKED and not why and", "m.Ending.ASKED and why and"),
     Mutant("a delivered note is sent again and again", evolve._progressed, "state.notes.pop(number, None)", "pass"),
 ]  # fmt: skip

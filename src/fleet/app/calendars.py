@@ -19,7 +19,7 @@ DAY_S = 86_400
 
 
 def calendar_of(about: Mapping[str, Any], started_ms: int = 0) -> Calendar:
-    """Returns the working days of a plan; its first day is declared, else that of the first launch."""
+    """Returns the working days of a plan; the first is declared, else that of the first launch."""
     told = about.get("calendar") or {}
     start = about.get("start") or _local_date(started_ms or _now_ms()).isoformat()
     return make_calendar(

@@ -10,17 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fleet.app.inbox import rework_patch
-from fleet.app.launching import begun, chosen, running_state
+from fleet.app.launching import begun, chosen, running_state, word_of
 from fleet.app.place import FleetPlace
 from fleet.app.telling import tell
 from fleet.core import messages as m
 from fleet.core.messages import Then
 from fleet.core.state import Standing, State
 from fleet.errors import FleetError, Rejected
-from fleet.files.rework import next_round
+from fleet.files.rework import after_failure, next_round
 from fleet.views.tasks import TaskSteps, tasks_of
 
 if TYPE_CHECKING:
+    from fleet.core.plan import Patch
     from fleet.core.state import OpenQuestion
 
 LEAVE_TIMEOUT_S = 20.0
@@ -34,7 +35,7 @@ def up(place: FleetPlace, level: str) -> int:
 
 
 def down(place: FleetPlace, *, every: bool = False, dry_run: bool = False) -> list[str]:
-    """Ends the coordinator, and with `every` the agents' sessions; returns what was done, in words."""
+    """Ends the coordinator, with `every` the agents' sessions too; returns what was done."""
     from fleet.adapters.lease import holder
     from fleet.app.launching import stop
 
@@ -68,9 +69,7 @@ def down(place: FleetPlace, *, every: bool = False, dry_run: bool = False) -> li
 
 
 def retry(place: FleetPlace, ids: Sequence[str]) -> list[str]:
-    """Tries tasks again now: one that backs off or asks goes on, one that failed gets another
-    round.
-    """
+    """Tries tasks again now: what backs off or asks goes on, what failed gets another round."""
     state = begun(place)
     tasks = chosen(place, state, ids)
     steps = tasks_of(state)
@@ -94,15 +93,28 @@ def _retry(place: FleetPlace, state: State, name: str, task: TaskSteps) -> None:
     if held:
         tell(place, [m.ReleaseStep(steps=tuple(held))])
         return
-    failed = [one for one in task.checks if one.standing is Standing.FAILED]
-    if failed and task.join.standing is Standing.UNREACHED:
-        siblings = {n: s.step for n, s in state.steps.items() if s.step.whole == name}
-        patch = next_round(failed[-1].step, siblings, reason="tried again by hand")
-        tell(place, [m.RevisePlan(patch=patch)])
-        return
-    raise Rejected(
-        f"{name} has nothing to try again: it is {task.join.standing}", hint="fleet status"
+    patch = _another_round(state, name, task)
+    if patch is None:
+        word = word_of(state, task)
+        raise Rejected(f"{name} has nothing to try again: it is {word}", hint="fleet status")
+    tell(place, [m.RevisePlan(patch=patch)])
+
+
+def _another_round(state: State, name: str, task: TaskSteps) -> Patch | None:
+    """Returns the patch that goes on behind a work or check that has failed for good, else None."""
+    failed = [one.step for one in task.inner if one.standing is Standing.FAILED]
+    if word_of(state, task) != "failed" or failed[-1].kind not in ("agent", "check"):
+        return None
+    siblings = {n: one.step for n, one in state.steps.items() if one.step.whole == name}
+    reason = "tried again by hand"
+    if failed[-1].kind == "check":
+        return next_round(failed[-1], siblings, reason=reason)
+    check = next(
+        one.step
+        for one in task.checks
+        if any(need.step == failed[-1].id for need in one.step.needs)
     )
+    return after_failure(failed[-1], check, siblings, reason=reason)
 
 
 def _ladder_question(state: State, task: TaskSteps) -> OpenQuestion | None:
@@ -128,8 +140,8 @@ def back_up(place: FleetPlace, target: Path, *, dry_run: bool = False) -> str:
 
 def restore_backup(place: FleetPlace, source: Path, *, dry_run: bool = False) -> str:
     """Puts a backup in the journal's place; the old file is kept aside. Returns what was done."""
-    from fleet.adapters.lease import holder
     from fleet.adapters.journal import restore
+    from fleet.adapters.lease import holder
 
     if not source.is_file():
         raise FleetError(f"{source} is not there")

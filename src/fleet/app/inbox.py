@@ -1,6 +1,4 @@
-"""Use cases around questions: the inbox, answers, approvals, and what an agent asks and reports
-itself.
-"""
+"""Use cases around questions: inbox, answers, approvals; what an agent itself asks and tells."""
 
 from __future__ import annotations
 
@@ -117,7 +115,7 @@ def _decide(place: FleetPlace, name: str, words: Sequence[str], note: str) -> st
 
 
 def session_facts(environ: Mapping[str, str] | None = None) -> tuple[str, str, Path]:
-    """Returns run, task and attempt folder of the session that this process is in; else FleetError."""
+    """Returns run, task and attempt folder of this process's session; FleetError outside one."""
     environ = environ or os.environ
     try:
         return environ["FLEET_RUN"], environ["FLEET_TASK"], Path(environ["FLEET_BRIEF"]).parent

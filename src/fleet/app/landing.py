@@ -1,6 +1,4 @@
-"""Use cases that land a phase: merge. The gate must be open; the base moves to what was judged or
-not at all.
-"""
+"""The use case that lands phases: gates must be open, the base moves to what was judged only."""
 
 from __future__ import annotations
 
@@ -11,6 +9,7 @@ from typing import Any
 
 from fleet.app.launching import begun
 from fleet.app.place import FleetPlace
+from fleet.app.revising import foreseen
 from fleet.app.telling import tell
 from fleet.app.watching import changes
 from fleet.core import messages as m
@@ -45,10 +44,9 @@ def merge(
 ) -> list[Landing]:
     """Lands phases in order and returns what became of each; stops at the first that did not land.
 
-    Without names the first phase that has not landed is meant. Raises Rejected when a gate is
-    closed.
+    Without names the first phase that has not landed is meant. Raises Rejected at a closed gate.
     """
-    state = begun(place)
+    state = foreseen(place) if dry_run else begun(place)
     found: list[Landing] = []
     for name in phases_meant(state, names):
         phase = phases_of(state)[name]
@@ -67,14 +65,24 @@ def merge(
             )
             continue
         assert phase.merge is not None
+        if phase.merge.settled:
+            raise Rejected(f"the merge of {name} has {phase.merge.standing} for good")
         tell_of(name)
         before = phase.merge.attempt
-        tell(place, [m.ReleaseStep(steps=(phase.merge.step.id,))])
+        tell(place, [_go_ahead(state, phase.merge)])
         found.append(wait_for_landing(place, name, before))
         if not found[-1].landed:
             break
         state = begun(place)
     return found
+
+
+def _go_ahead(state: State, merge_step: StepState) -> m.Command:
+    """Returns what lets a merge begin: its release or, where it asks how to go on, the answer."""
+    for asked in state.questions.values():
+        if asked.step == merge_step.step.id and asked.question.then is m.Then.LADDER:
+            return m.AnswerQuestion(id=asked.id, value="retry")
+    return m.ReleaseStep(steps=(merge_step.step.id,))
 
 
 def phases_meant(state: State, names: Sequence[str]) -> list[str]:
@@ -107,7 +115,7 @@ def phases_meant(state: State, names: Sequence[str]) -> list[str]:
 
 
 def closed_because(state: State, phase: PhaseSteps) -> list[str]:
-    """Returns what keeps a phase's gate closed, in words; nothing when it is open or being judged."""
+    """Returns what keeps a phase's gate closed, in words; nothing when it is open or judged now."""
     gate = phase.gates[-1]
     if gate.standing in (Standing.SUCCEEDED, Standing.RUNNING, Standing.READY):
         return []

@@ -1,5 +1,4 @@
-"""Use cases that set a fleet's tasks going or hold them: launch, stop, pause, resume, retry, skip,
-send.
+"""Use cases that set tasks going or hold them: launch, stop, pause, resume, skip, send.
 
 A launch starts the fleet's run when there is none, brings the run up to the documents, releases the
 asked tasks, and returns when each agent is seen to live or something else has become of it.
@@ -8,20 +7,17 @@ asked tasks, and returns when each agent is seen to live or something else has b
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fleet.app.place import PLAN_RUN, FleetPlace, resolve_task, task_facts
-from fleet.app.revising import bring_up_to_date, lowered
+from fleet.app.revising import bring_up_to_date, foreseen, lowered
 from fleet.app.telling import tell
 from fleet.core import messages as m
 from fleet.core.state import CLOSED, SETTLED_STANDINGS, Standing, State
 from fleet.errors import FleetError, NotFound, Rejected
 from fleet.views.tasks import TaskSteps, name_of, phases_of, state_of, tasks_of, waiting_for
-
-if TYPE_CHECKING:
-    from fleet.core.plan import Plan
 
 ALIVE_TIMEOUT_S = 60.0
 """How long a launch waits to see its agents live; they go on starting when it is over."""
@@ -55,18 +51,18 @@ def launch(
 
     `every` and `phase` queue what is not ready, as `when_ready` does for `ids`.
     """
-    state = None if dry_run else begun(place)
-    tasks = chosen(place, state, ids, every=every, phase=phase)
-    if not dry_run and state is not None:
-        queue = when_ready or every or phase is not None
-        refusals = [] if queue else refusals_of(state, tasks)
-        if refusals:
-            raise Rejected("\n".join(refusals), hint="--when-ready starts it as soon as it may")
-        steps = releasable(state, tasks)
-        if steps:
-            tell(place, [m.ReleaseStep(steps=steps)])
-        return wait_for_life(place, tasks, tell_of)
-    return [_planned(place, task) for task in tasks]
+    state = foreseen(place) if dry_run else begun(place)
+    tasks = chosen(place, state, ids, every=every, phase=phase, ready=True)
+    queue = when_ready or every or phase is not None
+    if dry_run:
+        return [_would_launch(state, task, queue=queue) for task in tasks]
+    refusals = [] if queue else refusals_of(state, tasks)
+    if refusals:
+        raise Rejected("\n".join(refusals), hint="--when-ready starts it as soon as it may")
+    steps = releasable(state, tasks)
+    if steps:
+        tell(place, [m.ReleaseStep(steps=steps)])
+    return wait_for_life(place, tasks, tell_of)
 
 
 def begun(place: FleetPlace) -> State:
@@ -89,8 +85,12 @@ def chosen(
     *,
     every: bool = False,
     phase: str | None = None,
+    ready: bool = False,
 ) -> list[str]:
-    """Returns the tasks that a command's ids, `--all` or `--phase` mean, in plan order."""
+    """Returns the tasks that a command's ids, `--all` or `--phase` mean, in plan order.
+
+    With `ready` an agent means the next of its tasks that may be launched.
+    """
     facts = (
         task_facts(state)
         if state
@@ -105,9 +105,9 @@ def chosen(
         return [name for name, fact in facts.items() if fact["phase"] == phase]
     if not ids:
         raise FleetError(
-            "nothing to launch", hint="name a task or an agent, or --all, or --phase P"
+            "no task was named", hint="name a task or an agent; see --help for what means several"
         )
-    return list(dict.fromkeys(resolve_task(place, name, state) for name in ids))
+    return list(dict.fromkeys(resolve_task(place, name, state, ready=ready) for name in ids))
 
 
 def refusals_of(state: State, tasks: Sequence[str]) -> list[str]:
@@ -197,27 +197,21 @@ def _launched(state: State, task: TaskSteps) -> Launched:
     )
 
 
-def _planned(place: FleetPlace, name: str) -> Launched:
-    facts: Mapping[str, Any] = task_facts_of(lowered(place))[name]
+def _would_launch(state: State, name: str, *, queue: bool) -> Launched:
+    facts = tasks_of(state)[name].facts
+    refusals = refusals_of(state, [name])
+    word = "would launch" if not refusals else "would wait" if queue else "would be refused"
     port = facts.get("port")
     return Launched(
         task=name,
         agent=str(facts["agent"]),
-        state="would launch",
+        state=word,
         worktree=str(facts["worktree"]),
         branch=str(facts["branch"]),
         port=port if isinstance(port, int) else None,
         session=None,
+        text=" ".join(refusals),
     )
-
-
-def task_facts_of(plan: Plan) -> dict[str, Mapping[str, Any]]:
-    """Returns what a plan says of each task, by task id."""
-    return {
-        step.id: step.params["task"]  # type: ignore[misc]
-        for step in plan.steps.values()
-        if step.kind == "join" and "task" in step.params
-    }
 
 
 # --- holding and going on -------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,9 +31,7 @@ DIRTY_LOOKS = 24
 
 
 def observe(place: FleetPlace, state: State, now_ms: int, warnings: Sequence[str] = ()) -> Observed:
-    """Returns what can be seen of a run's tasks; a repository that cannot be read gives journal
-    facts only.
-    """
+    """Returns what can be seen of a run's tasks; of an unreadable repository journal facts only."""
     tasks = tasks_of(state)
     begun = {name: task for name, task in tasks.items() if _begun(task)}
     heads: Mapping[str, str] = {}
@@ -55,10 +54,11 @@ def observe(place: FleetPlace, state: State, now_ms: int, warnings: Sequence[str
             dirty = _dirty(state, repository, begun)
         except FleetError as failed:
             told.append(failed.text)
-    rows = {
-        name: _seen(place, state, task, heads.get(name), counts.get(name), dirty.get(name), now_ms)
-        for name, task in begun.items()
-    }
+    rows = {}
+    for name, task in begun.items():
+        ahead, behind = counts.get(name, (None, None))
+        in_git = Seen(head=heads.get(name), ahead=ahead, behind=behind, dirty=dirty.get(name))
+        rows[name] = _seen(place, state, task, in_git, now_ms)
     return Observed(tasks=rows, coordinator=coordinator_facts(place), warnings=told)
 
 
@@ -128,26 +128,16 @@ def _dirty(state: State, repository: Repository, begun: Mapping[str, TaskSteps])
     return {name: count for name, count in counted.items() if count is not None}
 
 
-def _seen(
-    place: FleetPlace,
-    state: State,
-    task: TaskSteps,
-    head: str | None,
-    counts: tuple[int, int] | None,
-    dirty: int | None,
-    now_ms: int,
-) -> Seen:
+def _seen(place: FleetPlace, state: State, task: TaskSteps, in_git: Seen, now_ms: int) -> Seen:
+    """Returns what git shows of a task, and beside it its port and its attempt's process."""
     output: Any = task.worktree.output if task.worktree else None
     port = (output or {}).get("port")
     work = task.last_work
     alive, pid, source = None, None, "journal"
     if work is not None and work.standing is Standing.RUNNING:
         alive, pid, source = _process(place, state, work.step.id, work.attempt)
-    return Seen(
-        head=head,
-        ahead=counts[0] if counts else None,
-        behind=counts[1] if counts else None,
-        dirty=dirty,
+    return replace(
+        in_git,
         port_open=is_open(port) if isinstance(port, int) else None,
         pid=pid,
         alive=alive,

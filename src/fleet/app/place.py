@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 from fleet import codec
 from fleet.core.evolve import evolve
+from fleet.core.state import Standing
 from fleet.errors import NotFound
+from fleet.views.tasks import tasks_of
 
 if TYPE_CHECKING:
     from fleet.adapters.journal import Reader
@@ -83,10 +85,11 @@ def find_place(
     return FleetPlace(find_root(start or Path.cwd(), explicit, environ or os.environ))
 
 
-def resolve_task(place: FleetPlace, name: str, state: State | None) -> str:
+def resolve_task(place: FleetPlace, name: str, state: State | None, *, ready: bool = False) -> str:
     """Returns the task that an id means: a task, an agent's next task, or a unique prefix of one.
 
-    An exact match beats a prefix and a task beats an agent. Raises NotFound, naming what is close.
+    An exact match beats a prefix and a task beats an agent; with `ready` an agent's next task is
+    the first that waits to be launched. Raises NotFound, naming what is close.
     """
     tasks = task_facts(state) if state else _documented(place)
     agents: dict[str, list[str]] = {}
@@ -94,11 +97,12 @@ def resolve_task(place: FleetPlace, name: str, state: State | None) -> str:
         agents.setdefault(str(facts["agent"]), []).append(task)
     for names in (tasks, agents):
         if name in names:
-            return name if names is tasks else next_of(agents[name], state)
+            return name if names is tasks else next_of(agents[name], state, ready=ready)
     for names in (tasks, agents):
         found = [one for one in names if one.startswith(name)]
         if len(found) == 1:
-            return found[0] if names is tasks else next_of(agents[found[0]], state)
+            told = agents.get(found[0], [])
+            return found[0] if names is tasks else next_of(told, state, ready=ready)
         if found:
             raise NotFound("one task", name, found)
     raise NotFound("task or agent", name, [*tasks, *agents])
@@ -117,12 +121,18 @@ def task_facts(state: State) -> dict[str, Mapping[str, object]]:
     }
 
 
-def next_of(tasks: list[str], state: State | None) -> str:
-    """Returns the first of an agent's tasks that has not ended, else its first."""
-    if state is not None:
-        from fleet.core.state import SETTLED_STANDINGS
+def next_of(tasks: list[str], state: State | None, *, ready: bool = False) -> str:
+    """Returns the first of an agent's tasks that has not ended, else its first.
 
-        for task in tasks:
-            if state.steps[task].standing not in SETTLED_STANDINGS:
-                return task
-    return tasks[0]
+    With `ready` those come before others whose needs are met and that nobody has launched.
+    """
+    if state is None:
+        return tasks[0]
+    steps = tasks_of(state)
+    left = [name for name in tasks if not steps[name].join.settled] or tasks
+    if ready:
+        for name in left:
+            first = steps[name].worktree
+            if first is not None and first.standing is Standing.READY and not first.may_start:
+                return name
+    return left[0]

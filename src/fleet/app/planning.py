@@ -56,7 +56,7 @@ def _problem(problem: Problem) -> dict[str, Any]:
 
 
 def plan(place: FleetPlace, limits: Mapping[str, int] | None = None) -> PlanView:
-    """Returns the plan as everybody is shown it; `limits` come over those that the documents set."""
+    """Returns the plan as everybody is shown it; `limits` come before those of the documents."""
     fleet = place.documents
     start = fleet.settings.start or _first_launch(place)
     calendar = calendar_of({"start": start, "calendar": _calendar(fleet)})

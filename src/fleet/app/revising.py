@@ -1,11 +1,14 @@
-"""Lowering the documents, and bringing a run up to an edit of them."""
+"""Lowering the documents, and what they and edits of them mean for the fleet's run."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fleet.app.place import PLAN_RUN
 from fleet.app.telling import tell
 from fleet.core import messages as m
+from fleet.core.decide import decide
+from fleet.core.evolve import evolve
 from fleet.core.plan import Plan
 from fleet.errors import InvalidPlan
 from fleet.files import kept
@@ -20,6 +23,26 @@ def lowered(place: FleetPlace) -> Plan:
     """Returns the plan of the fleet's documents; raises InvalidPlan with every problem."""
     place.state.mkdir(mode=0o700, exist_ok=True)
     return kept.lowered(place.documents, place.state)
+
+
+def planned_state(place: FleetPlace) -> State:
+    """Returns the state that a run of the documents would have before anything happens."""
+    return evolve(None, m.RunStarted(run=PLAN_RUN, plan=lowered(place), at_ms=0))
+
+
+def foreseen(place: FleetPlace) -> State:
+    """Returns the run as a launch would find it, brought up to the documents; nobody is told.
+
+    Raises what `bring_up_to_date` does.
+    """
+    state = place.run_state()
+    if state is None:
+        return planned_state(place)
+    revision = kept.pending_revision(place.documents, place.state, state)
+    if revision is not None:
+        for event in decide(state, m.RevisePlan(patch=revision.patch, at_ms=state.at_ms)):
+            state = evolve(state, event)
+    return state
 
 
 def bring_up_to_date(place: FleetPlace, state: State) -> Revision | None:

@@ -22,9 +22,7 @@ CHUNK_BYTES = 65_536
 
 
 def attach_argv(place: FleetPlace, name: str) -> list[str]:
-    """Returns the command that attaches a terminal to a task's session; Rejected when none is
-    alive.
-    """
+    """Returns the command that attaches a terminal to a task's session; Rejected without one."""
     from fleet.adapters.tmux import Tmux
 
     state = running_state(place)
@@ -64,9 +62,7 @@ def log_lines(
     last: int = 200,
     follow: bool = False,
 ) -> Iterator[str]:
-    """Yields the last lines of a task's log, made safe for a terminal, and what comes after when
-    followed.
-    """
+    """Yields the last lines of a task's log, safe for a terminal; when followed, what comes too."""
     from fleet.adapters.attempts import plain
 
     path, step, number = log_path(place, name, attempt)

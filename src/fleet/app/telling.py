@@ -1,6 +1,4 @@
-"""How a front door tells a run something: mail, a coordinator to read it, and the wait for its
-answer.
-"""
+"""How a front door tells a run something: mail, a coordinator to read it, the wait for a result."""
 
 from __future__ import annotations
 
@@ -39,9 +37,7 @@ def actor() -> str:
 def post(
     place: FleetPlace, commands: Iterable[Command], run: str = PLAN_RUN, by: str = ""
 ) -> list[str]:
-    """Puts commands into the mailbox, in order, and returns the ids under which results will be
-    kept.
-    """
+    """Puts commands into the mailbox, in order; returns the ids under which results are kept."""
     from fleet.adapters.mailbox import Mailbox
 
     place.state.mkdir(mode=0o700, exist_ok=True)
@@ -127,9 +123,7 @@ def _last_words(place: FleetPlace) -> str:
 
 
 def ensure_coordinator(place: FleetPlace) -> int | None:
-    """Starts a coordinator, detached, unless one holds the lease; returns its pid and does not
-    wait.
-    """
+    """Starts a coordinator, detached, unless one holds the lease; returns its pid at once."""
     from fleet.adapters.lease import holder
 
     if holder(place.state) is not None:
@@ -162,9 +156,7 @@ def _exit_code(pid: int) -> int | None:
 
 
 def coordinator_environ(environ: Mapping[str, str]) -> dict[str, str]:
-    """Returns the environment for a coordinator: this one without what would lead git or tmux
-    astray.
-    """
+    """Returns a coordinator's environment: this one without what leads git or tmux astray."""
     astray = ("GIT_", "TMUX", "FLEET_")
     kept = {
         "FLEET_CRASH_AT",

@@ -1,4 +1,4 @@
-"""Use cases that look: status, wait, history, gate, metrics. They start nothing and change nothing."""
+"""Use cases that look: status, wait, history, gate, metrics. They start and change nothing."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from fleet.app.calendars import clock_of
 from fleet.app.launching import chosen, running_state, word_of
 from fleet.app.observing import observe
 from fleet.app.place import PLAN_RUN, FleetPlace, fold
-from fleet.app.revising import edit_in_words, lowered
-from fleet.core import messages as m
-from fleet.core.evolve import evolve
+from fleet.app.revising import edit_in_words, planned_state
 from fleet.core.state import Standing
 from fleet.errors import FleetError, NotFound
 from fleet.views.gate import gate_of
@@ -29,15 +27,8 @@ POLL_S = 0.05
 ENDS = ("failed", "skipped", "unreached")
 
 
-def planned_state(place: FleetPlace) -> State:
-    """Returns the state that a run of the documents would have before anything happens."""
-    return evolve(None, m.RunStarted(run=PLAN_RUN, plan=lowered(place), at_ms=0))
-
-
 def status(place: FleetPlace) -> dict[str, Any]:
-    """Returns `fleet.status/1`, the daily check-in; before the first launch, of the plan as it
-    stands.
-    """
+    """Returns `fleet.status/1`, the daily check-in; of the mere plan before the first launch."""
     state = place.run_state()
     edited = edit_in_words(place, state) if state is not None else []
     state = state or planned_state(place)
@@ -64,14 +55,21 @@ def wait(
     tasks = chosen(place, running_state(place), ids)
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     for state in changes(place, deadline):
-        words = {name: word_of(state, tasks_of(state)[name]) for name in tasks}
+        words = words_of(state, tasks)
         met = [_has_come(found, word) for found in words.values()]
         if any(one is True for one in met) if any_one else all(one is True for one in met):
             return True, words
         if all(one is False for one in met) if any_one else any(one is False for one in met):
             return False, words
-    state = running_state(place)
-    return None, {name: word_of(state, tasks_of(state)[name]) for name in tasks}
+        if state.ended == "cancelled":
+            return False, words
+    return None, words_of(running_state(place), tasks)
+
+
+def words_of(state: State, tasks: Sequence[str]) -> dict[str, str]:
+    """Returns the state of each of some tasks in one word."""
+    steps = tasks_of(state)
+    return {name: word_of(state, steps[name]) for name in tasks}
 
 
 def _has_come(found: str, word: str) -> bool | None:
@@ -134,9 +132,7 @@ def history(place: FleetPlace, run: str = PLAN_RUN, after: int = 0) -> Iterator[
 
 
 def gate(place: FleetPlace, phase: str | None = None) -> list[dict[str, Any]]:
-    """Returns `fleet.gate/1` of a phase (of every phase without one): conditions with their
-    evidence.
-    """
+    """Returns `fleet.gate/1` of a phase, of every phase without one: conditions and evidence."""
     state = place.run_state() or planned_state(place)
     names = list(phases_of(state))
     if phase is not None and phase not in names:

@@ -43,9 +43,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _usage(wrong: Exception) -> int:
-    """Says what is wrong with the words of a command line; Typer's own errors can format
-    themselves.
-    """
+    """Says what is wrong with the words of a command line; Typer's errors format themselves."""
     text = getattr(wrong, "format_message", lambda: str(wrong))()
     context = getattr(wrong, "ctx", None)
     usage = f"{context.get_usage()}\n" if context is not None else ""

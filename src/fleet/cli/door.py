@@ -70,9 +70,7 @@ def fleet(
     ] = None,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
-    """Coordinates a fleet of coding agents on one repository: worktrees, sessions, plan, gates,
-    merges.
-    """
+    """Coordinates coding agents on one repository: worktrees, sessions, plan, gates, merges."""
     ctx.obj = directory
     if version:
         from fleet import __version__

@@ -77,8 +77,11 @@ def dependents_of(state: State, step: str) -> list[tuple[str, str]]:
 
 
 def due(one: StepState) -> Standing:
-    """Returns the standing that follows from the needs of a step that nothing else holds."""
-    if one.barred:
+    """Returns the standing that follows from the needs of a step that nothing else holds.
+
+    A join speaks for what is inside it, so it is out of reach only when nothing inside is open.
+    """
+    if one.barred and not (one.unmet and one.step.kind == JOIN):
         return Standing.UNREACHED
     if one.unmet:
         return Standing.WAITING
@@ -224,7 +227,9 @@ def _put(state: State, step: Step, at_ms: int) -> None:
         if listed:
             _unlist(state, one)
         _unlink(state, one.step)
-        one.step, one.released = step, step.released
+        if one.step.released != step.released:
+            one.released = step.released
+        one.step = step
         if listed:
             list_ready(state, one, listed=False)
     else:

@@ -327,11 +327,21 @@ def wants(state: State, now_ms: int) -> dict[Uses, list[tuple[int, str]]]:
 
 def output_of(state: State, step: str) -> object:
     """Returns what a step put out; a join hands on its need's output, or a list of its needs'."""
-    seen = state.known(step)
-    if seen is None or seen.step.kind != JOIN or seen.output is not None:
-        return seen.output if seen else None
-    outputs = [output_of(state, need.step) for need in seen.step.needs]
-    return outputs[0] if len(outputs) == 1 else outputs
+    found: dict[str, object] = {}
+    todo = [step]
+    while todo:
+        one = state.known(todo[-1])
+        if one is None or one.step.kind != JOIN or one.output is not None:
+            found[todo.pop()] = one.output if one else None
+            continue
+        needs = [need.step for need in one.step.needs]
+        missing = [name for name in needs if name not in found]
+        if missing:
+            todo += missing
+            continue
+        outputs = [found[name] for name in needs]
+        found[todo.pop()] = outputs[0] if len(outputs) == 1 else outputs
+    return found[step]
 
 
 def inputs_of(state: State, step: str) -> dict[str, dict[str, object]]:

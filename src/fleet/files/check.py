@@ -7,6 +7,7 @@ line in PROBLEMS or WARNINGS. Reads links on disk, changes nothing.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from fleet.core.plan import circle
 from fleet.errors import Place, Problem, did_you_mean
 from fleet.files.documents import Rung, TaskDocument
 from fleet.files.fleet import Fleet
-from fleet.files.names import limit_problem, ref_problem, worktree_problem
+from fleet.files.names import is_git_folder, limit_problem, ref_problem, worktree_problem
 from fleet.files.roots import common_folder
 
 Found = Iterator[Problem]
@@ -119,36 +120,50 @@ def phases_in_order(fleet: Fleet) -> Found:
 
 def worktrees_apart(fleet: Fleet) -> Found:
     """Each task has a folder of its own, outside the root's own files and outside .git."""
-    taken: dict[Path, TaskDocument] = {}
-    root = fleet.root
-    git = common_folder(root)
+    taken: dict[str, TaskDocument] = {}
+    folders: dict[str, str] = {}
+    reserved = _Reserved(fleet.root)
     for task in fleet.tasks.values():
-        at = _at(fleet, task)
-        path = fleet.worktree(task.id)
+        path = fleet.worktree_text(task)
         wrong = worktree_problem(task.worktree) if task.worktree else ""
         if wrong:
-            yield Problem(f"worktree {_quoted(task.worktree)} {wrong}", at("worktree"))
-            continue
-        real = _resolved(path)
-        if path == root or real == root:
-            yield Problem(
-                "worktree is the repository's root itself", at("worktree"), "'../x' or a folder"
-            )
-        elif root.is_relative_to(path) or root.is_relative_to(real):
-            yield Problem("worktree is a folder that holds the repository", at("worktree"))
-        elif git is not None and (real.is_relative_to(git) or git.is_relative_to(real)):
-            yield Problem("worktree lies inside .git, or holds it", at("worktree"))
-        elif real == root / ".fleet":
-            yield Problem("worktree is the folder of fleet's own state", at("worktree"))
-        elif real in taken:
-            yield Problem(f"worktree is shared with task {taken[real].id!r}", at("worktree"))
+            wrong, hint = f"worktree {_quoted(task.worktree)} {wrong}", ""
+        else:
+            real = _resolved(path, folders)
+            wrong, hint = reserved.problem(path, real)
+            if not wrong and real in taken:
+                wrong = f"worktree is shared with task {taken[real].id!r}"
+                hint = "give each its own"
+        if wrong:
+            yield Problem(wrong, _at(fleet, task)("worktree"), hint)
         else:
             taken[real] = task
     for path, task in taken.items():
-        for parent in path.parents:
-            if parent in taken:
-                text = f"worktree lies inside that of task {taken[parent].id!r}"
-                yield Problem(text, _at(fleet, task)("worktree"))
+        while path := path.rpartition("/")[0]:
+            if path in taken:
+                text = f"worktree lies inside that of task {taken[path].id!r}"
+                yield Problem(text, _at(fleet, task)("worktree"), "put it beside that one")
+                break
+
+
+class _Reserved:
+    """The folders that no worktree may be, hold or lie in."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = os.fspath(root)
+        self.git = os.fspath(common_folder(root) or root / ".git")
+
+    def problem(self, path: str, real: str) -> tuple[str, str]:
+        """Returns what is wrong with a worktree at `path`, links followed at `real`, and a hint."""
+        if self.root in (path, real):
+            return "worktree is the repository's root itself", "name a folder, or '../x'"
+        if _holds(path, self.root) or _holds(real, self.root):
+            return "worktree is a folder that holds the repository", "name one beside it: '../x'"
+        if _holds(self.git, real) or _holds(real, self.git):
+            return "worktree lies inside .git, or holds it", "name a folder outside of it"
+        if real == f"{self.root}/.fleet":
+            return "worktree is the folder of fleet's own state", "name another folder"
+        return "", ""
 
 
 def branches_apart(fleet: Fleet) -> Found:
@@ -194,15 +209,15 @@ def ports_apart(fleet: Fleet) -> Found:
 
 def paths_stay_inside(fleet: Fleet) -> Found:
     """What a task must leave does not lead out of its worktree through a link of the repository."""
-    seen: dict[Path, str] = {}
+    seen: dict[str, str | None] = {}
+    root = os.fspath(fleet.root)
     for task in fleet.tasks.values():
         for number, deliverable in enumerate(task.deliverables):
-            if deliverable.path is None:
-                continue
-            wrong = _leads_out(fleet.root, deliverable.path, seen)
+            wrong = _leads_out(root, deliverable.path or "", seen)
             if wrong:
-                text = f"{_quoted(deliverable.path)} {wrong}"
-                yield Problem(text, _at(fleet, task)("deliverables", number))
+                text = f"{_quoted(deliverable.path or '')} {wrong}"
+                hint = "name a path that no link is part of"
+                yield Problem(text, _at(fleet, task)("deliverables", number), hint)
 
 
 def approvers_differ(fleet: Fleet) -> Found:
@@ -264,29 +279,49 @@ def _rungs(fleet: Fleet, rungs: tuple[Rung, ...], at: At, *path: str | int) -> F
             )
 
 
-def _resolved(path: Path) -> Path:
-    """Follows links as far as folders exist; a loop of links stays as it is."""
-    try:
-        return path.resolve()
-    except (OSError, RuntimeError):
-        return path
+def _holds(folder: str, path: str) -> bool:
+    return path == folder or path.startswith(f"{folder}/")
 
 
-def _leads_out(root: Path, path: str, seen: dict[Path, str]) -> str:
-    """Looks at each folder of `path` once; what does not exist yet cannot be a link."""
+def _resolved(path: str, folders: dict[str, str]) -> str:
+    """Follows links as far as folders exist; `folders` keeps where each folder above led."""
+    above, _, name = path.rpartition("/")
+    if above not in folders:
+        folders[above] = os.path.realpath(above or "/").rstrip("/")
+    real = f"{folders[above]}/{name}"
+    return os.path.realpath(real) if os.path.islink(real) else real  # noqa: PTH114 - text is faster
+
+
+def _leads_out(root: str, path: str, seen: dict[str, str | None]) -> str:
+    """Looks at each folder of `path` once; below what is not there, nothing can be a link.
+
+    `seen` keeps what is wrong with each path, None for one that is not there.
+    """
     here = root
-    for part in path.split("/"):
-        here = here / part
+    for part in path.split("/") if path else ():
+        here = f"{here}/{part}"
         if here not in seen:
-            seen[here] = ""
-            if os.path.islink(here):
-                real = _resolved(here)
-                if not real.is_relative_to(root):
-                    seen[here] = "leads out of the worktree through a link"
-                elif ".git" in real.relative_to(root).parts:
-                    seen[here] = "leads into .git through a link"
-        if seen[here]:
-            return seen[here]
+            seen[here] = _wrong_link(root, here)
+        wrong = seen[here]
+        if wrong is None:
+            return ""
+        if wrong:
+            return wrong
+    return ""
+
+
+def _wrong_link(root: str, path: str) -> str | None:
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return None
+    if not stat.S_ISLNK(mode):
+        return ""
+    real = os.path.realpath(path)
+    if not _holds(root, real):
+        return "leads out of the worktree through a link"
+    if any(is_git_folder(one) for one in real[len(root) :].split("/")):
+        return "leads into .git through a link"
     return ""
 
 

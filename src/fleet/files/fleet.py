@@ -16,6 +16,8 @@ from fleet.errors import Place, Problem
 from fleet.files.documents import AgentDocument, Phase, Settings, TaskDocument
 
 SETTINGS_FILE = "coordination.md"
+MAX_BYTES = 1 << 20
+"""Size of a document at most."""
 
 
 @dataclass(frozen=True, slots=True)

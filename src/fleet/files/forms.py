@@ -47,7 +47,11 @@ class Form(BaseModel):
     """A mapping of known keys; `spellings` are other names of a key, of which only one may be used."""
 
     model_config = ConfigDict(
-        extra="forbid", strict=True, validate_by_alias=True, validate_by_name=False
+        extra="forbid",
+        strict=True,
+        validate_by_alias=True,
+        validate_by_name=False,
+        defer_build=True,
     )
     spellings: ClassVar[dict[str, tuple[str, ...]]] = {}
 

@@ -17,9 +17,10 @@ from typing import Any
 from fleet.errors import InvalidPlan, Place, Problem
 from fleet.files import cache
 from fleet.files.check import check
-from fleet.files.documents import AgentDocument, TaskDocument, agent_of, settings_of, task_of
-from fleet.files.fleet import SETTINGS_FILE, Fleet, Raw
+from fleet.files.documents import AgentDocument, TaskDocument
+from fleet.files.fleet import MAX_BYTES, SETTINGS_FILE, Fleet, Raw
 from fleet.files.names import id_problem
+from fleet.files.normal import agent_of, settings_of, task_of
 from fleet.files.phases import phases_of
 from fleet.files.roots import current_branch, find_root
 
@@ -28,7 +29,6 @@ __all__ = ["Fleet", "find_root", "load"]
 FOLDERS = {"agents": "agent", "tasks": "task"}
 ENDINGS = (".md", ".yaml", ".yml")
 MAX_FILES = 20_000
-MAX_BYTES = 1 << 20
 OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 AGENT_KEYS = frozenset(AgentDocument.__dataclass_fields__) - {"id", "name"}
 TASK_KEYS = frozenset(TaskDocument.__dataclass_fields__) - {"id", "name"}

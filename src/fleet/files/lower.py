@@ -291,9 +291,7 @@ def _check_ladder(task: TaskDocument) -> tuple[Rung, ...]:
 
 
 def _last(task: TaskDocument, message: str, choices: tuple[str, ...]) -> tuple[Rung, ...]:
-    """Returns the rungs after the retries: what `on_failure` says, a question to a person by
-    default.
-    """
+    """Returns the rungs after the retries: what `on_failure` says, else a person is asked."""
     if any(rung.fail for rung in task.on_failure):
         return ()
     for rung in task.on_failure:

@@ -14,6 +14,7 @@ ID_RULE = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 _ID = re.compile(ID_RULE[:-1] + r"\Z")
 _LIMIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./:-]{0,127}\Z")
 _ENV = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_SHORT_GIT = re.compile(r"git~[0-9]+\Z")
 _GIT_REFUSES = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]")
 _SHELL_READS = re.compile("[;|&$`'\"<>(){}!%#]")
 _PSEUDO_REFS = frozenset(
@@ -132,9 +133,11 @@ def worktree_problem(path: str) -> str:
 
 
 def is_git_folder(part: str) -> bool:
-    """True for `.git` as any file system may know it: other case, ignorable characters, short name."""
-    plain = "".join(c for c in part if unicodedata.category(c) != "Cf").rstrip(". ").lower()
-    return plain == ".git" or bool(re.match(r"git~[0-9]+\Z", plain))
+    """True for `.git` as any file system may know it: other case, hidden characters, short name."""
+    if not part.isascii():
+        part = "".join(c for c in part if unicodedata.category(c) != "Cf")
+    plain = part.rstrip(". ").lower()
+    return plain == ".git" or bool(_SHORT_GIT.match(plain))
 
 
 def _hidden(text: str) -> bool:

@@ -115,7 +115,11 @@ def _assumption_of(plain: Plain) -> Assumption:
     return Assumption(**values)
 
 
-CALENDAR_PLACEHOLDER
+def _calendar_of(plain: Plain) -> Calendar:
+    values = _frozen(plain)
+    if isinstance(values.get("holidays"), str):  # a code stands for a country's public holidays
+        values["country"] = values.pop("holidays")
+    return Calendar(**values)
 
 
 TASK_PARTS: Mapping[str, Callable[[Any], Any]] = {

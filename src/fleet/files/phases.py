@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 from fleet.errors import Problem, did_you_mean
-from fleet.files.documents import Phase, phase_of
+from fleet.files.documents import Phase
 from fleet.files.fleet import Raw, place_in
+from fleet.files.normal import phase_of
 
 IMPLICIT = "last"
 

@@ -47,6 +47,19 @@ def next_round(
     return Patch(put=(again, judged), needs=instead(check, judged.id), reason=reason)
 
 
+def after_failure(work: Step, check: Step, siblings: Mapping[str, Step], *, reason: str) -> Patch:
+    """Returns the patch that puts another round behind work that has failed for good.
+
+    Its check was never reached, so the new work needs the worktree itself, and the failed work for
+    what it tells.
+    """
+    patch = next_round(check, siblings, reason=reason)
+    again, judged = patch.put
+    place = next(step.id for step in siblings.values() if step.kind == "worktree")
+    needs = (Need(step=place), Need(step=work.id, on=FAILED))
+    return replace(patch, put=(replace(again, needs=needs), judged))
+
+
 def recheck(
     check: Step,
     siblings: Mapping[str, Step],

@@ -21,8 +21,8 @@ except ImportError as error:  # a PyYAML without libyaml would be ten times slow
     raise ImportError("PyYAML is installed without libyaml; install a wheel of PyYAML") from error
 
 from fleet.errors import Place, Problem
+from fleet.files.fleet import MAX_BYTES
 
-MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
 MAX_NODES = 20_000
 

@@ -44,6 +44,9 @@ BATCH_COMMANDS = 1_000
 LINGER_S = 3.0
 """How long an idle coordinator waits for more before it ends."""
 
+OWN_COMMANDS = (m.Tick, m.ReportOutcome)
+"""What only the coordinator itself may tell: grants and the ends of attempts that it runs."""
+
 PLAN_RUN = "plan"
 """The run of the fleet's own plan, which follows the documents."""
 
@@ -74,6 +77,7 @@ class Coordinator:
         self.children: dict[str, asyncio.Future[str]] = {}
         self.awake = asyncio.Event()
         self.leaving = False
+        self.rung_ms = 0
 
     def post(self, run: str, command: m.Command) -> None:
         """Takes a command of this process's own: the outcome of an attempt, its progress."""
@@ -141,7 +145,8 @@ class Coordinator:
         taken = [self.inner.popleft() for _ in range(min(len(self.inner), BATCH_COMMANDS))]
         for told in taken:
             self.runs.tell(told)
-        self.runs.ring(now_ms())
+        self.rung_ms = now_ms()
+        self.runs.ring(self.rung_ms)
         self.runs.give_grants()
         try:
             done = self.runs.commit()
@@ -171,12 +176,12 @@ class Coordinator:
         if self.reader.handled(mail.id) is not None:
             return
         try:
-            command = cast("dict[str, object]", mail.body["command"])
+            plain = cast("dict[str, object]", mail.body["command"])
+            command = codec.loads_command(json.dumps(plain))
+            if isinstance(command, OWN_COMMANDS):
+                raise ValueError(f"{type(command).__name__} is not taken by mail")  # noqa: TRY004
             told = Told(
-                str(command.get("run", "plan")),
-                codec.loads_command(json.dumps(command)),
-                mail.id,
-                str(mail.body.get("actor", "")),
+                str(plain.get("run", PLAN_RUN)), command, mail.id, str(mail.body.get("actor", ""))
             )
         except (KeyError, TypeError, ValueError, AttributeError) as garbled:
             self.note("error", "unreadable mail", mail=mail.id, why=repr(garbled))
@@ -190,14 +195,13 @@ class Coordinator:
 
     async def _rest(self) -> bool:
         """Waits for something to happen; returns False when it is time to go."""
-        at_ms = now_ms()
-        wakeup_ms = self.runs.next_wakeup(at_ms)
+        wakeup_ms = self.runs.next_wakeup(self.rung_ms)
         waiting = bool(self.attempts.live) or self.stay
         if wakeup_ms is None and not waiting:
             if await self._awoken(LINGER_S):
                 return True
             return bool(self.mailbox.take(1))
-        pause_s = SWEEP_S if wakeup_ms is None else min((wakeup_ms - at_ms) / 1000, SWEEP_S)
+        pause_s = SWEEP_S if wakeup_ms is None else min((wakeup_ms - now_ms()) / 1000, SWEEP_S)
         await self._awoken(max(pause_s, 0.001))
         return True
 
@@ -208,9 +212,7 @@ class Coordinator:
         return False
 
     async def _follow_edits(self) -> None:
-        """Takes up valid edits of the documents; with invalid ones the run follows the last good
-        plan.
-        """
+        """Takes up edits of the documents; while they do not hold, the last good plan counts."""
         seen = fingerprint(self.root)
         while True:
             await asyncio.sleep(EDITS_S)

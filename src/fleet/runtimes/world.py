@@ -1,4 +1,4 @@
-"""The world that a coordinator's attempts share: sessions started together, and exits noticed at once.
+"""The world that attempts share: sessions started together, and their ends noticed at once.
 
 A session's start costs a client of tmux, so those that are asked for in the same moment go in one.
 An attempt's end is its exit record; it is looked for when the wrapper pokes the coordinator, when
@@ -83,9 +83,7 @@ class Sessions:
                     future.set_result(str(found.failure) if found.failure else None)
 
     async def wait_for_exit(self, launch: Launch) -> ExitRecord | None:
-        """Returns the exit record of an attempt; None when its holder is gone without one, or never
-        came.
-        """
+        """Returns an attempt's exit record; None when its holder left none, or never came."""
         folder = AttemptFolder(launch.folder)
         event = self.ends.setdefault(launch.folder, asyncio.Event())
         loop = asyncio.get_running_loop()

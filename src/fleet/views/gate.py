@@ -24,8 +24,9 @@ from fleet.views.tasks import (
 def gate_of(
     state: State, name: str, task_names: Sequence[str], observed: Observed, clock: Clock
 ) -> dict[str, Any]:
-    """Returns the gate of one phase: {schema, phase, gate, conditions: [{text, met, evidence,
-    commit}], ...}.
+    """Returns {schema, phase, gate, merged_as, pinned, missing, conditions} of one phase.
+
+    A condition is {text, met, evidence, commit}.
     """
     tasks, phase = tasks_of(state), phases_of(state)[name]
     asked = {question.step for question in state.questions.values()}

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fleet.core.plan import JOIN, Step
-from fleet.core.state import CLOSED, SETTLED_STANDINGS, Standing, State, StepState
+from fleet.core.state import CLOSED, Standing, State, StepState
 
 STATES = (
     "waiting", "ready", "held", "starting", "working", "needs-you", "checking", "verified",
@@ -155,32 +155,32 @@ def state_of(task: TaskSteps, phase: PhaseSteps | None, asked: AbstractSet[str])
     name = join.step.id
     if phase is not None and phase.landed is not None and name in phase.landed.get("tasks", {}):
         return "merged"
-    last = next((one for one in task.inner if one.standing not in SETTLED_STANDINGS), None)
-    if join.standing is Standing.SUCCEEDED and last is None:
+    current = next((one for one in task.inner if one.standing not in CLOSED), None)
+    if join.standing is Standing.SUCCEEDED and current is None:
         if task.verified is None:
             return "failed" if task.checks[-1].standing is Standing.FAILED else "skipped"
         return "accepted" if phase is not None and name in phase.pinned else "verified"
-    if last is None or last.standing is Standing.UNREACHED:
+    if current is None:
         failed = any(one.standing is Standing.FAILED for one in task.inner)
         return "failed" if failed else "unreached"
-    return _unsettled(last, asked)
+    return _unsettled(current, asked)
 
 
-def _unsettled(last: StepState, asked: AbstractSet[str]) -> str:
-    if last.standing is Standing.ASKING or last.step.id in asked:
+def _unsettled(one: StepState, asked: AbstractSet[str]) -> str:
+    if one.standing is Standing.ASKING or one.step.id in asked:
         return "needs-you"
-    if last.held:
-        return "stopped" if last.attempt else "held"
-    kind = last.step.kind
-    if last.standing is Standing.RUNNING:
+    if one.held:
+        return "stopped" if one.attempt else "held"
+    kind = one.step.kind
+    if one.standing is Standing.RUNNING:
         if kind == "check":
             return "checking"
-        return "working" if kind == "agent" and last.facts.get("session") else "starting"
+        return "working" if kind == "agent" and one.facts.get("session") else "starting"
     if kind == "check":
         return "checking"
-    if last.standing is Standing.WAITING and kind == "worktree":
+    if one.standing is Standing.WAITING and kind == "worktree":
         return "waiting"
-    if last.standing is Standing.BACKOFF or last.attempt:
+    if one.standing is Standing.BACKOFF or one.attempt:
         return "starting"
     return "ready"
 

@@ -1,0 +1,86 @@
+"""Commands about questions, check-ins and notes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fleet.core import messages as m
+from fleet.core.decide.draft import Draft, apply, ask, live, settle
+from fleet.core.patches import patch_problems
+from fleet.core.state import Standing
+from fleet.errors import Rejected
+
+
+def raise_question(draft: Draft, command: m.RaiseQuestion) -> None:
+    live(draft)
+    if draft.state.ended:
+        raise Rejected(f"the run has {draft.state.ended} already; nobody waits for an answer")
+    if command.step:
+        draft.step(command.step)
+    ask(draft, command.step, replace(command.question, then=m.Then.NOTE), command.by)
+
+
+def answer_question(draft: Draft, command: m.AnswerQuestion) -> None:
+    live(draft)
+    asked = draft.state.questions.get(command.id)
+    if asked is None:
+        closed = command.id in draft.origin.answers
+        raise Rejected(f"question {command.id!r} is {'answered already' if closed else 'not open'}")
+    question = asked.question
+    if question.choices and command.value not in question.choices and command.patch is None:
+        raise Rejected(
+            f"{command.value!r} is no answer to question {command.id!r}",
+            hint=f"one of: {', '.join(question.choices)}",
+        )
+    if command.patch is not None:
+        problems = patch_problems(draft.state, command.patch)
+        if problems:
+            raise Rejected("the patch was refused: " + "; ".join(str(p) for p in problems))
+        apply(draft, command.patch, command.by)
+    answer(draft, command.id, command.value, command.by, command.note, revised=bool(command.patch))
+
+
+def answer(
+    draft: Draft, name: str, value: str, by: str, note: str = "", *, revised: bool = False
+) -> None:
+    asked = draft.state.questions[name]
+    question, step = asked.question, asked.step
+    draft.emit(m.QuestionAnswered, id=name, value=value, note=note, by=by)
+    one = draft.state.known(step)
+    if one is None:
+        return
+    if question.then is m.Then.NOTE and step in draft.state.running:
+        text = f"Answer to your question {question.message!r}: {value}"
+        _send(draft, step, text if not note else f"{text}\n{note}", by)
+    if question.then is m.Then.SETTLE and one.standing is Standing.ASKING:
+        refused = value in question.refusals or (question.choices and value not in question.choices)
+        standing = Standing.FAILED if refused else Standing.SUCCEEDED
+        output = {"value": value, "by": by, "note": note}
+        settle(draft, step, standing, note, output=output, label=value, by=by)
+    if question.then is m.Then.LADDER and one.standing is Standing.ASKING and value != "retry":
+        standing = Standing.SKIPPED if value == "skip" and not revised else Standing.FAILED
+        settle(draft, step, standing, note, by=by)
+
+
+def check_in(draft: Draft, command: m.CheckIn) -> None:
+    draft.step(command.step)
+    draft.emit(
+        m.CheckedIn,
+        step=command.step,
+        done=command.done,
+        next=command.next,
+        blockers=command.blockers,
+        by=command.by,
+    )
+
+
+def send_note(draft: Draft, command: m.SendNote) -> None:
+    draft.step(command.step)
+    if command.step not in draft.state.running:
+        raise Rejected(f"step {command.step!r} is not running; nobody would read the note")
+    _send(draft, command.step, command.text, command.by)
+
+
+def _send(draft: Draft, step: str, text: str, by: str) -> None:
+    number = draft.state.noted + 1
+    draft.emit(m.NoteSent, note=number, step=step, text=text, by=by)
