@@ -34,9 +34,7 @@ def sections(text: str, level: str) -> dict[str, str]:
     """Returns the text below each heading of a level, up to the next heading of any level."""
     parts = re.split(r"^(#+) (.+)$", text, flags=re.MULTILINE)
     return {
-        parts[n + 1].strip("` "): parts[n + 2]
-        for n in range(1, len(parts), 3)
-        if parts[n] == level
+        parts[n + 1].strip("` "): parts[n + 2] for n in range(1, len(parts), 3) if parts[n] == level
     }
 
 

@@ -50,6 +50,20 @@ def test_what_init_makes_passes_check_and_plan(repo, fleet_cli):
     assert plan["base"] == "main"
 
 
+def test_what_init_makes_without_an_agent_program_runs_to_its_merge(repo, fleet_cli):
+    fleet_cli("init", "--harness", "shell", "--check", "test -s FIRST_STEPS.md", cwd=repo.root)
+    for task in ("first-steps", "second-look"):
+        launched = fleet_cli("launch", task, cwd=repo.root)
+        assert launched.code == 0, launched.stdout + launched.stderr
+        waited = fleet_cli("wait", task, "--for", "verified", "--timeout", "60", cwd=repo.root)
+        assert waited.code == 0, waited.stdout
+    merged = fleet_cli("merge", "first", cwd=repo.root)
+    assert merged.code == 0, merged.stdout + merged.stderr
+    assert repo.git("ls-tree", "--name-only", "main", "FIRST_STEPS.md", "SECOND_LOOK.md").split()
+    seen = levels(fleet_cli("doctor", "--json", cwd=repo.root).json())
+    assert seen["journal"] == seen["sessions"] == "ok"
+
+
 def test_init_leaves_git_status_free_of_state(repo, fleet_cli):
     before = repo.fingerprint()
     fleet_cli("init", cwd=repo.root)

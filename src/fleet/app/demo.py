@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -61,7 +62,7 @@ class Chapter:
 STORY: Final = (
     Chapter(
         "A plan for six agents",
-        "agents/ says who works, tasks/ what is to be done, coordination.md holds the phases.\n"
+        "agents/ says who works, tasks/ what is to be done, coordination.md holds the phases. "
         "28 days of work; agents 4 and 5 go side by side, so it takes 25.",
         (
             Do("fleet check", has=("6 tasks, 6 agents, 4 phases: no problems",)),
@@ -85,7 +86,7 @@ STORY: Final = (
     ),
     Chapter(
         "Phase 2: saying so is not enough",
-        "Agent 2 says that it is done. A test fails and one deliverable is not committed: it is\n"
+        "Agent 2 says that it is done. A test fails and one deliverable is not committed: it is "
         "sent back, with the evidence in its next brief. Here is what its second attempt read.",
         (
             Do("fleet launch agent-2", has=("testing-unit",)),
@@ -110,7 +111,7 @@ STORY: Final = (
     ),
     Chapter(
         "Phase 3: two agents side by side",
-        "Both start from the same base, in worktrees of their own. This is the daily check-in\n"
+        "Both start from the same base, in worktrees of their own. This is the daily check-in "
         "while they work.",
         (
             Do("fleet launch agent-4 agent-5", has=("performance-optimizer", "monitoring-inf")),
@@ -157,7 +158,7 @@ def run_demo(tell: Callable[[str], None], keep: bool = False) -> int:  # noqa: F
     with stage(tell, keep=keep) as scene:
         try:
             for number, chapter in enumerate(STORY, start=1):
-                tell(f"\n== {number}. {chapter.title}\n{chapter.text}")
+                tell(f"\n== {number}. {chapter.title}\n{scene.wrapped(chapter.text)}")
                 for act in chapter.acts:
                     scene.play(act)
             scene.check_end()
@@ -184,6 +185,10 @@ class Scene:
     def root(self) -> Path:
         """The root of the demo's repository."""
         return self.top / "shop"
+
+    def wrapped(self, text: str) -> str:
+        """Returns a text of the story in lines that fit the terminal."""
+        return textwrap.fill(text, int(self.environ["COLUMNS"]))
 
     def play(self, act: Do) -> None:
         """Runs a command, tells what it prints, and raises Unexpected when it ends otherwise."""

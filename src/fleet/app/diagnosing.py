@@ -85,6 +85,10 @@ def _check(name: str, level: str, text: str, cure: str = "") -> Check:
     return {"name": name, "level": level, "text": text, "cure": cure}
 
 
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
 def _looked(name: str, look: Callable[[], Iterator[Check] | Check]) -> list[Check]:
     try:
         found = look()
@@ -179,9 +183,10 @@ def _command() -> Check:
 def _is_fleet(path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            return b"from fleet" in file.read(2048)
+            text = file.read(2048)
     except OSError:
         return False
+    return b"from fleet" in text or b"-m fleet" in text
 
 
 def _repository(root: Path) -> Check:
@@ -216,7 +221,10 @@ def _documents(place: FleetPlace) -> Check:
         return _check(
             "documents", "error", f"{count} problems: {invalid.problems[0]}", "fleet check"
         )
-    counts = f"{len(fleet.tasks)} tasks, {len(fleet.agents)} agents, {len(fleet.phases)} phases"
+    counts = ", ".join(
+        _count(len(many), word)
+        for many, word in ((fleet.tasks, "task"), (fleet.agents, "agent"), (fleet.phases, "phase"))
+    )
     if fleet.warnings:
         return _check("documents", "warning", f"{counts}; {fleet.warnings[0]}", "fleet check")
     return _check("documents", "ok", f"{counts}, no problems")
@@ -295,7 +303,7 @@ def _journal(place: FleetPlace) -> Check:
     with closing(reader):
         rows = reader.runs()
         events = sum(reader.last_seq(row.run) for row in rows)
-    return _check("journal", "ok", f"whole: {len(rows)} runs, {events} events")
+    return _check("journal", "ok", f"whole: {_count(len(rows), 'run')}, {_count(events, 'event')}")
 
 
 def _coordinator(place: FleetPlace) -> Check:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +16,20 @@ ASCII_MARKS = {"ok": "+", "warning": "!", "error": "x", "absent": "."}
 WIDTH = 100
 
 
-def scaffold_text(made: Scaffold) -> str:
+def _width(columns: int) -> int:
+    """Returns how wide to write: as asked, else as the terminal is, and never too wide to read."""
+    return min(columns or shutil.get_terminal_size((WIDTH, 24)).columns, WIDTH)
+
+
+def scaffold_text(made: Scaffold, columns: int = 0) -> str:
     """Returns what was found, each file made or kept, what to note, and what to do next."""
+    width = _width(columns)
     found = [f"repository {made.root.name}", f"base branch {made.base}"]
     found.append(f"tests: {made.test or 'none found'}")
     found.append(f"agent programs: {', '.join(made.programs) or 'none'}")
-    lines = [f"found   {line(', '.join(found))}", f"agents  run by {line(made.harness)}", ""]
+    lines = wrapped(line(", ".join(found)), width, " " * len("found   "))
+    lines[0] = "found   " + lines[0].lstrip()
+    lines += [f"agents  run by {line(made.harness)}", ""]
     verb = "would make" if made.dry_run else "made"
     size = max(len(one.path) for one in made.files)
     for one in made.files:
@@ -29,7 +38,7 @@ def scaffold_text(made: Scaffold) -> str:
     if not made.dry_run:
         lines += ["", ".fleet/ is excluded through .git/info/exclude"]
     for note in made.notes:
-        lines += ["", *wrapped(f"note: {note}", WIDTH, "")]
+        lines += ["", *wrapped(f"note: {note}", width, "")]
     if made.problems:
         lines += ["", "the documents do not hold yet:"]
         lines += [f"  {plain(str(one))}" for one in made.problems]
@@ -39,9 +48,10 @@ def scaffold_text(made: Scaffold) -> str:
     return "\n".join(lines)
 
 
-def diagnosis_text(found: Mapping[str, Any], columns: int = WIDTH) -> str:
+def diagnosis_text(found: Mapping[str, Any], columns: int = 0) -> str:
     """Returns each check as a line, its cure below it, and the count of each level."""
     marks = ASCII_MARKS if ascii_only() else MARKS
+    columns = _width(columns)
     checks = found["checks"]
     size = max(len(one["name"]) for one in checks)
     lines = []
@@ -53,9 +63,15 @@ def diagnosis_text(found: Mapping[str, Any], columns: int = WIDTH) -> str:
         if one["cure"]:
             lines += wrapped(f"cure: {one['cure']}", columns, " " * len(head))
     counts = {level: sum(1 for one in checks if one["level"] == level) for level in MARKS}
-    lines += [
-        "",
-        f"{counts['ok']} ok, {counts['warning']} warnings, {counts['error']} errors"
-        + (f", {counts['absent']} not there yet" if counts["absent"] else ""),
+    told = [
+        f"{counts['ok']} ok",
+        _many(counts["warning"], "warning"),
+        _many(counts["error"], "error"),
     ]
-    return "\n".join(lines)
+    if counts["absent"]:
+        told.append(f"{counts['absent']} not there yet")
+    return "\n".join([*lines, "", ", ".join(told)])
+
+
+def _many(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
