@@ -1,8 +1,8 @@
 """What agent and task files may hold, as Pydantic models; keys and meaning are the contract's.
 
-A form knows one file and nothing around it. Dumped with its set keys only, it is the normal form that
-`documents` is built from and that the cache keeps: renamed keys (`timeout` is `timeout_ms` there) are
-serialization aliases.
+A form knows one file and nothing around it. Dumped with its set keys only, it is the normal form
+that `documents` is built from and that the cache keeps: renamed keys (`timeout` is `timeout_ms`
+there) are serialization aliases.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Ladder = dict[str, Any]
 
 
 class Form(BaseModel):
-    """A mapping of known keys; `spellings` are other names of a key, of which only one may be used."""
+    """A mapping of known keys; `spellings` are other names of a key: a file uses one of them."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -63,10 +63,8 @@ class Form(BaseModel):
         for key, others in cls.spellings.items():
             used = [name for name in (key, *others) if name in value]
             if len(used) > 1:
-                raise PydanticCustomError(
-                    "twice", "{text}",
-                    {"text": f"{used[0]!r} and {used[1]!r} mean the same; keep one", "key": used[1]},
-                )  # fmt: skip
+                text = f"{used[0]!r} and {used[1]!r} mean the same; keep one"
+                raise PydanticCustomError("twice", "{text}", {"text": text, "key": used[1]})
             if used and used[0] != key:
                 value = {key if name == used[0] else name: value[name] for name in value}
         return value
@@ -80,6 +78,8 @@ def exactly_one(form: Form, keys: tuple[str, ...], what: str) -> None:
 
 
 class DeliverableForm(Form):
+    """What a task must leave committed; a bare text is its path."""
+
     path: InnerPath | None = None
     count: Count | None = None
     contains: Texts | None = None
@@ -106,6 +106,8 @@ def _as_check(value: Any) -> Any:
 
 
 class CheckForm(Form):
+    """A command or an agent that judges; a bare text or argv is the command."""
+
     command: CommandForm | None = None
     agent: Id | None = None
     verdict: AnyJson = None
@@ -124,6 +126,8 @@ class CheckForm(Form):
 
 
 class MetricForm(Form):
+    """A figure with its baseline, its target and the command that measures it."""
+
     name: Text
     baseline: Baseline = None
     target: Target | None = None
@@ -132,6 +136,8 @@ class MetricForm(Form):
 
 
 class RiskForm(Form):
+    """What may go wrong; a bare text is just that."""
+
     text: Text
     mitigation: Text | None = None
     likelihood: Text | None = None
@@ -139,6 +145,8 @@ class RiskForm(Form):
 
 
 class DecisionForm(Form):
+    """What was decided; a bare text is just that."""
+
     text: Text
     reason: Text | None = None
 
@@ -161,6 +169,8 @@ def _as_rung(value: Any) -> Any:
 
 
 class RungForm(Form):
+    """One rung of a ladder; a bare text such as `ask` or `fail` names it."""
+
     agent: Id | None = None
     model: Text | None = None
     adapt: Id | None = None
@@ -198,6 +208,8 @@ Rungs = Annotated[
 
 
 class ProofForm(Form):
+    """What shows that an assumption holds."""
+
     agent: Id | None = None
     command: CommandForm | None = None
     evidence: Texts | None = None
@@ -210,6 +222,8 @@ class ProofForm(Form):
 
 
 class AssumptionForm(Form):
+    """What is taken for granted; a bare text is just that."""
+
     text: Text
     proof: ProofForm | None = None
     on_failure: Rungs | None = None
@@ -221,6 +235,8 @@ Assumption = Annotated[
 
 
 class DaysForm(Form):
+    """Working days as three estimates."""
+
     low: Annotated[Number, Field(gt=0)] | None = None
     likely: Annotated[Number, Field(gt=0, le=10_000)]
     high: Annotated[Number, Field(gt=0, le=10_000)] | None = None
@@ -250,6 +266,8 @@ Days = Annotated[
 
 
 class AgentLimitsForm(Form):
+    """What one attempt of an agent may take."""
+
     timeout_ms: Duration | None = Field(
         None, validation_alias="timeout", serialization_alias="timeout_ms"
     )
@@ -265,6 +283,8 @@ def _as_network(value: Any) -> Any:
 
 
 class SandboxForm(Form):
+    """What an agent's session is shut into; a bare text is its kind."""
+
     kind: Literal["none", "bwrap"] = "bwrap"
     read: Texts | None = None
     write: Texts | None = None
@@ -355,6 +375,6 @@ class TaskForm(TaskKeys):
 
 
 class DefaultsForm(AgentKeys, TaskKeys):
-    """What `defaults` in coordination.md may fill: keys of agents and of tasks that may be shared."""
+    """What `defaults` in coordination.md may fill: keys of agents and tasks that may be shared."""
 
     spellings: ClassVar = {**AgentKeys.spellings, **TaskKeys.spellings}

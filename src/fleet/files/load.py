@@ -21,7 +21,7 @@ from fleet.files.documents import AgentDocument, TaskDocument
 from fleet.files.fleet import MAX_BYTES, SETTINGS_FILE, Fleet, Raw
 from fleet.files.names import id_problem
 from fleet.files.normal import agent_of, settings_of, task_of
-from fleet.files.phases import phases_of
+from fleet.files.phases import Known, phases_of
 from fleet.files.roots import current_branch, find_root
 
 __all__ = ["Fleet", "find_root", "load"]
@@ -224,7 +224,8 @@ def _fleet(
         if kind == "task"
     }
     said = {name: values.get("phase", "") for name, values in filled.items()}
-    phases, placed = phases_of(written, said, raws, broken, problems)
+    known = Known(said=said, raws=raws, broken=broken, problems=problems)
+    phases, placed = phases_of(written, known)
     tasks = {}
     for name, values in filled.items():
         values["id"] = name
