@@ -114,7 +114,7 @@ def test_a_phase_merges_in_the_order_of_dependencies(tmp_path):
         ("approve: [ben, ana]", "", ["ana", "ben"]),
         ("", "approved_by: [eve]", ["eve"]),
         ("approve: [ben]", "approved_by: [eve]", ["ben", "eve"]),
-        ("approve: true", "approved_by: [eve]", True),
+        ("approve: true", "approved_by: [eve]", ["eve"]),
     ],
 )
 def test_who_has_to_approve(tmp_path, phase, task, approve):

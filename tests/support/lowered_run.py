@@ -33,7 +33,7 @@ def fleet(root: Path, /, settings: str = "", agents: str = "a", **tasks: str) ->
     for name in agents.split():
         texts[f"agents/{name}.md"] = "---\nharness: shell\nargs: 'true'\n---\n"
     for name, front in tasks.items():
-        agent = "" if "agent:" in front else "agent: a\n"
+        agent = "" if front.startswith("agent:") else "agent: a\n"
         texts[f"tasks/{name}.md"] = f"---\n{agent}{front}\n---\nDo {name}.\n"
     for name, text in texts.items():
         path = root / name

@@ -61,6 +61,8 @@ class ScriptedFleet:
         self.settings: dict[str, Any] = {"fleet": "trial", "base": "main", "calendar": "everyday"}
         self.root.mkdir(parents=True, exist_ok=True)
         self.git("init", "-q", "-b", "main")
+        self.git("config", "user.name", "Ada")
+        self.git("config", "user.email", "ada@example.org")
         self.put("README.md", "hello\n")
         self.git("add", "README.md")
         self.git("commit", "-q", "-m", "first")
@@ -176,19 +178,11 @@ class ScriptedFleet:
         """Returns a task's default worktree."""
         return self.top / f"{self.root.name}.worktrees" / task
 
-    def fingerprint(self, ours: tuple[str, ...] = ("task/", "fleet/")) -> str:
-        """Returns a hash of what is the user's: HEAD, index, files, stash, config, hooks, refs."""
+    def fingerprint(self) -> str:
+        """Returns a hash of what is the user's: HEAD, base, tags, index, files, stash, config, hooks."""
         seen = hashlib.sha256()
-        tasks = {path.stem for path in (self.root / "tasks").iterdir()}
-        refs = [
-            line
-            for line in self.git("for-each-ref", "--format=%(objectname) %(refname)").splitlines()
-            if not line.split()[1].startswith("refs/fleet/")
-            and not any(
-                line.endswith(f"/{task}") or f"/{own}{task}" in line for task in tasks for own in ours
-            )
-        ]
-        seen.update("\n".join(refs).encode())
+        for ref in ("refs/heads/main", "refs/tags", "refs/remotes"):
+            seen.update(self.git("for-each-ref", ref).encode())
         for words in (("ls-files", "-s"), ("stash", "list"), ("status", "--porcelain")):
             seen.update(self.git(*words).encode("utf-8", "surrogateescape"))
         for name in ("HEAD", "config"):

@@ -8,9 +8,8 @@
     alone, capped
 
 Every word of `spec` and `env` is quoted for the shell; what cannot be quoted is refused. A file
-that is absent
-or not what it should be reads as None: only a whole record is a fact. Nothing here starts or ends
-a process.
+that is absent or not what it should be reads as None: only a whole record is a fact. Nothing here
+starts or ends a process.
 """
 
 from __future__ import annotations
@@ -57,11 +56,9 @@ class Launch:
     """What the wrapper needs to run one attempt.
 
     `key` is (run, step, attempt). `worktree` is where the agent runs, `admin_dir` git's own folder
-    for it. `stdin`
-    None is the terminal. `stdout` is `pane` (the agent has the terminal) or `file` (its standard
-    output is also
-    kept apart from what it says on stderr). `wake` is a FIFO that is poked after the exit record
-    is written.
+    for it. `stdin` None is the terminal. `stdout` is `pane` (the agent has the terminal) or `file`
+    (its standard output is also kept apart from what it says on stderr). `wake` is a FIFO that is
+    poked after the exit record is written.
     """
 
     key: tuple[str, str, int]
@@ -92,8 +89,8 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class ExitRecord:
-    """How an agent ended; `signal` is what its code says (128 + n), `ended_at_ms` are ms since
-    1970 (UTC).
+    """How an agent ended;
+    `signal` is what its code says (128 + n), `ended_at_ms` are ms since 1970 (UTC).
     """
 
     code: int
@@ -103,8 +100,8 @@ class ExitRecord:
 
 
 def session_name(task: str, run: str, step: str, attempt: int) -> str:
-    """Returns the tmux session's name: `<task>-<attempt>-<6 hex digits of run, step and
-    attempt>`.
+    """Returns the tmux session's name:
+    `<task>-<attempt>-<6 hex digits of run, step and attempt>`.
     """
     digest = hashlib.sha256(f"{run}/{step}/{attempt}".encode()).hexdigest()[:6]
     plain_task = re.sub(r"[^A-Za-z0-9_-]", "_", task)[:NAME_LIMIT].lstrip("-") or "_"
@@ -112,8 +109,8 @@ def session_name(task: str, run: str, step: str, attempt: int) -> str:
 
 
 def plain(text: str) -> str:
-    """Returns `text` without escape sequences, control and bidirectional characters; lines and
-    tabs stay.
+    """Returns `text` without escape sequences, control and bidirectional characters;
+    lines and tabs stay.
     """
     text = _ESCAPES.sub("", text).replace("\r\n", "\n")
     return _CONTROLS.sub("", text.replace("\r", "\n"))
@@ -142,14 +139,14 @@ class AttemptFolder:
 
     @property
     def pipe(self) -> Path:
-        """The FIFO that the agent's standard output goes through; only its processes hold it
-        open.
+        """The FIFO that the agent's standard output goes through;
+        only its processes hold it open.
         """
         return self.path / "stdout.fifo"
 
     def write_spec(self, launch: Launch) -> None:
-        """Writes what the wrapper reads, `spec` last; raises Rejected for what no process can be
-        given.
+        """Writes what the wrapper reads, `spec` last;
+        raises Rejected for what no process can be given.
         """
         _check(launch)
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -209,8 +206,8 @@ class AttemptFolder:
 
 
 def tail(path: Path, limit_bytes: int) -> str:
-    """Returns at most the last `limit_bytes` of a regular file through `plain`; empty when there
-    is none.
+    """Returns at most the last `limit_bytes` of a regular file through `plain`;
+    empty when there is none.
     """
     try:
         with open(path, "rb", opener=_open_regular) as file:
@@ -222,8 +219,8 @@ def tail(path: Path, limit_bytes: int) -> str:
 
 
 def _open_regular(path: str, flags: int) -> int:
-    """Opens without following a link and without waiting on a FIFO that an agent may have put
-    there.
+    """Opens without following a link and without waiting
+    on a FIFO that an agent may have put there.
     """
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
 

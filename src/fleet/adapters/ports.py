@@ -1,9 +1,8 @@
 """Ports: which task has which, agreed upon by all under one lock, and whether somebody listens.
 
-A task keeps its port until it is released, however often it asks. A port is probed when it is
-first reserved; one
-that somebody else listens on is refused with the name of who it is, where /proc tells. The file is
-replaced whole.
+A task keeps its port until it is released, however often it asks. A port is probed when it is first
+reserved; one that somebody else listens on is refused with the name of who it is, where /proc
+tells. The file is replaced whole.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ _LISTENING: Final = "0A"
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The reservations in `<state>/ports.json`; ports for `auto` come from `low` to `high`, both
-    included.
+    """The reservations in `<state>/ports.json`;
+    ports for `auto` come from `low` to `high`, both included.
     """
 
     state: Path
@@ -90,8 +89,8 @@ class Ports:
 
     @contextmanager
     def _locked(self) -> Iterator[dict[str, int]]:
-        """Yields the reservations under the lock; they are written if they changed and nothing was
-        raised.
+        """Yields the reservations under the lock;
+        they are written if they changed and nothing was raised.
         """
         self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (self.state / "ports.lock").open("a") as lock:
@@ -138,8 +137,8 @@ def is_open(port: int, host: str = "127.0.0.1") -> bool:
 
 
 def listener(port: int) -> tuple[int, str] | None:
-    """Returns pid and command line of who listens on `port`; None when nobody does or /proc does
-    not tell.
+    """Returns pid and command line of who listens on `port`;
+    None when nobody does or /proc does not tell.
     """
     inodes = {
         fields[9]

@@ -2,13 +2,10 @@
 noticed at once.
 
 A process is its pid, its start time and the boot: a pid alone is used again. Signals go through a
-pidfd that is
-checked after it is held, so no stranger is ever hit. A zombie is dead. tmux does not own what runs
-in its panes:
-children that daemonise, clear their environment or ignore TERM outlive it, so the members of an
-attempt are found
-by descent, by session, by an environment variable and by a pipe that only they hold, together,
-until none is left.
+pidfd that is checked after it is held, so no stranger is ever hit. A zombie is dead. tmux does not
+own what runs in its panes: children that daemonise, clear their environment or ignore TERM outlive
+it, so the members of an attempt are found by descent, by session, by an environment variable and by
+a pipe that only they hold, together, until none is left.
 """
 
 from __future__ import annotations
@@ -97,8 +94,7 @@ class Members:
     """How the processes of one attempt are known.
 
     `roots` are processes known by identity (the wrapper, and what was found before), `marker` a
-    `NAME=value` of
-    their environment, `pipe` a FIFO that only they hold open.
+    `NAME=value` of their environment, `pipe` a FIFO that only they hold open.
     """
 
     roots: tuple[Identified, ...] = ()
@@ -167,9 +163,8 @@ def reap(known: Members, grace_s: float = 10.0) -> set[Identity]:
 
 @dataclass(slots=True)
 class ExitWatch:
-    """Calls `on_exit` in its event loop as soon as a watched process ends, by pidfd: no polling,
-    no cost while
-    they live.
+    """Calls `on_exit` in its event loop as soon as a watched process ends, by pidfd: no polling, no
+    cost while they live.
     """
 
     on_exit: Callable[[Identified], None]

@@ -1,14 +1,11 @@
 """tmux: one private server a fleet, and the sessions in it.
 
 The user's tmux and its configuration are never touched: own socket, no configuration file, a
-cleaned environment.
-Every call has a time limit, since a server without descriptors lets its clients wait for ever.
-Targets are exact
-(`=name:`), names hold nothing that tmux would expand. What a session runs is the wrapper, which
-knows by its
-folder alone what to do: nothing long, secret or hostile is ever in a tmux command. That a session
-exists says
-nothing of the agent in it; the wrapper's records do.
+cleaned environment. Every call has a time limit, since a server without descriptors lets its
+clients wait for ever. Targets are exact (`=name:`), names hold nothing that tmux would expand. What
+a session runs is the wrapper, which knows by its folder alone what to do: nothing long, secret or
+hostile is ever in a tmux command. That a session exists says nothing of the agent in it; the
+wrapper's records do.
 """
 
 from __future__ import annotations
@@ -69,8 +66,8 @@ _pastes = itertools.count()
 
 
 class Startable(Protocol):
-    """What a session needs: its name, the attempt's folder, how much output is kept, whether it
-    stays open.
+    """What a session needs: its name, the attempt's folder,
+    how much output is kept, whether it stays open.
     """
 
     @property
@@ -102,8 +99,8 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Tmux:
-    """A private tmux server, known by the name of its socket; it is started by the first
-    session.
+    """A private tmux server, known by the name of its socket;
+    it is started by the first session.
     """
 
     socket: str
@@ -194,8 +191,8 @@ class Tmux:
         return self._must(["send-keys", "-t", target, "Enter"])
 
     def capture(self, name: str, lines: int = ROWS) -> str:
-        """Returns the last `lines` that a session shows or has scrolled away; empty when it is not
-        there.
+        """Returns the last `lines` that a session shows or has scrolled away;
+        empty when it is not there.
         """
         argv = ["capture-pane", "-p", "-J", "-S", f"-{lines}", "-t", f"={_check_name(name)}:"]
         code, said, complaints = self._call(argv)
@@ -204,8 +201,8 @@ class Tmux:
         return "\n".join(said.rstrip().splitlines()[-lines:])
 
     def session(self, name: str) -> Session | None:
-        """Returns libtmux's object of a session, for what a person asks of one; None when it is
-        not there.
+        """Returns libtmux's object of a session, for what a person asks of one;
+        None when it is not there.
         """
         if not self._must(
             ["has-session", "-t", f"={_check_name(name)}"]
@@ -216,8 +213,8 @@ class Tmux:
         return Server(socket_name=self.socket).sessions.get(session_name=name, default=None)
 
     def attach_argv(self, name: str) -> list[str]:
-        """Returns the command that puts a person's terminal onto a session, from inside another
-        tmux too.
+        """Returns the command that puts a person's terminal onto a session,
+        from inside another tmux too.
         """
         attach = [self.program, "-L", self.socket, "attach-session", "-t", f"={_check_name(name)}"]
         return ["env", "-u", "TMUX", *attach]
@@ -232,8 +229,8 @@ class Tmux:
         self._must(["kill-server"])
 
     def _must(self, argv: Sequence[str], said: str = "") -> bool:
-        """Returns False when what it speaks of is not there; raises ToolFailed for any other
-        failure.
+        """Returns False when what it speaks of is not there;
+        raises ToolFailed for any other failure.
         """
         code, _, complaints = self._call(argv, said)
         if code and not _is_gone(complaints):

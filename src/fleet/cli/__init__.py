@@ -19,7 +19,7 @@ def main(argv: Sequence[str]) -> int:
     """Runs one command line and returns its exit code."""
     import typer
 
-    from fleet.cli import planning, running, talking, watching  # noqa: F401 - they add their commands
+    from fleet.cli import overview, planning, running, talking, watching  # noqa: F401 - they add commands
     from fleet.cli.door import app
     from fleet.errors import FleetError
 

@@ -9,7 +9,6 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -60,47 +59,6 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Tasks or agents.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="A task, an agent, or a unique prefix.")]
-
-
-@app.callback(invoke_without_command=True)
-def fleet(
-    ctx: typer.Context,
-    directory: Annotated[
-        Path | None, typer.Option("-C", metavar="DIR", help="The fleet's root.")
-    ] = None,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-) -> None:
-    """Coordinates coding agents on one repository: worktrees, sessions, plan, gates, merges."""
-    ctx.obj = directory
-    if version:
-        from fleet import __version__
-
-        typer.echo(f"fleet {__version__}")
-        raise typer.Exit
-    if ctx.invoked_subcommand is None:
-        overview(ctx)
-
-
-def overview(ctx: typer.Context) -> None:
-    """Bare `fleet`: the status, or what to do first where there is no fleet."""
-    from fleet.errors import FleetError
-
-    try:
-        here(ctx)
-    except FleetError:
-        say(NOTHING_YET)
-        return
-    from fleet.cli.watching import status
-
-    status(ctx)
-
-
-NOTHING_YET = """\
-no fleet here yet
-
-  fleet init     scaffold one in this repository
-  fleet demo     watch one run
-  fleet --help   all commands"""
 
 
 def here(ctx: typer.Context) -> FleetPlace:

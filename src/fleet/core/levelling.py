@@ -52,10 +52,9 @@ def level(
     """Returns a short timetable in which no limit is exceeded, in days from 0; the same every time.
 
     Late times are those of the same schedule pushed as far right as limits and the finish allow, so
-    an activity may slip by its slack if those behind it make way. Units of names that have no
-    limit cost
-    nothing, nor do activities of no length. `rounds` bounds the lists that the search tries. Raises
-    InvalidPlan as `timetable` does, and when an activity wants more than there is.
+    an activity may slip by its slack if those behind it make way. Units of names that have no limit
+    cost nothing, nor do activities of no length. `rounds` bounds the lists that the search tries.
+    Raises InvalidPlan as `timetable` does, and when an activity wants more than there is.
     """
     network = network_of(activities)
     work = work_of(activities, network, limits)
@@ -109,8 +108,8 @@ def _breed(
     rounds: int,
     keys: Sequence[tuple[int, int, int]],
 ) -> Plan:
-    """Returns the best plan after `rounds` lists; a new child that is no worse replaces the
-    worst.
+    """Returns the best plan after `rounds` lists;
+    a new child that is no worse replaces the worst.
     """
     seen = {tuple(plan.starts) for _, _, plan in people}
     best = min(people, key=lambda one: one[0])
@@ -179,8 +178,8 @@ def _ordered(work: Work, keys: Sequence[tuple[int, int, int]]) -> list[int]:
 
 
 def _sampled(work: Work, keys: Sequence[tuple[int, int, int]], dice: Dice) -> list[int]:
-    """Returns a list drawn with a bias to small keys: the better of two picked at random, each
-    time.
+    """Returns a list drawn with a bias to small keys:
+    the better of two picked at random, each time.
     """
     missing = [len(mine) for mine in work.needs]
     ready = [i for i, count in enumerate(missing) if not count]
@@ -199,8 +198,8 @@ def _sampled(work: Work, keys: Sequence[tuple[int, int, int]], dice: Dice) -> li
 
 
 def _heads(needs: Sequence[Sequence[int]], lengths: Sequence[int], order: range) -> list[int]:
-    """Returns the longest way from the start to each activity; with followers, from each to the
-    end.
+    """Returns the longest way from the start to each activity;
+    with followers, from each to the end.
     """
     heads = [0] * len(lengths)
     for i in order:
@@ -237,8 +236,7 @@ def _bound(work: Work, heads: list[int], tails: list[int]) -> int:
     it.
 
     For each limit and each head: the work of all who cannot start before it and who have at least
-    so
-    long a tail must fit between the two (after Carlier and Latapie, 1991).
+    so long a tail must fit between the two (after Carlier and Latapie, 1991).
     """
     count = len(work.lengths)
     bound = max((heads[i] + work.lengths[i] + tails[i] for i in range(count)), default=0)

@@ -1,9 +1,9 @@
 """Activities put one after another onto a timeline of limits: the schedules that the search tries.
 
 Lives here: one schedule from one order, in series and in parallel (Kolisch, 1996), a schedule
-pushed
-to the right, and its chain. All limits of one moment are packed into one integer, a field a limit
-under a guard bit that is always set, so that one subtraction and one mask answer "does this fit?".
+pushed to the right, and its chain. All limits of one moment are packed into one integer, a field a
+limit under a guard bit that is always set, so that one subtraction and one mask answer "does this
+fit?".
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def sequence(
 
 
 def work_of(activities: Sequence[Activity], network: Network, limits: Mapping[str, int]) -> Work:
-    """Returns the activities as integers; raises InvalidPlan when one wants more than a limit
-    has.
+    """Returns the activities as integers;
+    raises InvalidPlan when one wants more than a limit has.
     """
     problems = [
         Problem(

@@ -2,8 +2,7 @@
 
 Lives here: drawing durations and counting finishes. Durations follow the beta distribution of PERT
 (Malcolm, Roseboom, Clark and Fazar, 1959; mean = (low + 4 likely + high) / 6), drawn from a table
-of
-its quantiles. Under limits every draw keeps the order of the levelled schedule: people do not
+of its quantiles. Under limits every draw keeps the order of the levelled schedule: people do not
 replan each time that something takes longer. The same seed gives the same answer everywhere.
 """
 
@@ -24,8 +23,8 @@ GRID = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Risk:
-    """Days within which half, 80 % and 95 % of the runs ended, and each id's share of critical
-    runs.
+    """Days within which half, 80 % and 95 % of the runs ended,
+    and each id's share of critical runs.
     """
 
     p50: float
@@ -145,8 +144,8 @@ def _ends(needs: Sequence[Sequence[int]], lengths: Sequence[int]) -> tuple[list[
 def _count_critical(
     work: Work, lengths: Sequence[int], ends: Sequence[int], finish: int, tight: list[int]
 ) -> None:
-    """Adds one for each activity on a chain without a gap, by needs or shared limits, to the
-    finish.
+    """Adds one for each activity on a chain without a gap,
+    by needs or shared limits, to the finish.
     """
     enders: dict[int, list[int]] = {}
     if work.shares:

@@ -54,8 +54,8 @@ class Slot(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timetable:
-    """Every activity's slot in input order, the makespan, one longest chain, and all without
-    slack.
+    """Every activity's slot in input order, the makespan,
+    one longest chain, and all without slack.
     """
 
     slots: Mapping[str, Slot]
@@ -66,8 +66,8 @@ class Timetable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """Activities as integers: lengths in units, needs as indices, and an order that respects
-    them.
+    """Activities as integers:
+    lengths in units, needs as indices, and an order that respects them.
     """
 
     ids: list[str]
@@ -148,8 +148,8 @@ def network_of(activities: Sequence[Activity]) -> Network:
 
 
 def width(timetable: Timetable, activities: Sequence[Activity]) -> int:
-    """Returns the most activities that run at once when each starts at its earliest; gates count
-    not.
+    """Returns the most activities that run at once when each starts at its earliest;
+    gates count not.
     """
     changes = []
     for activity in activities:
@@ -188,8 +188,8 @@ def _sorted(ids: list[str], needs: list[list[int]]) -> list[int]:
 
 
 def _longest_chain(network: Network, ends: Sequence[int], finish: int) -> list[int]:
-    """Returns one chain without gaps from day 0 to the finish; the first in input order where
-    several tie.
+    """Returns one chain without gaps from day 0 to the finish;
+    the first in input order where several tie.
     """
     if not ends:
         return []

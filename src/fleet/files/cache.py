@@ -1,8 +1,8 @@
 """A cache of normal forms by content: what was checked once is not parsed and checked again.
 
-One JSON file under `.fleet/cache/`, replaced atomically, keyed by each document's path and digest and
-by the code that made it. It can be deleted at any moment; a cache that cannot be read or written costs
-time, never an answer.
+One JSON file under `.fleet/cache/`, replaced atomically, keyed by each document's path and digest
+and by the code that made it. It can be deleted at any moment; a cache that cannot be read or
+written costs time, never an answer.
 """
 
 from __future__ import annotations

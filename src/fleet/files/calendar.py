@@ -39,8 +39,8 @@ class Calendar:
         )
 
     def date_of(self, day: int) -> str:
-        """Returns the ISO date of a working day, counted from 1; a day before the first is the
-        first.
+        """Returns the ISO date of a working day, counted from 1;
+        a day before the first is the first.
         """
         day = max(day, 1)
         if not (self.weekend or self.holidays or self.public is not None):
@@ -89,10 +89,9 @@ def make_calendar(
     """Returns the calendar of a fleet that starts on an ISO date.
 
     An empty `weekend` is a calendar of every day. `holidays` are ISO dates; `country` is a code of
-    the
-    `holidays` package ("DE", or "DE-BY" for a part of a country), whose days are added. Raises
-    InvalidPlan, with all problems, on what is no date, day or country,
-    on a weekend of seven days, and when the package is missing.
+    the `holidays` package ("DE", or "DE-BY" for a part of a country), whose days are added. Raises
+    InvalidPlan, with all problems, on what is no date, day or country, on a weekend of seven days,
+    and when the package is missing.
     """
     first = read_date(start, place)
     problems = []

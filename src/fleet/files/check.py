@@ -1,7 +1,7 @@
 """What only several documents together can show: unknown ids, circles, shared places and names.
 
-Each check is a generator of problems or of warnings over one `Fleet`; a new one is a function and its
-line in PROBLEMS or WARNINGS. Reads links on disk, changes nothing.
+Each check is a generator of problems or of warnings over one `Fleet`; a new one is a function and
+its line in PROBLEMS or WARNINGS. Reads links on disk, changes nothing.
 """
 
 from __future__ import annotations

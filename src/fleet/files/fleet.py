@@ -22,7 +22,7 @@ MAX_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """A document's file: path relative to the root, bytes, digest and normal form, before defaults."""
+    """A document's file: path from the root, bytes, digest and normal form, before defaults."""
 
     kind: str
     path: str

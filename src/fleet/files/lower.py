@@ -309,9 +309,8 @@ def _phase(fleet: Fleet, phase: Phase, before: str) -> list[Step]:
     if before:
         needs.append(Need(step=before))
     names = {name for task in phase.tasks for name in fleet.tasks[task].approved_by}
-    approve = (
-        sorted({*phase.approve, *names}) if isinstance(phase.approve, tuple) else phase.approve
-    )
+    named = phase.approve if isinstance(phase.approve, tuple) else ()
+    approve = sorted({*named, *names}) or phase.approve is True
     return [
         Step(
             id=f"{phase.id}/gate",
@@ -323,7 +322,7 @@ def _phase(fleet: Fleet, phase: Phase, before: str) -> list[Step]:
                 "tasks": [
                     {"id": name, "branch": branch_of(fleet.tasks[name])} for name in phase.tasks
                 ],
-                "approve": sorted(names) if names and not approve else _plain(approve),
+                "approve": approve,
             },
             needs=tuple(needs),
             ladder=(

@@ -1,8 +1,8 @@
 """Rules for names that reach git, the file system, tmux or an environment.
 
 Each rule returns the end of a sentence that begins with the name ("ends in '.lock'"), or an empty
-text. They are stricter than the tools, because some tools accept what another reads as an option, an
-expansion or a way out. Standard library only.
+text. They are stricter than the tools, because some tools accept what another reads as an option,
+an expansion or a way out. Standard library only.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def find_root(start: Path, explicit: Path | None, environ: Mapping[str, str]) ->
 
 
 def main_worktree(start: Path) -> Path | None:
-    """Returns the main worktree of the repository around `start`; None outside, or when it is bare."""
+    """Returns the main worktree of the repository around `start`; None outside or when bare."""
     for folder in (start, *start.parents):
         git = folder / ".git"
         if git.is_dir():
@@ -58,7 +58,7 @@ def git_folder(worktree: Path) -> Path:
 
 
 def common_folder(worktree: Path) -> Path | None:
-    """Returns the git directory that all worktrees share; None when what `.git` names is not there."""
+    """Returns the git directory that all worktrees share; None when what `.git` names is gone."""
     private = git_folder(worktree)
     if not private.is_dir():
         return None

@@ -13,7 +13,7 @@ def schema(kind: str) -> dict[str, Any]:
     """Returns the schema of what may be written in a document of `kind`; raises NotFound."""
     if kind not in KINDS:
         raise NotFound("kind of document", kind, tuple(KINDS))
-    from fleet.files.validate import FORMS  # noqa: PLC0415 - only this command pays for pydantic
+    from fleet.files.validate import FORMS  # only this command pays for pydantic
 
     form = FORMS[kind]
     made = form.model_json_schema(by_alias=True, mode="validation")

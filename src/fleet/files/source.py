@@ -1,9 +1,9 @@
 """Text to plain values with positions: YAML with 1.2 core scalars, Markdown front matter.
 
-Reads libyaml's event stream, so that nothing is built before depth, size, tags and aliases are known
-to be harmless. Scalars stay text: one that YAML 1.2 would read as a number, a truth value or nothing
-is a `Plain` text, and the form that expects a number resolves it, so where text is expected it
-stands as it was written. There is no fall-back to the slow pure-Python parser.
+Reads libyaml's event stream, so that nothing is built before depth, size, tags and aliases are
+known to be harmless. Scalars stay text: one that YAML 1.2 would read as a number, a truth value or
+nothing is a `Plain` text, and the form that expects a number resolves it, so where text is expected
+it stands as it was written. There is no fall-back to the slow pure-Python parser.
 """
 
 from __future__ import annotations
@@ -40,14 +40,15 @@ _WORDS: Mapping[str, bool | None] = {
 
 
 class Plain(str):
-    """An unquoted scalar that YAML 1.2's core schema reads as a number, a truth value or nothing."""
+    """An unquoted scalar that YAML 1.2's core schema reads as a number, truth value or nothing."""
 
     __slots__ = ()
 
 
 @dataclass(slots=True)
 class Source:
-    """What a text holds: the mapping at its top, the Markdown after it, and where everything stands."""
+    """What a text holds: the mapping at its top, the Markdown after it, and where all of it stands.
+    """
 
     values: dict[str, Any]
     body: str = ""
@@ -127,7 +128,7 @@ def read_yaml(text: str, file: str, *, positions: bool = False) -> Source:
 
 
 def resolve(text: str) -> int | float | bool | None:
-    """Returns what YAML 1.2's core schema reads a `Plain` text as; raises ValueError for .inf and .nan."""
+    """Returns what YAML 1.2's core schema reads a `Plain` text as; ValueError for .inf and .nan."""
     if text in _WORDS:
         return _WORDS[text]
     if text.startswith("0o"):
@@ -153,7 +154,7 @@ def resolved(value: Any) -> Any:
 
 
 def _read(text: str, file: str, *, positions: bool, empty_is_fine: bool = False) -> Source:
-    reader = _Reader(text, file, positions)
+    reader = _Reader(text, file, positions=positions)
     try:
         value = reader.document()
     except yaml.YAMLError as error:
@@ -172,9 +173,9 @@ def _read(text: str, file: str, *, positions: bool, empty_is_fine: bool = False)
 
 
 class _Reader:
-    """Walks libyaml's events; `count` is every node built so far, those copied by aliases included."""
+    """Walks libyaml's events; `count` is every node built so far, those of aliases included."""
 
-    def __init__(self, text: str, file: str, positions: bool) -> None:
+    def __init__(self, text: str, file: str, *, positions: bool) -> None:
         self.next: Callable[[], Any] = CParser(text).get_event
         self.file = file
         self.source = Source({})

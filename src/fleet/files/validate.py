@@ -20,13 +20,13 @@ SPELLINGS = {**TaskForm.spellings, **AgentForm.spellings}
 
 
 def normal_form(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the keys that `values` sets, in normal form, as JSON values; raises ValidationError."""
+    """Returns the keys that `values` sets, in normal form, as JSON; raises ValidationError."""
     form = FORMS[kind].model_validate(values)
     return form.model_dump(by_alias=True, exclude_unset=True)
 
 
 def problems_of(kind: str, error: ValidationError, source: Source, file: str) -> list[Problem]:
-    """Returns the problems that pydantic found, each at its place; `source` was read with positions."""
+    """Returns what pydantic found, each problem at its place; `source` was read with positions."""
     return [_problem(FORMS[kind], details, source, file) for details in error.errors()]
 
 

@@ -2,8 +2,7 @@
 building.
 
 What others wrote (agents' last words, outputs of commands) stands in fenced blocks, shortened, so
-that it is read
-as material and breaks nothing around it.
+that it is read as material and breaks nothing around it.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ TAIL_CHARS: Final = 3_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """What a brief is made of; `earlier` are the findings of attempts that were not enough, oldest
-    first.
+    """What a brief is made of;
+    `earlier` are the findings of attempts that were not enough, oldest first.
     """
 
     task: str
@@ -60,8 +59,8 @@ def write(told: Told) -> str:
 
 
 def findings(evidence: Mapping[str, Any], text: str = "") -> str:
-    """Returns what a check found wrong, in words with the tails of what failed; `text` where it
-    found nothing.
+    """Returns what a check found wrong, in words with the tails of what failed;
+    `text` where it found nothing.
     """
     lines = [f"- {evidence['branch']}"] if evidence.get("branch") else []
     lines += [

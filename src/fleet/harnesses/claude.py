@@ -2,9 +2,8 @@
 input; or in its terminal.
 
 The session's id is chosen here, so that it is known before the first event. A permission mode is
-always given:
-the program's own default decides by itself. The last `result` event tells success; the exit code
-does not.
+always given: the program's own default decides by itself. The last `result` event tells success;
+the exit code does not.
 """
 
 from __future__ import annotations
@@ -57,8 +56,8 @@ def prepare(
     worktree: Path,
     resume: str | None,  # noqa: ARG001
 ) -> Preparation:
-    """Returns the command; `resume` is the id of a former attempt's session, whose thoughts go
-    on.
+    """Returns the command;
+    `resume` is the id of a former attempt's session, whose thoughts go on.
     """
     session = resume or str(uuid.uuid5(uuid.NAMESPACE_URL, folder.absolute().as_uri()))
     words = ["--resume", session] if resume else ["--session-id", session]
@@ -79,8 +78,8 @@ def prepare(
 
 
 def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:
-    """Returns what the last `result` event says; without one, what the exit code and the last
-    words say.
+    """Returns what the last `result` event says;
+    without one, what the exit code and the last words say.
     """
     events = json_lines(folder.stdout_tail(TAIL_BYTES))
     session = next((str(e["session_id"]) for e in reversed(events) if e.get("session_id")), None)

@@ -1,11 +1,9 @@
 """codex: Codex CLI. `codex exec --json` with the brief on standard input; or in its terminal.
 
 `codex exec` never asks. Its `workspace-write` sandbox keeps git's folders read-only, so the common
-one and the
-worktree's own are named as writable: else nothing could be committed in a linked worktree. It
-chooses the id of
-its session itself. `turn.completed` tells success; an `item` of type `error` is often only a
-warning.
+one and the worktree's own are named as writable: else nothing could be committed in a linked
+worktree. It chooses the id of its session itself. `turn.completed` tells success; an `item` of type
+`error` is often only a warning.
 """
 
 from __future__ import annotations
@@ -126,8 +124,8 @@ def check(environ: Mapping[str, str]) -> Found | str:
 
 
 def _git_folders(worktree: Path) -> list[str]:
-    """Returns git's common folder and the worktree's own; none for a checkout that holds its own
-    `.git`.
+    """Returns git's common folder and the worktree's own;
+    none for a checkout that holds its own `.git`.
     """
     try:
         pointer = (worktree / ".git").read_text(encoding="utf-8").strip()

@@ -1,12 +1,10 @@
 """Commands that prepare or judge a tree: run to their end, with limits, leaving nobody behind.
 
 A command is an argv list, or a text for `sh -c`. It has a session of its own, no stdin, a time
-limit and a
-marker in its environment. When it ends, is stopped or runs out of time, everything that bears its
-marker or
-belongs to its session is killed. The whole output goes into a capped log file; its tail, without
-control
-characters, is the evidence. Used by every kind that runs what a document names; it knows no kind.
+limit and a marker in its environment. When it ends, is stopped or runs out of time, everything that
+bears its marker or belongs to its session is killed. The whole output goes into a capped log file;
+its tail, without control characters, is the evidence. Used by every kind that runs what a document
+names; it knows no kind.
 """
 
 from __future__ import annotations
@@ -104,16 +102,16 @@ async def run_command(
 
 
 def surroundings(env: Mapping[str, str]) -> dict[str, str]:
-    """Returns the environment for a program of the project: this process's, less what misleads,
-    and `env`.
+    """Returns the environment for a program of the project:
+    this process's, less what misleads, and `env`.
     """
     kept = {k: v for k, v in os.environ.items() if not k.startswith(_DROPPED)}
     return kept | dict(env)
 
 
 def shown(raw: bytes) -> str:
-    """Returns the tail of an output as plain text: no control characters, a capped number of
-    lines.
+    """Returns the tail of an output as plain text:
+    no control characters, a capped number of lines.
     """
     lines = plain(raw[-TAIL_BYTES:].decode("utf-8", "replace")).strip().split("\n")
     return "\n".join(lines[-TAIL_LINES:])

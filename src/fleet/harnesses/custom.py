@@ -1,7 +1,6 @@
 """custom: a harness that is given as an argv list. `{brief}` (path), `{worktree}` (path) and
-`{prompt}` (the brief's
-text) each stand for a whole or a part of one argument, and never become more than one; `args`
-follow.
+`{prompt}` (the brief's text) each stand for a whole or a part of one argument, and never become
+more than one; `args` follow.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ def prepare(
     worktree: Path,
     resume: str | None,  # noqa: ARG001
 ) -> Preparation:
-    """Returns the argv with its places filled; a filled-in text is not searched for places
-    again.
+    """Returns the argv with its places filled;
+    a filled-in text is not searched for places again.
     """
     assert not isinstance(agent.harness, str)
     words = [

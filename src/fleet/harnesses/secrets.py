@@ -2,8 +2,7 @@
 late as can be.
 
 A value goes into one process's environment and nowhere else: it is in no file of the plan, no
-journal and no log,
-and `mask` takes it out of whatever the process printed before that is kept.
+journal and no log, and `mask` takes it out of whatever the process printed before that is kept.
 """
 
 from __future__ import annotations

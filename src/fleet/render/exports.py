@@ -1,8 +1,7 @@
 """The plan in other programs' formats: Mermaid, SVG, Graphviz, iCalendar and CSV.
 
 Each format has its own way of being attacked by a name; each function here neutralises names for
-its
-own format, after `clean` has put them on one line. Ids of nodes are numbers, never names.
+its own format, after `clean` has put them on one line. Ids of nodes are numbers, never names.
 """
 
 from __future__ import annotations

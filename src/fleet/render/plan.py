@@ -50,8 +50,8 @@ def wants_ascii(environment: Mapping[str, str], encoding: str | None) -> bool:
 def render_plan(
     view: PlanView, *, columns: int = 80, plain_ascii: bool = False, colour: bool = False
 ) -> str:
-    """Returns the plan as lines of at most `columns` cells (60 at the least), newline at the
-    end.
+    """Returns the plan as lines of at most `columns` cells (60 at the least),
+    newline at the end.
     """
     columns = max(columns, 60)
     marks = ASCII if plain_ascii else UNICODE
