@@ -235,6 +235,32 @@ def test_doctor_names_tools_that_are_missing_or_too_old(repo, fleet_cli, tmp_pat
     assert seen["claude"]["cure"]
 
 
+def test_doctor_warns_where_git_knows_no_name(repo, fleet_cli, tmp_path):
+    env = {"GIT_CONFIG_GLOBAL": str(tmp_path / "none"), "GIT_CONFIG_SYSTEM": "/dev/null"}
+    assert levels(fleet_cli("doctor", "--json", cwd=repo.root, env=env).json())["identity"] == "ok"
+    repo.git("config", "--unset", "user.email")
+    found = fleet_cli("doctor", "--json", cwd=repo.root, env=env).json()
+    assert levels(found)["identity"] == "warning"
+
+
+def test_doctor_looks_where_it_is_told_whatever_the_environment_says(repo, fleet_cli, tmp_path):
+    other = GitRepo(tmp_path / "other")
+    fleet_cli("init", cwd=other.root)
+    env = {"FLEET_ROOT": str(other.root)}
+    found = fleet_cli("-C", repo.root, "doctor", "--json", env=env).json()
+    assert levels(found)["documents"] == "absent"
+    found = fleet_cli("doctor", "--json", cwd=tmp_path, env=env).json()
+    assert levels(found)["documents"] == "ok"
+
+
+def test_init_in_a_linked_worktree_says_where_it_made_the_fleet(repo, fleet_cli, tmp_path):
+    repo.git("worktree", "add", "-q", "-b", "side", str(tmp_path / "side"))
+    told = fleet_cli("init", cwd=tmp_path / "side")
+    assert (repo.root / "coordination.md").is_file()
+    assert not (tmp_path / "side/coordination.md").exists()
+    assert str(repo.root) in told.stdout
+
+
 def test_doctor_shows_broken_documents_and_an_open_state_folder(repo, fleet_cli):
     fleet_cli("init", cwd=repo.root)
     repo.write({"tasks/bad.md": "---\ndependencies: [nobody]\n---\n"})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from support.scripted_fleet import ScriptedFleet, until
 
 STATUS_KEYS = {
@@ -115,10 +117,10 @@ def test_two_phases_from_plan_to_the_last_merge(fleet: ScriptedFleet) -> None:
         str(fleet.root), "plan", "a", "1", "a", row["branch"], row["worktree"],
         str(row["port"]), str(row["port"]), told["FLEET_BRIEF"],
     ]  # fmt: skip
-    assert {n for n in told if n.startswith("FLEET_")} - set(ENV) <= {"FLEET_KEY"}
+    assert {n for n in told if n.startswith("FLEET_")} - set(ENV) <= {"FLEET_ATTEMPT_KEY"}
     assert told.get("GIT_CEILING_DIRECTORIES")
     assert (fleet.top / "top-a").read_text().strip() == row["worktree"]
-    assert "Keep to the rules." in open(told["FLEET_BRIEF"]).read()
+    assert "Keep to the rules." in Path(told["FLEET_BRIEF"]).read_text()
     again = fleet("merge")
     assert again.code == 1 and "every phase has landed" in again.stderr
     fleet.nothing_runs()

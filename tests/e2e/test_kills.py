@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import random
 import signal
@@ -18,7 +20,7 @@ from support.scripted_fleet import ScriptedFleet, until
 def test_a_coordinator_killed_again_and_again_runs_each_attempt_once(fleet: ScriptedFleet) -> None:
     for number in range(6):
         name = f"t{number}"
-        work = "sleep 0.3\n" + fleet.delivers(name)
+        work = "sleep 0.5\n" + fleet.delivers(name)
         if number == 1:
             work = f'if [ "$FLEET_ATTEMPT" = 1 ]; then exit 0; fi\n{work}'
         needs = {"dependencies": ["t0"]} if number == 2 else {}
@@ -31,19 +33,16 @@ def test_a_coordinator_killed_again_and_again_runs_each_attempt_once(fleet: Scri
     names = [f"t{number}" for number in range(6)]
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        pid = fleet.coordinator()
-        if pid is not None:
-            time.sleep(dice.uniform(0.02, 0.5))
-            try:
-                os.kill(pid, signal.SIGKILL)
-                kills += 1
-            except ProcessLookupError:
-                pass
-        # A person who asks for something that changes nothing: any command starts it again.
-        fleet("resume")
-        if {row["state"] for row in fleet.status()["tasks"]} == {"merged"}:
+        with contextlib.suppress(OSError, ValueError, ProcessLookupError):
+            found = json.loads((fleet.state / "coordinator.json").read_text())
+            time.sleep(dice.uniform(0, 0.3))
+            os.kill(found["pid"], signal.SIGKILL)
+            kills += 1
+        # A person who asks for something that changes nothing: it is there again afterwards.
+        fleet.must("resume")
+        if fleet.history()[-1]["event"] == "run-ended":
             break
-    assert kills >= 3
+    assert kills >= 5
     assert {row["id"]: row["state"] for row in fleet.status()["tasks"]} == dict.fromkeys(
         names, "merged"
     )
@@ -58,11 +57,19 @@ def test_a_coordinator_killed_again_and_again_runs_each_attempt_once(fleet: Scri
     fleet.nothing_runs()
 
 
+def lost(fleet: ScriptedFleet, count: int) -> None:
+    def look() -> bool:
+        ends = [e["outcome"] for e in fleet.history() if e["event"] == "attempt-ended"]
+        return sum("lost" in e.get("text", "") for e in ends) == count
+
+    until(look, f"{count} attempts that are seen to be lost")
+
+
 def test_a_killed_agent_or_tmux_server_is_lost_reaped_and_tried_again(
     fleet: ScriptedFleet, untouched: Callable[[], None]
 ) -> None:
     for name in ("a", "b"):
-        script = f"sleep 300 &\n{fleet.waits(name)}{fleet.delivers(name)}"
+        script = f"sleep 300 &\n{fleet.waits(name)}kill $!\n{fleet.delivers(name)}"
         fleet.task(name, script, deliverables=[f"{name}.md"], attempts=1)
     fleet.write()
     untouched()
@@ -70,16 +77,20 @@ def test_a_killed_agent_or_tmux_server_is_lost_reaped_and_tried_again(
     until(lambda: sum(fleet.ran().values()) == 2, "both agents")
     children = {one.pid for one in fleet.agents()}
     fleet.tmux("kill-server")
+    lost(fleet, 2)
+    fleet.must("retry", "a", "b")
     until(lambda: {"a 2", "b 2"} <= set(fleet.ran()), "a second try after the loss of tmux")
     alive = {one.pid for one in fleet.agents()}
     assert not alive & children, "the lost attempt's processes were not reaped"
     rows = {row["id"]: row for row in fleet.status()["tasks"]}
     assert rows["a"]["state"] == rows["b"]["state"] == "working"
-    ended = [e for e in fleet.history() if e["event"] == "attempt-ended" and "work" in e["step"]]
+    ended = [e for e in fleet.history() if e["event"] == "attempt-ended" and e["step"].endswith("/work")]
     assert {e["outcome"]["failure"] for e in ended} == {"infra"}, ended
 
     wrapper = rows["a"]["pid"]
     os.kill(wrapper, signal.SIGKILL)
+    lost(fleet, 3)
+    fleet.must("retry", "a")
     until(lambda: "a 3" in fleet.ran(), "a third try after the loss of the agent")
     fleet.go("a")
     fleet.go("b")
@@ -125,14 +136,16 @@ def test_twenty_launches_of_one_task_at_once_start_it_once(fleet: ScriptedFleet)
     started = [e for e in fleet.history() if e["event"] == "run-started"]
     assert len(started) == 1
     late = fleet("launch", "a")
-    assert late.code == 1 and "a is verified already" in late.stderr
+    assert late.code == 1 and "a is accepted already" in late.stderr
+    assert "--when-ready" not in late.stderr
     fleet.nothing_runs()
 
 
 def test_twenty_rapid_launches_and_stops_leave_nothing(
     fleet: ScriptedFleet, untouched: Callable[[], None]
 ) -> None:
-    script = 'trap "" HUP\nsleep 300 &\n' + fleet.waits("a") + fleet.delivers("a")
+    hangs = 'if [ "$FLEET_ATTEMPT" != 21 ]; then trap "" HUP; sleep 300 & fi\n'
+    script = hangs + fleet.waits("a") + fleet.delivers("a")
     fleet.task("a", script, deliverables=["a.md"], attempts=1)
     fleet.write()
     untouched()
@@ -162,7 +175,7 @@ def test_down_leaves_the_agents_and_down_all_does_not(fleet: ScriptedFleet) -> N
     assert "agents live on" in said and fleet.coordinator() is None
     assert len(fleet.sessions()) == 2
     fleet.go("a")
-    until(lambda: fleet.rev("main..") or not any("a-1" in s for s in fleet.sessions()), "a's end")
+    until(lambda: not any(name.startswith("a-1") for name in fleet.sessions()), "a's end")
     # nobody was there to hear it; the next command finds out
     fleet.must("resume")
     assert fleet.wait("a").code == 0
@@ -173,3 +186,15 @@ def test_down_leaves_the_agents_and_down_all_does_not(fleet: ScriptedFleet) -> N
     fleet.must("resume")
     assert fleet.wait("b").code == 0
     assert fleet.ran() == {"a 1": 1, "b 1": 1, "b 2": 1}
+
+
+def test_what_an_agent_leaves_running_ends_with_its_attempt(fleet: ScriptedFleet) -> None:
+    fleet.task("a", "trap '' HUP\nsleep 300 &\n" + fleet.delivers("a"), deliverables=["a.md"])
+    fleet.write()
+    fleet.must("launch", "a")
+    assert fleet.wait("a").code == 0
+    try:
+        fleet.nothing_runs()
+    finally:
+        for one in fleet.agents():
+            one.kill()

@@ -17,7 +17,11 @@ from support.lowered_run import LoweredRun, fleet
 @pytest.fixture
 def place(tmp_path):
     root = tmp_path / "repo"
-    return root, root / ".fleet", LoweredRun(kept.lowered(fleet(root, one="", two="deps: [one]"), root / ".fleet"))
+    return (
+        root,
+        root / ".fleet",
+        LoweredRun(kept.lowered(fleet(root, one="", two="deps: [one]"), root / ".fleet")),
+    )
 
 
 def edit(root, task, old, new):
@@ -35,7 +39,9 @@ def test_the_plan_and_its_texts_are_kept_private_and_once(place):
     assert (folder / "texts" / brief).read_text().strip() == "Do one."
     before = [(one.name, one.stat().st_mtime_ns) for one in texts]
     kept.lowered(load(root, use_cache=False), folder)
-    assert [(one.name, one.stat().st_mtime_ns) for one in sorted((folder / "texts").iterdir())] == before
+    assert [
+        (one.name, one.stat().st_mtime_ns) for one in sorted((folder / "texts").iterdir())
+    ] == before
 
 
 def test_documents_that_a_run_follows_are_no_revision(place):

@@ -34,7 +34,9 @@ def test_the_patch_of_a_red_check(run):
     assert (again.id, again.kind, again.whole) == ("one/work.2", "agent", "one")
     assert again.needs == (Need(step="one/check", on=FAILED),)
     assert (judged.id, judged.needs) == ("one/check.2", (Need(step="one/work.2"),))
-    assert patch.needs == {"one": NeedsChange(add=(Need(step="one/check.2"),), remove=("one/check",))}
+    assert patch.needs == {
+        "one": NeedsChange(add=(Need(step="one/check.2"),), remove=("one/check",))
+    }
     assert (again.params["round"], judged.params["round"], judged.params["spent"]) == (2, 2, 1)
     assert patch.reason == "no A.md"
 

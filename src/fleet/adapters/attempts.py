@@ -1,11 +1,11 @@
 """An attempt's folder: what the wrapper in the pane is told, and what it leaves behind.
 
-    spec env           written here, before the wrapper starts; `env` is 0600 and empties itself if
-    it holds secrets
-    claim              the wrapper's: who runs this attempt (pid, start time, boot)
-    exit               the wrapper's: how the agent ended; appears whole or not at all
-    output.log         all that the pane showed, capped;  stdout.log  the agent's standard output
-    alone, capped
+    spec env      written here, before the wrapper starts; `env` is 0600, and empties itself if it
+                  holds secrets
+    claim         the wrapper's: who runs this attempt (pid, start time, boot)
+    exit          the wrapper's: how the agent ended; appears whole or not at all
+    output.log    all that the pane showed, capped
+    stdout.log    the agent's standard output alone, capped
 
 Every word of `spec` and `env` is quoted for the shell; what cannot be quoted is refused. A file
 that is absent or not what it should be reads as None: only a whole record is a fact. Nothing here

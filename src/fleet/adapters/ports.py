@@ -152,7 +152,7 @@ def listener(port: int) -> tuple[int, str] | None:
         if not process.name.isdigit():
             continue
         try:
-            if any(os.readlink(link) in wanted for link in (process / "fd").iterdir()):  # noqa: PTH115
+            if any(os.readlink(link) in wanted for link in (process / "fd").iterdir()):  # noqa: PTH115 - no object for each
                 words = (process / "cmdline").read_bytes().split(b"\0")
                 return int(process.name), b" ".join(words).decode("utf-8", "replace").strip()
         except OSError:

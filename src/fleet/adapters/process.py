@@ -30,11 +30,16 @@ class Identified(Protocol):
     """What names one process for ever."""
 
     @property
-    def pid(self) -> int: ...  # noqa: D102
+    def pid(self) -> int:
+        """Its number."""
+
     @property
-    def start_ticks(self) -> int: ...  # noqa: D102
+    def start_ticks(self) -> int:
+        """When it started, in clock ticks since the boot."""
+
     @property
-    def boot_id(self) -> str: ...  # noqa: D102
+    def boot_id(self) -> str:
+        """Which boot that was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +111,8 @@ def members(known: Members) -> set[Identity]:
     """Returns all live processes of an attempt, without this one."""
     table = {entry.identity.pid: entry for entry in _entries()}
     roots = {who.pid for who in known.roots if _is_in(table, who)}
-    # A session outlives its leader, and keeps its number from being used again while any member lives.  # noqa: E501
-    # A live stranger under that number proves that nothing of the session is left.
+    # A session outlives its leader, and keeps its number from being used again while any member
+    # lives. A live stranger under that number proves that nothing of the session is left.
     sessions = {
         who.pid
         for who in known.roots

@@ -71,13 +71,20 @@ class Startable(Protocol):
     """
 
     @property
-    def session(self) -> str: ...  # noqa: D102
+    def session(self) -> str:
+        """The session's name."""
+
     @property
-    def folder(self) -> Path: ...  # noqa: D102
+    def folder(self) -> Path:
+        """Where the wrapper finds what to do and leaves what it did."""
+
     @property
-    def log_limit_bytes(self) -> int: ...  # noqa: D102
+    def log_limit_bytes(self) -> int:
+        """How much of the output is kept."""
+
     @property
-    def keep(self) -> bool: ...  # noqa: D102
+    def keep(self) -> bool:
+        """Whether the pane stays when the program has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +290,8 @@ def _lines(launch: Startable) -> str:
     name = _check_name(launch.session)
     folder = os.path.abspath(launch.folder)  # noqa: PTH100 - links are not followed
     words = ["/bin/sh", str(WRAPPER), folder]
-    made = "new-session -d -P -F '#{session_name} #{pane_pid}' -c / " + (  # noqa: ISC003
+    made = (
+        "new-session -d -P -F '#{session_name} #{pane_pid}' -c / "
         f"-s {name} -x {COLUMNS} -y {ROWS} -- {_words(words)}\n"
     )
     # The copy ends at the limit; tmux then drops the pipe and the pane goes on.

@@ -40,6 +40,7 @@ def diagnose(root: Path) -> dict[str, Any]:
         ("sqlite", _sqlite),
         ("fleet", _command),
         ("repository", lambda: _repository(place.root if place else root)),
+        ("identity", lambda: _identity(place.root if place else root)),
         ("disk", lambda: _disk(place.root if place else root)),
     ]
     if place is None:
@@ -106,8 +107,11 @@ def _looked(name: str, look: Callable[[], Iterator[Check] | Check]) -> list[Chec
 def _find(root: Path) -> tuple[FleetPlace | None, str]:
     from fleet.app.place import find_place
 
+    root = root.resolve()
+    # A folder that was asked for is meant, whatever the environment says.
+    environ = os.environ if root == Path.cwd() else {"FLEET_ROOT": ""}
     try:
-        return find_place(start=root.resolve()), ""
+        return find_place(start=root, environ=environ), ""
     except FleetError as lost:
         return None, lost.text
 
@@ -195,6 +199,23 @@ def _repository(root: Path) -> Check:
     repo = Repository.at(root.resolve())
     branch = repo.current_branch()
     return _check("repository", "ok", f"{repo.root} on {branch or 'no branch'}")
+
+
+def _identity(root: Path) -> Iterator[Check]:
+    """Looks whether commits there would bear a name; nothing to say outside a repository."""
+    from fleet.adapters.git.command import run
+
+    asked = ["-c", "user.useConfigOnly=true", "var", "GIT_AUTHOR_IDENT"]
+    found = run(asked, cwd=root.resolve(), accept=(0, 128))
+    if found.code == 0:
+        yield _check("identity", "ok", found.line.rpartition(" <")[0])
+    else:
+        yield _check(
+            "identity",
+            "warning",
+            "git knows no name and e-mail address, so agents' commits may be refused",
+            "git config user.name NAME; git config user.email ADDRESS",
+        )
 
 
 def _disk(root: Path) -> Iterator[Check]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from fleet.app.place import PLAN_RUN, FleetPlace, resolve_task, task_facts
 from fleet.app.revising import bring_up_to_date, foreseen, lowered
-from fleet.app.telling import tell
+from fleet.app.telling import ensure_coordinator, tell
 from fleet.core import messages as m
 from fleet.core.state import CLOSED, SETTLED_STANDINGS, Standing, State
 from fleet.errors import FleetError, NotFound, Rejected
@@ -66,13 +66,23 @@ def launch(
 
 
 def begun(place: FleetPlace) -> State:
-    """Returns the fleet's run, started when there is none and brought up to the documents."""
+    """Returns the fleet's run, started when there is none and brought up to the documents.
+
+    A run that is under way has a coordinator afterwards, also when the last one was killed.
+    """
     state = place.run_state()
     if state is None:
         plan = lowered(place)
-        tell(place, [m.StartRun(run=PLAN_RUN, plan=plan)])
+        try:
+            tell(place, [m.StartRun(run=PLAN_RUN, plan=plan)])
+        except Rejected:
+            # Somebody else has started it in the meantime, from the same documents.
+            if place.run_state() is None:
+                raise
     else:
         bring_up_to_date(place, state)
+        if not state.ended:
+            ensure_coordinator(place)
     found = place.run_state()
     assert found is not None, "a run that was started is in the journal"
     return found

@@ -92,6 +92,8 @@ def scaffold(
     if not dry_run:
         _leave_schemas(repo, made)
         made.problems = _problems(repo.root)
+    if made.root != root.resolve():
+        made.notes.append(f"a fleet lives at the root of the main worktree: {made.root}")
     _note(made)
     return made
 

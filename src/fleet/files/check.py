@@ -16,11 +16,13 @@ from fleet.core.plan import circle
 from fleet.errors import Place, Problem, did_you_mean
 from fleet.files.documents import Rung, TaskDocument
 from fleet.files.fleet import Fleet
-from fleet.files.names import is_git_folder, limit_problem, ref_problem, worktree_problem
+from fleet.files.names import is_git_folder, ref_problem, worktree_problem
 from fleet.files.roots import common_folder
 
 Found = Iterator[Problem]
 At = Callable[..., Place]
+
+FOLDERS = "git keeps branches as folders and files; rename one"
 
 
 def check(fleet: Fleet) -> tuple[list[Problem], list[Problem]]:
@@ -30,24 +32,17 @@ def check(fleet: Fleet) -> tuple[list[Problem], list[Problem]]:
     return problems, warnings
 
 
-def known_ids(fleet: Fleet) -> Found:
-    """Tasks, agents, limits and secrets that are named exist."""
+def agents_known(fleet: Fleet) -> Found:
+    """Agents that are named exist, as workers and as judges."""
     for task in fleet.tasks.values():
         at = _at(fleet, task)
         if not fleet.is_known("agent", task.agent):
             said = "agent" in fleet.raws["task", task.id].values
-            hint = did_you_mean(task.agent, fleet.agents) or f"write agents/{task.agent}.md"
-            text = (
-                f"no agent {task.agent!r}" if said else f"names no agent, and none is {task.id!r}"
-            )
-            yield Problem(text, at("agent"), hint)
-        for key, names in (("dependencies", task.dependencies), ("verifies", task.verifies)):
-            written = fleet.raws["task", task.id].values.get(key, names)
-            for name in names:
-                if not fleet.is_known("task", name):
-                    index = list(written).index(name) if name in written else 0
-                    hint = did_you_mean(name, fleet.tasks)
-                    yield Problem(f"no task {name!r}", at(key, index), hint)
+            hint = did_you_mean(task.agent, fleet.agents) if said else ""
+            text = f"no agent {task.agent!r}"
+            if not said:
+                text = f"no agent is named, and there is none that is called {task.id!r}"
+            yield Problem(text, at("agent"), hint or f"write agents/{task.agent}.md")
         for number, each in enumerate(task.checks):
             if each.agent is not None:
                 yield from _agent(fleet, each.agent, at, "checks", number, "agent")
@@ -55,20 +50,47 @@ def known_ids(fleet: Fleet) -> Found:
             if assumption.proof and assumption.proof.agent:
                 name = assumption.proof.agent
                 yield from _agent(fleet, name, at, "assumptions", number, "proof", "agent")
-            yield from _rungs(fleet, assumption.on_failure, at, "assumptions", number, "on_failure")
-        yield from _rungs(fleet, task.on_failure, at, "on_failure")
     for number, phase in enumerate(fleet.phases):
         for index, each in enumerate(phase.checks):
             if each.agent is not None:
                 path = ("phases", number, "checks", index, "agent")
                 yield from _agent(fleet, each.agent, partial(fleet.place, "fleet", ""), *path)
+
+
+def tasks_known(fleet: Fleet) -> Found:
+    """Tasks that are named exist."""
+    for task in fleet.tasks.values():
+        for key, names in (("dependencies", task.dependencies), ("verifies", task.verifies)):
+            for name in names:
+                if not fleet.is_known("task", name):
+                    written = fleet.raws["task", task.id].values.get(key, ())
+                    index = list(written).index(name) if name in written else 0
+                    hint = did_you_mean(name, fleet.tasks) or f"write tasks/{name}.md"
+                    yield Problem(f"no task {name!r}", _at(fleet, task)(key, index), hint)
+
+
+def rungs_known(fleet: Fleet) -> Found:
+    """Agents and patches that a ladder names exist."""
+    for task in fleet.tasks.values():
+        at = _at(fleet, task)
+        yield from _rungs(fleet, task.on_failure, at, "on_failure")
+        for number, assumption in enumerate(task.assumptions):
+            yield from _rungs(fleet, assumption.on_failure, at, "assumptions", number, "on_failure")
+
+
+def secrets_known(fleet: Fleet) -> Found:
+    """An agent gets only secrets that the settings say where to find."""
+    if ("fleet", "") in fleet.broken:
+        return
+    known = fleet.settings.secrets
     for agent in fleet.agents.values():
         for number, name in enumerate(agent.secrets):
-            if name not in fleet.settings.secrets and ("fleet", "") not in fleet.broken:
-                hint = did_you_mean(name, fleet.settings.secrets) or "secrets: in coordination.md"
-                yield Problem(
-                    f"no secret {name!r}", fleet.place("agent", agent.id, "secrets", number), hint
+            if name not in known:
+                place = fleet.place("agent", agent.id, "secrets", number)
+                hint = (
+                    did_you_mean(name, known) or f"say where it is: secrets: {{{name}: env:{name}}}"
                 )
+                yield Problem(f"no secret {name!r} in coordination.md", place, hint)
 
 
 def limits_hold(fleet: Fleet) -> Found:
@@ -80,16 +102,11 @@ def limits_hold(fleet: Fleet) -> Found:
         for name, units in task.uses.items():
             at = _at(fleet, task)
             if name not in limits and name != "agents":
-                hint = (
-                    limit_problem(name)
-                    or did_you_mean(name, limits)
-                    or "limits: in coordination.md"
-                )
+                hint = did_you_mean(name, limits) or "set it under limits: in coordination.md"
                 yield Problem(f"no limit {name!r}", at("uses", name), hint)
             elif name in limits and units > limits[name]:
-                yield Problem(
-                    f"uses {units} of {name!r}, which has only {limits[name]}", at("uses", name)
-                )
+                text = f"uses {units} of {name!r}, which has only {limits[name]}"
+                yield Problem(text, at("uses", name), "use fewer, or raise the limit")
 
 
 def no_circles(fleet: Fleet) -> Found:
@@ -101,7 +118,10 @@ def no_circles(fleet: Fleet) -> Found:
         ring = (*ring[start:-1], *ring[:start], task.id)
         key = "dependencies" if ring[1] in task.dependencies else "verifies"
         text = f"tasks wait for each other in a circle: {' -> '.join(ring)}"
-        yield Problem(text, _at(fleet, task)(key), "drop one of these")
+        if len(ring) == 2:
+            text = f"task {task.id!r} waits for itself"
+        hint = "drop it" if len(ring) == 2 else "drop one of these"
+        yield Problem(text, _at(fleet, task)(key), hint)
         for name in ring:
             graph.pop(name, None)
 
@@ -114,36 +134,40 @@ def phases_in_order(fleet: Fleet) -> Found:
             for name in names:
                 other = fleet.tasks.get(name)
                 if other is not None and rank[other.phase] > rank[task.phase]:
-                    text = f"{name!r} is in phase {other.phase!r}, which comes after {task.phase!r}"
-                    yield Problem(text, _at(fleet, task)(key))
+                    later = f"whose phase {other.phase!r} comes after {task.phase!r}"
+                    index = names.index(name)
+                    place = _at(fleet, task)(key, index)
+                    yield Problem(f"waits for {name!r}, {later}", place, "move one of the two")
 
 
 def worktrees_apart(fleet: Fleet) -> Found:
     """Each task has a folder of its own, outside the root's own files and outside .git."""
-    taken: dict[str, TaskDocument] = {}
+    taken: dict[str, str] = {}
     folders: dict[str, str] = {}
     reserved = _Reserved(fleet.root)
     for task in fleet.tasks.values():
-        path = fleet.worktree_text(task)
         wrong = worktree_problem(task.worktree) if task.worktree else ""
         if wrong:
-            wrong, hint = f"worktree {_quoted(task.worktree)} {wrong}", ""
-        else:
-            real = _resolved(path, folders)
-            wrong, hint = reserved.problem(path, real)
-            if not wrong and real in taken:
-                wrong = f"worktree is shared with task {taken[real].id!r}"
-                hint = "give each its own"
+            yield Problem(
+                f"worktree {_quoted(task.worktree)} {wrong}", _at(fleet, task)("worktree")
+            )
+            continue
+        path = fleet.worktree_text(task)
+        real = _resolved(path, folders)
+        wrong, hint = reserved.problem(path, real)
+        if not wrong and real in taken:
+            wrong, hint = f"worktree is shared with task {taken[real]!r}", "give each its own"
         if wrong:
             yield Problem(wrong, _at(fleet, task)("worktree"), hint)
         else:
-            taken[real] = task
-    for path, task in taken.items():
-        while path := path.rpartition("/")[0]:
-            if path in taken:
-                text = f"worktree lies inside that of task {taken[path].id!r}"
-                yield Problem(text, _at(fleet, task)("worktree"), "put it beside that one")
-                break
+            taken[real] = task.id
+    for path, name in taken.items():
+        above = path.rpartition("/")[0]
+        while above and above not in taken:
+            above = above.rpartition("/")[0]
+        if above:
+            text = f"worktree lies inside that of task {taken[above]!r}"
+            yield Problem(text, fleet.place("task", name, "worktree"), "put it beside that one")
 
 
 class _Reserved:
@@ -175,10 +199,11 @@ def branches_apart(fleet: Fleet) -> Found:
         if ref_problem(task.branch):
             continue  # the form has told it
         if task.branch == base:
-            yield Problem(f"branch {base!r} is the base, which only gates move", at("branch"))
+            text = f"branch {base!r} is the base, which only gates move"
+            yield Problem(text, at("branch"), "name another, or leave it out")
         elif task.branch in taken:
             text = f"branch {task.branch!r} is shared with task {taken[task.branch]!r}"
-            yield Problem(text, at("branch"))
+            yield Problem(text, at("branch"), "give each its own")
         else:
             taken[task.branch] = task.id
     for branch, name in taken.items():
@@ -186,14 +211,14 @@ def branches_apart(fleet: Fleet) -> Found:
         for length in range(1, len(parts)):
             lead = "/".join(parts[:length])
             if lead in taken or lead == base:
-                owner = f"task {taken[lead]!r}" if lead in taken else "the base"
-                text = f"branch {branch!r} cannot stand beside {lead!r} of {owner}"
-                yield Problem(
-                    text, fleet.place("task", name, "branch"), "git keeps them as folders"
+                owner = (
+                    f"{lead!r} of task {taken[lead]!r}" if lead in taken else f"the base {lead!r}"
                 )
+                text = f"branch {branch!r} cannot stand beside {owner}"
+                yield Problem(text, fleet.place("task", name, "branch"), FOLDERS)
         if base.startswith(branch + "/"):
             text = f"branch {branch!r} cannot stand beside the base {base!r}"
-            yield Problem(text, fleet.place("task", name, "branch"), "git keeps them as folders")
+            yield Problem(text, fleet.place("task", name, "branch"), FOLDERS)
 
 
 def ports_apart(fleet: Fleet) -> Found:
@@ -203,7 +228,7 @@ def ports_apart(fleet: Fleet) -> Found:
         if isinstance(task.port, int):
             if task.port in taken:
                 text = f"port {task.port} is shared with task {taken[task.port]!r}"
-                yield Problem(text, _at(fleet, task)("port"))
+                yield Problem(text, _at(fleet, task)("port"), "give each its own, or 'port: auto'")
             taken.setdefault(task.port, task.id)
 
 
@@ -235,9 +260,8 @@ def empty_parts(fleet: Fleet) -> Found:
         return
     for number, phase in enumerate(fleet.phases):
         if not phase.tasks:
-            yield Problem(
-                f"phase {phase.id!r} has no tasks", fleet.place("fleet", "", "phases", number)
-            )
+            place = fleet.place("fleet", "", "phases", number)
+            yield Problem(f"phase {phase.id!r} has no tasks", place, "name some, or take it out")
 
 
 def said_twice(fleet: Fleet) -> Found:
@@ -246,11 +270,12 @@ def said_twice(fleet: Fleet) -> Found:
         written = fleet.raws["task", task.id].values.get("dependencies", ())
         for index, name in enumerate(written):
             if name in written[:index]:
-                yield Problem(f"{name!r} is named twice", _at(fleet, task)("dependencies", index))
+                place = _at(fleet, task)("dependencies", index)
+                yield Problem(f"{name!r} is named twice", place, "name it once")
 
 
 PROBLEMS: tuple[Callable[[Fleet], Found], ...] = (
-    known_ids, limits_hold, no_circles, phases_in_order, worktrees_apart, branches_apart, ports_apart,
+    agents_known, tasks_known, rungs_known, secrets_known, limits_hold, no_circles, phases_in_order, worktrees_apart, branches_apart, ports_apart,
     paths_stay_inside, approvers_differ,
 )  # fmt: skip
 WARNINGS: tuple[Callable[[Fleet], Found], ...] = (empty_parts, said_twice)
@@ -263,7 +288,8 @@ def _at(fleet: Fleet, task: TaskDocument) -> At:
 
 def _agent(fleet: Fleet, name: str, at: At, *path: str | int) -> Found:
     if not fleet.is_known("agent", name):
-        yield Problem(f"no agent {name!r}", at(*path), did_you_mean(name, fleet.agents))
+        hint = did_you_mean(name, fleet.agents) or f"write agents/{name}.md"
+        yield Problem(f"no agent {name!r}", at(*path), hint)
 
 
 def _rungs(fleet: Fleet, rungs: tuple[Rung, ...], at: At, *path: str | int) -> Found:
@@ -275,7 +301,9 @@ def _rungs(fleet: Fleet, rungs: tuple[Rung, ...], at: At, *path: str | int) -> F
         if rung.adapt not in fleet.settings.patches:
             hint = did_you_mean(rung.adapt, fleet.settings.patches)
             yield Problem(
-                f"no patch {rung.adapt!r}", at(*path), hint or "patches: in coordination.md"
+                f"no patch {rung.adapt!r}",
+                at(*path),
+                hint or "set it under patches: in coordination.md",
             )
 
 

@@ -40,12 +40,12 @@ def as_text(value: Any) -> str:
     """Returns text as it was written; refuses nothing, lists and mappings."""
     if isinstance(value, Plain):
         if resolve(value) is None:
-            raise ValueError("has no value; leave the key out, or put the text in quotes")
+            raise ValueError("has no value; leave it out, or put the text in quotes")
         return str(value)
     if not isinstance(value, str):
         raise ValueError(f"expected text, got {shown(value)}")
     if not value.strip():
-        raise ValueError("is empty; leave the key out, or write the text")
+        raise ValueError("is empty; leave it out, or write the text")
     return value
 
 
@@ -105,12 +105,12 @@ def as_command(value: Any) -> str | list[str]:
         return as_text(value)
     if not value:
         raise ValueError("the command is empty; write the program and its arguments")
-    words = [str(word) if isinstance(word, str) else None for word in value]
-    if None in words:
-        raise ValueError("a command's words must be text")
-    if not words[0]:
+    for number, word in enumerate(value, 1):
+        if not isinstance(word, str):
+            raise ValueError(f"word {number} of the command must be text, got {shown(word)}")
+    if not value[0]:
         raise ValueError("the command is empty; write the program and its arguments")
-    return [word for word in words if word is not None]
+    return [str(word) for word in value]
 
 
 def as_arguments(value: Any) -> str | list[str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
 import re
+from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainValidator, model_validator
@@ -47,7 +47,7 @@ Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 def _as_date(value: Any) -> str:
     text = as_text(value)
     try:
-        return datetime.date.fromisoformat(text).isoformat()
+        return date.fromisoformat(text).isoformat()
     except ValueError:
         raise ValueError(f"expected a date such as 2026-11-23, got {shown(text)}") from None
 
@@ -114,6 +114,8 @@ LimitName = Annotated[str, BeforeValidator(_as_limit, json_schema_input_type=str
 
 
 class CalendarForm(Form):
+    """Days without work: days of the week, and dates or a country's public holidays."""
+
     weekend: list[Weekday] | None = None
     holidays: (
         Annotated[
@@ -124,6 +126,8 @@ class CalendarForm(Form):
 
 
 class PhaseForm(Form):
+    """Tasks that pass one gate together, and how they land."""
+
     id: Id
     name: Text | None = None
     tasks: Ids | None = None
@@ -139,6 +143,8 @@ class PhaseForm(Form):
 
 
 class EscalationForm(Form):
+    """Whom questions of a topic or a kind go to."""
+
     topic: Text | None = None
     kind: Text | None = None
     to: Text
@@ -150,11 +156,15 @@ class EscalationForm(Form):
 
 
 class LoopsForm(Form):
+    """After how many rounds a loop is seen, and what follows."""
+
     after: Annotated[Count, Field(ge=2, le=100)] | None = None
     then: Rungs | None = None
 
 
 class InsertForm(Form):
+    """A task and where it goes."""
+
     task: Annotated[Id | TaskForm, Field(union_mode="left_to_right")]
     before: Id | None = None
     after: Id | None = None
@@ -167,11 +177,15 @@ class InsertForm(Form):
 
 
 class NeedsForm(Form):
+    """Needs that a patch adds to a task, and such as it removes."""
+
     add: Ids | None = None
     remove: Ids | None = None
 
 
 class PatchForm(Form):
+    """A change to the plan that the fleet keeps ready under a name."""
+
     add: list[TaskForm] | None = None
     insert: (
         Annotated[
@@ -191,6 +205,8 @@ def _as_may_drop(value: Any) -> Any:
 
 
 class EnvelopeForm(Form):
+    """What patches may do without being approved."""
+
     max_tasks: Count | None = None
     max_days: Annotated[Number, Field(gt=0)] | None = None
     agents: Ids | None = None
@@ -200,6 +216,8 @@ class EnvelopeForm(Form):
 
 
 class CheckpointForm(Form):
+    """A gate within a phase: what it needs, what it stands before."""
+
     id: Id
     name: Text | None = None
     needs: Ids | None = None
@@ -211,6 +229,8 @@ class CheckpointForm(Form):
 
 
 class McpServerForm(Form):
+    """A server of tools: a command to start, or an address."""
+
     command: CommandForm | None = None
     env: dict[EnvName, Text] | None = None
     url: Text | None = None
@@ -223,6 +243,8 @@ class McpServerForm(Form):
 
 
 class NotifyForm(Form):
+    """Who is told of what: a command, an address or the desktop."""
+
     on: Texts | None = None
     command: CommandForm | None = None
     url: Text | None = None

@@ -35,7 +35,7 @@ TASK_KEYS = frozenset(TaskDocument.__dataclass_fields__) - {"id", "name"}
 
 
 def load(root: Path, *, use_cache: bool = True) -> Fleet:
-    """Returns the checked fleet of `root`; raises InvalidPlan with all problems, sorted by place."""
+    """Returns the checked fleet of `root`; raises InvalidPlan with all problems, in order."""
     root = root.resolve()
     problems: list[Problem] = []
     warnings: list[Problem] = []
@@ -158,7 +158,9 @@ def _validated(kind: str, path: str, raw: bytes, problems: list[Problem]) -> dic
     key = {"fleet": "rules", "agent": "prompt", "task": "body"}[kind]
     if found.body.strip():
         if key in values:
-            problems.append(Problem(f"{key!r} stands both as a key and below", Place(path, 1, 1)))
+            place = read(text, path, positions=True).place(path, (key,), key=True)
+            said = f"{key!r} stands both as a key and below the front matter"
+            problems.append(Problem(said, place, "keep one"))
         values[key] = found.body
     return values
 
@@ -185,7 +187,7 @@ def _by_id(raws: list[Raw], problems: list[Problem]) -> dict[tuple[str, str], Ra
             text = f"{raw.kind} {name!r} is there twice, first in {there}"
             if other != name:
                 text = f"{raw.kind} {name!r} differs only in case from {other!r} in {there}"
-            problems.append(Problem(text, _place(raw, "id")))
+            problems.append(Problem(text, _place(raw, "id"), "give one of them another id"))
             continue
         lower[raw.kind, name.lower()] = name
         found[raw.kind, name] = raw

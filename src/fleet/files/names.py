@@ -70,13 +70,15 @@ def ref_problem(name: str) -> str:  # noqa: C901 - one rule a line reads best
     for part in ("..", "@{", "//"):
         if part in name:
             return f"holds {part!r}, which git refuses"
-    if name.startswith("/") or name.endswith(("/", ".")):
-        return "begins with '/', or ends in '/' or '.'"
+    if name.startswith("/"):
+        return "begins with '/', which git refuses"
+    if name.endswith(("/", ".")):
+        return f"ends in {name[-1]!r}, which git refuses"
     for part in name.split("/"):
         if part.startswith("."):
-            return "has a part that begins with '.'"
+            return "has a part that begins with '.', which git refuses"
         if part.endswith(".lock"):
-            return "has a part that ends in '.lock'"
+            return "has a part that ends in '.lock', which git refuses"
     found = _SHELL_READS.search(name)
     if found:
         return f"holds {found[0]!r}, which shells and tools would read"
@@ -87,7 +89,7 @@ def ref_problem(name: str) -> str:  # noqa: C901 - one rule a line reads best
     return ""
 
 
-def path_problem(path: str) -> str:  # noqa: C901 - as above
+def path_problem(path: str) -> str:
     """Paths and globs inside a worktree: deliverables, owned files, files to copy."""
     if path.startswith("/") or re.match(r"[A-Za-z]:[\\/]", path):
         return "is absolute; paths start from the worktree's root"

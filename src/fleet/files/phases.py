@@ -99,7 +99,7 @@ def _own(name: str, phases: Mapping[str, Phase], listed: str, known: Known) -> s
         return said
     if said not in phases:
         if ("fleet", "") not in known.broken:
-            hint = did_you_mean(said, phases) or "phases: in coordination.md"
+            hint = did_you_mean(said, phases) or "add it under phases: in coordination.md"
             known.tell(name, ("phase",), f"no phase {said!r}", hint)
         return ""
     if listed:

@@ -47,8 +47,7 @@ class Plain(str):
 
 @dataclass(slots=True)
 class Source:
-    """What a text holds: the mapping at its top, the Markdown after it, and where all of it stands.
-    """
+    """What a text holds: the mapping at its top, the Markdown after it, and all their places."""
 
     values: dict[str, Any]
     body: str = ""
@@ -165,9 +164,8 @@ def _read(text: str, file: str, *, positions: bool, empty_is_fine: bool = False)
         raise Unreadable(Problem("file is empty; expected keys and values", Place(file)))
     if not isinstance(value, dict):
         got = "a list" if isinstance(value, list) else "text"
-        raise Unreadable(
-            Problem(f"expected keys and values at the top, got {got}", Place(file, 1, 1))
-        )
+        said = f"expected keys and values at the top, got {got}"
+        raise Unreadable(Problem(said, Place(file, 1, 1), "write lines such as 'name: x'"))
     reader.source.values = value
     return reader.source
 
@@ -204,7 +202,7 @@ class _Reader:
         kind = type(event)
         self.count += 1
         if self.count > MAX_NODES:
-            self.stop(f"more than {MAX_NODES} values in one file", event)
+            self.stop(f"more than {MAX_NODES} values in one file", event, "split the file")
         if kind is yaml.AliasEvent:
             return self.alias(event, path)
         if event.tag is not None:
@@ -221,7 +219,7 @@ class _Reader:
     def collection(self, event: Any, path: Path) -> Any:
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            self.stop(f"nested deeper than {MAX_DEPTH} levels", event)
+            self.stop(f"nested deeper than {MAX_DEPTH} levels", event, "make it flatter")
         anchor, before = event.anchor, self.count
         if anchor:
             self.open.add(anchor)
@@ -235,13 +233,13 @@ class _Reader:
     def alias(self, event: Any, path: Path) -> Any:
         name = event.anchor
         if name in self.open:
-            self.stop(f"alias *{name} stands inside what it repeats", event)
+            self.stop(f"alias *{name} stands inside what it repeats", event, "write it out")
         if name not in self.anchors:
-            self.stop(f"alias *{name} has no anchor &{name} before it", event)
+            self.stop(f"alias *{name} has no anchor &{name} before it", event, "write it out")
         value, size = self.anchors[name]
         self.count += size
         if self.count > MAX_NODES:
-            self.stop(f"aliases repeat more than {MAX_NODES} values", event)
+            self.stop(f"aliases repeat more than {MAX_NODES} values", event, "use fewer")
         if self.positions:
             self.source.marks[path] = (event.start_mark.line + 1, event.start_mark.column + 1)
         return value

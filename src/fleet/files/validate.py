@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
+from typing import TYPE_CHECKING, Any
 
 from fleet.errors import Problem, did_you_mean
 from fleet.files.fields import shown
 from fleet.files.fleet_forms import FleetForm
-from fleet.files.forms import AgentForm, Form, TaskForm
+from fleet.files.forms import AgentForm, DefaultsForm, Form, TaskForm
 from fleet.files.source import Path, Source
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
 
 FORMS: Mapping[str, type[Form]] = {"fleet": FleetForm, "agent": AgentForm, "task": TaskForm}
 
@@ -38,15 +39,12 @@ def _problem(form: type[Form], details: ErrorDetails, source: Source, file: str)
         return Problem(details["msg"], source.place(file, path, key=True))
     name = str(path[-1]) if path else ""
     if kind == "extra_forbidden":
-        around = _form_at(form, details["loc"][:-1])
-        hint = did_you_mean(name.strip(), _keys(around)) if around else ""
+        hint = _hint(_form_at(form, details["loc"][:-1]), name, file)
         return Problem(f"unknown key {shown(name)}", source.place(file, path, key=True), hint)
-    if kind == "missing":
-        missing = details["loc"][-1]
-        return Problem(f"key {missing!r} is missing", source.place(file, path))
-    text = _sentence(details)
-    where = next((str(part) for part in reversed(path) if isinstance(part, str)), "")
     is_key = details["loc"][-1:] == ("[key]",)
+    words = [str(part) for part in path if isinstance(part, str)]
+    where = (["", *words])[-2 if is_key and len(words) > 1 else -1]
+    text = _sentence(details)
     return Problem(f"{where}: {text}" if where else text, source.place(file, path, key=is_key))
 
 
@@ -54,6 +52,8 @@ def _sentence(details: ErrorDetails) -> str:
     kind, context, got = details["type"], details.get("ctx", {}), shown(details["input"])
     if kind == "value_error":
         return str(context["error"])
+    if kind == "missing":
+        return f"key {details['loc'][-1]!r} is missing"
     if kind == "literal_error":
         return f"expected {context['expected']}, got {got}"
     if kind in ("model_type", "dict_type", "model_attributes_type"):
@@ -71,6 +71,15 @@ def _sentence(details: ErrorDetails) -> str:
         bound = context.get("gt", context.get("ge", context.get("le")))
         return f"must be {bounds[kind]} {bound:g}, got {got}"
     return details["msg"]
+
+
+def _hint(around: type[Form] | None, name: str, file: str) -> str:
+    """Returns what an unknown key may have been meant for, else where the known ones are listed."""
+    if around is DefaultsForm and any(name in _keys(form) for form in (AgentForm, TaskForm)):
+        return "each file has its own"
+    near = did_you_mean(name.strip(), _keys(around)) if around else ""
+    kind = {"agents": "agent", "tasks": "task"}.get(file.partition("/")[0], "fleet")
+    return near or f"'fleet schema {kind}' shows the known ones"
 
 
 def _path(loc: tuple[int | str, ...], source: Source) -> Path:

@@ -54,7 +54,7 @@ def prepare(
     brief: Path,
     folder: Path,
     worktree: Path,
-    resume: str | None,  # noqa: ARG001
+    resume: str | None,
 ) -> Preparation:
     """Returns the command;
     `resume` is the id of a former attempt's session, whose thoughts go on.

@@ -18,9 +18,9 @@ _PLACES = re.compile(r"\{(brief|worktree|prompt)\}")
 def prepare(
     agent: AgentFacts,
     brief: Path,
-    folder: Path,  # noqa: ARG001
+    folder: Path,
     worktree: Path,
-    resume: str | None,  # noqa: ARG001
+    resume: str | None,
 ) -> Preparation:
     """Returns the argv with its places filled;
     a filled-in text is not searched for places again.
@@ -45,6 +45,6 @@ def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:
     return exit_report(ended, folder)
 
 
-def check(environ: Mapping[str, str]) -> Found | str:  # noqa: ARG001
+def check(environ: Mapping[str, str]) -> Found | str:
     """Returns nothing found: what a custom command needs is known to whoever wrote it."""
     return Found("", "")

@@ -1,16 +1,14 @@
-"""The player: an agent without a model, which does what a YAML file says. `python -m
-fleet.harnesses.player FILE`
+"""The player: an agent without a model. `python -m fleet.harnesses.player FILE` does what it says.
 
-    steps: [...]                   what it does; or
-    attempts: [[...], [...]]       a list for each attempt (FLEET_ATTEMPT; the last one for all
-    later); also `rounds:`
+    steps: [...]              what it does; or
+    attempts: [[...], ...]    a list for each attempt (FLEET_ATTEMPT), the last one for all later;
+                              also `rounds:`
 
-    say: TEXT                      write: {path, text}      append: {path, text}     remove: PATH
-    commit: MESSAGE or {message, paths}                     tag: NAME                run: ARGV or
-    TEXT for sh
-    checkin: {done, next, blocker}                          ask: {text, topic, wait} done: {output}
-    wait / sleep: SECONDS          fail: TEXT               exit: CODE               expect_brief:
-    {contains}
+    say: TEXT                 write: {path, text}                    append: {path, text}
+    remove: PATH              commit: MESSAGE or {message, paths}    tag: NAME
+    run: ARGV or TEXT for sh  checkin: {done, next, blocker}         ask: {text, topic, wait}
+    done: {output}            wait: SECONDS (or sleep)               expect_brief: {contains}
+    fail: TEXT                exit: CODE
 
 Reports go through the `fleet` command, as any agent's would. Standard library and yaml only: it
 starts fast.
@@ -66,12 +64,12 @@ def _steps(script: object, attempt: int) -> Sequence[object]:
     if isinstance(script, list):
         return script
     if not isinstance(script, dict):
-        raise ValueError("a script holds steps")  # noqa: TRY004
+        raise ValueError("a script holds steps")  # noqa: TRY004 - a fault of the file, told as one
     rounds = script.get("attempts") or script.get("rounds")
     steps = rounds[min(attempt, len(rounds)) - 1] if rounds else script.get("steps", [])
     steps = steps["steps"] if isinstance(steps, dict) else steps
     if not isinstance(steps, list):
-        raise ValueError("steps are a list")  # noqa: TRY004
+        raise ValueError("steps are a list")  # noqa: TRY004 - a fault of the file, told as one
     return steps
 
 

@@ -19,16 +19,17 @@ from fleet.harnesses import NOTHING, AgentFacts, Found, Preparation, Report, exi
 def prepare(
     agent: AgentFacts,
     brief: Path,
-    folder: Path,  # noqa: ARG001
-    worktree: Path,  # noqa: ARG001
-    resume: str | None,  # noqa: ARG001
+    folder: Path,
+    worktree: Path,
+    resume: str | None,
 ) -> Preparation:
     """Returns the player with the file; raises Rejected unless `args` names exactly one."""
     names = [agent.args] if isinstance(agent.args, str) else list(agent.args)
     if len(names) != 1 or not names[0]:
         raise Rejected(f"agent {agent.id} names no script", hint="give `args: [FILE]`")
     argv = [sys.executable, "-m", "fleet.harnesses.player", names[0]]
-    # The player must find fleet where this process has it, installed or not; -P-like: nothing of the worktree first.  # noqa: E501
+    # The player must find fleet where this process has it, installed or not, and nothing of the
+    # worktree before it.
     source = str(Path(__file__).resolve().parents[2])
     env = {
         "PYTHONPATH": source,
@@ -45,6 +46,6 @@ def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:
     return exit_report(ended, folder)
 
 
-def check(environ: Mapping[str, str]) -> Found | str:  # noqa: ARG001
+def check(environ: Mapping[str, str]) -> Found | str:
     """Returns the Python that plays."""
     return Found(sys.version.split()[0], sys.executable)

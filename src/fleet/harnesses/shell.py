@@ -19,9 +19,9 @@ from fleet.harnesses import NOTHING, AgentFacts, Found, Preparation, Report, exi
 def prepare(
     agent: AgentFacts,
     brief: Path,
-    folder: Path,  # noqa: ARG001
-    worktree: Path,  # noqa: ARG001
-    resume: str | None,  # noqa: ARG001
+    folder: Path,
+    worktree: Path,
+    resume: str | None,
 ) -> Preparation:
     """Returns the command as it was written; raises Rejected when there is none."""
     argv = ["/bin/sh", "-c", agent.args] if isinstance(agent.args, str) else list(agent.args)

@@ -59,7 +59,10 @@ def _task(
 ) -> list[dict[str, Any]]:
     word = state_of(task, phase, asked)
     if word == "skipped":
-        return [_condition(f"{name}: skipped by a person", task.join.text or "skipped", met=True)]
+        steps = (task.join, *reversed(task.inner))
+        said = [one.text for one in steps if one.text and one.standing is Standing.SKIPPED]
+        told = said[0] if said else "skipped"
+        return [_condition(f"{name}: skipped by a person", told, met=True)]
     verified = task.verified
     if verified is None:
         waits = task.join.text or f"it is {word}"
