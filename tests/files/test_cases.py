@@ -1,4 +1,4 @@
-"""Broken and odd documents as data: cases/<name>/ is a fleet, expected.problems.txt what is said."""
+"""Broken and odd documents as data: cases/<name>/ is a fleet, with what is to be said of it."""
 
 from __future__ import annotations
 

@@ -17,7 +17,8 @@ TAKEN = "a a/b feature/x-1 release/v2.0.0 a.b a@b a+b a=b ä/ö a.locked".split(
 
 
 def git_takes(name):
-    done = subprocess.run(["git", "check-ref-format", "--branch", name], capture_output=True)
+    argv = ["git", "check-ref-format", "--branch", name]
+    done = subprocess.run(argv, check=False, capture_output=True)
     return done.returncode == 0
 
 

@@ -125,7 +125,7 @@ def test_time_never_goes_back(runs, monkeypatch):
 def test_an_ended_run_is_let_go_and_read_back_when_somebody_asks(runs):
     start(runs, plan=chain("a"))
     runs.tell(ended("r", "a"))
-    assert runs.commit().ended == ["r"]
+    assert list(runs.commit().ended) == ["r"]
     assert "r" not in runs.states
     runs.tell(Told("r", m.ReleaseStep(steps=("a",)), "m3"))
     runs.commit()
@@ -142,7 +142,7 @@ def test_a_run_that_ends_and_goes_on_in_one_commit_stays(runs):
     patch = Patch(put=(Step(id="b", kind="set", needs=(Need(step="a"),)),))
     runs.tell(Told("r", m.RevisePlan(patch=patch)))
     done = runs.commit()
-    assert done.ended == ["r"]
+    assert list(done.ended) == ["r"]
     assert runs.states["r"].running == {"b": 1}
     runs.tell(ended("r", "b"))
     runs.commit()

@@ -34,6 +34,7 @@ HISTORY_LINES: Final = 500
 WRAPPER: Final = Path(__file__).with_name("pane.sh")
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}\Z")
+_PANE = re.compile(r"(?P<pid>\d+) (?P<dead>[01]?) (?P<attached>\d*) (?P<name>.+)")
 _VERSION = re.compile(r"(\d+)\.(\d+)")
 _GONE = (
     "no server running",
@@ -167,8 +168,11 @@ class Tmux:
             raise ToolFailed(["tmux", "list-panes"], code, complaints)
         panes: dict[str, Pane] = {}
         for line in said.splitlines():
-            pid, dead, attached, name = line.split(" ", 3)
-            panes.setdefault(name, Pane(int(pid), dead == "1", int(attached or 0)))
+            found = _PANE.fullmatch(line)
+            if found is None:
+                raise ToolFailed(["tmux", "list-panes"], code, f"unexpected answer: {line[:200]}")
+            pane = Pane(int(found["pid"]), found["dead"] == "1", int(found["attached"] or 0))
+            panes.setdefault(found["name"], pane)
         return panes
 
     def kill(self, *names: str) -> None:

@@ -48,6 +48,7 @@ def down(place: FleetPlace, *, every: bool = False, dry_run: bool = False) -> li
             told += [f"stopped {name}" for name in stop(place, (), every=True)]
     found = holder(place.state) if place.state.exists() else None
     if found is None:
+        _close_server(place, every=every and not dry_run)
         return [*told, "no coordinator is running"]
     if dry_run:
         return [*told, f"would end the coordinator, pid {found.pid}"]
@@ -60,12 +61,18 @@ def down(place: FleetPlace, *, every: bool = False, dry_run: bool = False) -> li
                 hint=f"kill -9 {found.pid} loses nothing",
             )
         time.sleep(0.02)
-    return [
-        *told,
-        f"ended the coordinator, pid {found.pid}; agents live on"
-        if not every
-        else f"ended the coordinator, pid {found.pid}",
-    ]
+    _close_server(place, every=every)
+    ended = f"ended the coordinator, pid {found.pid}"
+    return [*told, ended if every else f"{ended}; agents live on"]
+
+
+def _close_server(place: FleetPlace, *, every: bool) -> None:
+    """Ends the fleet's tmux server when nothing is left in it."""
+    from fleet.adapters.tmux import Tmux
+
+    tmux = Tmux(place.socket)
+    if every and not tmux.sessions():
+        tmux.kill_server()
 
 
 def retry(place: FleetPlace, ids: Sequence[str]) -> list[str]:

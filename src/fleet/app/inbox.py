@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +86,13 @@ def rework_patch(state: State, asked: OpenQuestion, note: str) -> Patch | None:
     if one is None or one.step.kind != "check":
         return None
     steps = {n: s.step for n, s in state.steps.items() if s.step.whole == one.step.whole}
-    return next_round(one.step, steps, reason=note or "a person asked for rework", on="failed")
+    reason = note or "a person asked for rework"
+    patch = next_round(one.step, steps, reason=reason, on="failed")
+    put = [
+        replace(step, params={**step.params, "note": note}) if step.kind == "agent" else step
+        for step in patch.put
+    ]
+    return replace(patch, put=tuple(put))
 
 
 def approve(place: FleetPlace, name: str, note: str = "") -> str:

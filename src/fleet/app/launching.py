@@ -58,7 +58,9 @@ def launch(
         return [_would_launch(state, task, queue=queue) for task in tasks]
     refusals = [] if queue else refusals_of(state, tasks)
     if refusals:
-        raise Rejected("\n".join(refusals), hint="--when-ready starts it as soon as it may")
+        later = any(" yet: " in text for text in refusals)
+        hint = "--when-ready starts it as soon as it may" if later else "fleet status"
+        raise Rejected("\n".join(refusals), hint=hint)
     steps = releasable(state, tasks)
     if steps:
         tell(place, [m.ReleaseStep(steps=steps)])

@@ -46,6 +46,7 @@ def init(
         dry_run=dry_run,
     )
     say(scaffold_text(made))
+    raise typer.Exit(2 if made.problems else 0)
 
 
 @app.command(rich_help_panel=FIRST)
@@ -59,7 +60,7 @@ def doctor(
     from fleet.render.starting import diagnosis_text
 
     if repair:
-        say(repair_journal(here(ctx)))
+        (tell if as_json else say)(repair_journal(here(ctx)))
     found = diagnose(ctx.obj or Path.cwd())
     if as_json:
         say_json(found)
@@ -92,7 +93,10 @@ def check(ctx: typer.Context, as_json: Json = False) -> None:
     else:
         for warning in found["warnings"]:
             tell(f"{warning['place']}: warning: {warning['text']}")
-        counts = ", ".join(f"{found[what]} {what}" for what in ("tasks", "agents", "phases"))
+        counts = ", ".join(
+            f"{found[what]} {what.removesuffix('s') if found[what] == 1 else what}"
+            for what in ("tasks", "agents", "phases")
+        )
         say(f"{counts}: no problems")
     raise typer.Exit(2 if found["problems"] else 0)
 

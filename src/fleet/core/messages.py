@@ -12,10 +12,11 @@ attempt). Nothing here has behaviour.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from fleet.core.plan import Failure, Patch, Plan
+from fleet.records import record
 
 # --- values ---------------------------------------------------------------------------------------
 
@@ -43,7 +44,7 @@ class Then(StrEnum):
     """A rung asked: retry, skip, fail, or a patch that the answer carries."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class Question:
     """What a run asks of a person or of an agent's role; `refusals` are answers that fail the
     step.
@@ -61,7 +62,7 @@ class Question:
     about: Mapping[str, object] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class Outcome:
     """How an attempt ended, with its evidence.
 
@@ -83,7 +84,7 @@ class Outcome:
     evidence: Mapping[str, object] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class Told:
     """What every command and event carries: when, and by whom."""
 
@@ -94,7 +95,7 @@ class Told:
 # --- commands -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class StartRun(Told):
     """Begin; `parent` is (run, step, attempt) of the step that a child run answers to."""
 
@@ -103,19 +104,19 @@ class StartRun(Told):
     parent: tuple[str, str, int] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class RevisePlan(Told):
     patch: Patch
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class ReleaseStep(Told):
     """Let unreleased or held steps go."""
 
     steps: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class HoldStep(Told):
     """Keep a step from starting; with `stop`, end its running attempt too, spending no retry."""
 
@@ -124,29 +125,29 @@ class HoldStep(Told):
     stop: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class PauseRun(Told):
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class ResumeRun(Told):
     pass
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class CancelRun(Told):
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class RetryStep(Told):
     """Try again now a step that backs off or whose ladder asks."""
 
     step: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class SkipStep(Told):
     """Count unsettled steps as succeeded without trying them."""
 
@@ -154,13 +155,13 @@ class SkipStep(Told):
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class RaiseQuestion(Told):
     question: Question
     step: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class AnswerQuestion(Told):
     """Answer an open question; `patch` is the change that the answer stands for."""
 
@@ -170,7 +171,7 @@ class AnswerQuestion(Told):
     patch: Patch | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class CheckIn(Told):
     """A task's daily report, kept with the step that `step` names."""
 
@@ -180,7 +181,7 @@ class CheckIn(Told):
     blockers: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class SendNote(Told):
     """A message for the running attempt of a step."""
 
@@ -188,7 +189,7 @@ class SendNote(Told):
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class ReportProgress(Told):
     """Facts seen about a step (its session, a branch's head, usage) and notes that were
     delivered.
@@ -200,14 +201,14 @@ class ReportProgress(Told):
     delivered: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class ReportOutcome(Told):
     step: str
     attempt: int
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class Tick(Told):
     """Time has passed, and `grants` are the wanted steps that the fleet's limits let start."""
 
@@ -223,52 +224,52 @@ Command = (
 # --- events ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class RunStarted(Told):
     run: str
     plan: Plan
     parent: tuple[str, str, int] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class PlanRevised(Told):
     revision: int
     patch: Patch
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class StepReleased(Told):
     step: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class StepHeld(Told):
     step: str
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class RunPaused(Told):
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class RunResumed(Told):
     pass
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class CancelRequested(Told):
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class AttemptStarted(Told):
     step: str
     attempt: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class AttemptProgressed(Told):
     step: str
     attempt: int
@@ -276,7 +277,7 @@ class AttemptProgressed(Told):
     delivered: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class StopRequested(Told):
     """`why` is hold, skip or revise: what becomes of the step when its attempt has ended."""
 
@@ -285,14 +286,14 @@ class StopRequested(Told):
     why: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class AttemptEnded(Told):
     step: str
     attempt: int
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class RetryScheduled(Told):
     """`rung` is the ladder's rung that is spent by it, -1 when none is."""
 
@@ -301,28 +302,28 @@ class RetryScheduled(Told):
     retry_at_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class ParamsSwapped(Told):
     step: str
     rung: int
     params: Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class QuestionRaised(Told):
     id: str
     question: Question
     step: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class QuestionAnswered(Told):
     id: str
     value: str
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class CheckedIn(Told):
     step: str
     done: str = ""
@@ -330,14 +331,14 @@ class CheckedIn(Told):
     blockers: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class NoteSent(Told):
     note: int
     step: str
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class StepSettled(Told):
     """A step ended without, or against, the word of its last attempt."""
 
@@ -348,7 +349,7 @@ class StepSettled(Told):
     label: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class RunEnded(Told):
     standing: str
 
@@ -363,20 +364,20 @@ Event = (
 # --- effects --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class RunAttempt:
     step: str
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class StopAttempt:
     step: str
     attempt: int
     why: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class DeliverNote:
     step: str
     attempt: int

@@ -9,10 +9,11 @@ proved against a live run in `decide`, because what it may touch depends on what
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from fleet.errors import InvalidPlan, Problem, did_you_mean
+from fleet.records import record
 
 JOIN = "join"
 """The kind of a step without an attempt: it settles when its needs do."""
@@ -33,7 +34,7 @@ class Failure(StrEnum):
 ANY_FAILURE = frozenset(Failure)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class Need:
     """An edge: `step` must have ended as `on` says (succeeded, failed, settled, or a branch
     label).
@@ -43,7 +44,7 @@ class Need:
     on: str = SUCCEEDED
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class Retry:
     """A rung: try again, `times` at most, after `backoff_ms` that doubles up to `cap_ms`."""
 
@@ -53,7 +54,7 @@ class Retry:
     on: frozenset[Failure] = frozenset({Failure.TASK})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class Swap:
     """A rung: try once more with other params (another agent, another model)."""
 
@@ -61,7 +62,7 @@ class Swap:
     on: frozenset[Failure] = frozenset({Failure.TASK})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class Revise:
     """A rung: apply a named change of the plan; the step itself then counts as failed."""
 
@@ -69,7 +70,7 @@ class Revise:
     on: frozenset[Failure] = frozenset({Failure.TASK})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class Ask:
     """A rung: ask a person or an agent's role how to go on."""
 
@@ -83,7 +84,7 @@ class Ask:
 Rung = Retry | Swap | Revise | Ask
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class Step:
     """The smallest thing that is started, ends and is tried again.
 
@@ -102,7 +103,7 @@ class Step:
     released: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class Plan:
     """A graph of steps, in the order in which they were written, with its limits."""
 
@@ -112,7 +113,7 @@ class Plan:
     about: Mapping[str, object] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class NeedsChange:
     """What a patch does to the needs of a step that stays."""
 
@@ -120,7 +121,7 @@ class NeedsChange:
     remove: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class Patch:
     """A change to a plan: steps put (new, or in place of unstarted ones), dropped, needs moved.
 

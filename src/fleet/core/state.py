@@ -21,6 +21,7 @@ from fleet.core.messages import (
     StopAttempt,
 )
 from fleet.core.plan import FAILED, JOIN, SETTLED, SUCCEEDED, Failure, Step
+from fleet.records import record
 
 
 class Standing(StrEnum):
@@ -115,7 +116,7 @@ class StepState:
 _STEP_FIELDS = tuple(f.name for f in fields(StepState))
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class OpenQuestion:
     """A question that nobody has answered yet."""
 
@@ -127,7 +128,7 @@ class OpenQuestion:
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Answered:
     """A question with its answer."""
 
@@ -140,7 +141,7 @@ class Answered:
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Note:
     """A message that has not been delivered yet."""
 

@@ -87,9 +87,7 @@ def secrets_known(fleet: Fleet) -> Found:
         for number, name in enumerate(agent.secrets):
             if name not in known:
                 place = fleet.place("agent", agent.id, "secrets", number)
-                hint = (
-                    did_you_mean(name, known) or f"say where it is: secrets: {{{name}: env:{name}}}"
-                )
+                hint = did_you_mean(name, known) or f"for example secrets: {{{name}: env:{name}}}"
                 yield Problem(f"no secret {name!r} in coordination.md", place, hint)
 
 
@@ -211,13 +209,11 @@ def branches_apart(fleet: Fleet) -> Found:
         for length in range(1, len(parts)):
             lead = "/".join(parts[:length])
             if lead in taken or lead == base:
-                owner = (
-                    f"{lead!r} of task {taken[lead]!r}" if lead in taken else f"the base {lead!r}"
-                )
-                text = f"branch {branch!r} cannot stand beside {owner}"
+                owner = f"that of task {taken[lead]!r}" if lead in taken else "the base"
+                text = f"branch {branch!r} cannot stand beside {lead!r}, {owner}"
                 yield Problem(text, fleet.place("task", name, "branch"), FOLDERS)
         if base.startswith(branch + "/"):
-            text = f"branch {branch!r} cannot stand beside the base {base!r}"
+            text = f"branch {branch!r} cannot stand beside {base!r}, the base"
             yield Problem(text, fleet.place("task", name, "branch"), FOLDERS)
 
 
@@ -275,9 +271,19 @@ def said_twice(fleet: Fleet) -> Found:
 
 
 PROBLEMS: tuple[Callable[[Fleet], Found], ...] = (
-    agents_known, tasks_known, rungs_known, secrets_known, limits_hold, no_circles, phases_in_order, worktrees_apart, branches_apart, ports_apart,
-    paths_stay_inside, approvers_differ,
-)  # fmt: skip
+    agents_known,
+    tasks_known,
+    rungs_known,
+    secrets_known,
+    limits_hold,
+    no_circles,
+    phases_in_order,
+    worktrees_apart,
+    branches_apart,
+    ports_apart,
+    paths_stay_inside,
+    approvers_differ,
+)
 WARNINGS: tuple[Callable[[Fleet], Found], ...] = (empty_parts, said_twice)
 
 

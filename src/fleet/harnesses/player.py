@@ -26,6 +26,7 @@ from typing import Any, Final
 
 import yaml
 
+ASK_WAIT_S = 3_600
 FAILED: Final = 1
 USAGE: Final = 2
 
@@ -112,7 +113,8 @@ def _checkin(value: Any) -> None:
 def _ask(value: Any) -> None:
     told = value if isinstance(value, dict) else {"text": value}
     topic = ["--topic", str(told["topic"])] if told.get("topic") else []
-    wait = ["--wait"] if told.get("wait") else []
+    waits = told.get("wait")
+    wait = ["--wait", str(ASK_WAIT_S if waits is True else float(waits))] if waits else []
     _fleet("ask", str(told["text"]), *topic, *wait)
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -160,6 +161,7 @@ class Work:
             "FLEET_BRANCH": branch,
             "FLEET_WORKTREE": worktree,
             "GIT_CEILING_DIRECTORIES": ":".join(ceilings),
+            "PATH": f"{self.world.state / 'bin'}:{os.environ.get('PATH', os.defpath)}",
         }
         return told | ({"FLEET_PORT": str(port), "PORT": str(port)} if port else {})
 

@@ -38,8 +38,7 @@ def next_steps(rows: Sequence[Any]) -> str:
     if any(row.state == "needs-you" for row in rows):
         return "next: fleet inbox"
     if live:
-        attach = f"fleet attach {live[0]} (leave with C-b d)"
-        return f"next: fleet status   {attach}   fleet logs -f {live[0]}"
+        return f"next: fleet status   fleet attach {live[0]}   fleet logs -f {live[0]}"
     return "next: fleet status"
 
 

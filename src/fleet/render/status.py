@@ -145,10 +145,11 @@ def _today(status: Mapping[str, Any], columns: int) -> list[str]:
     told = []
     for task in status["tasks"]:
         checkin = task["last_checkin"]
-        if checkin and checkin["next"] and task["state"] not in ("merged", "skipped"):
+        if checkin is None or task["state"] in ("verified", "accepted", "merged", "skipped"):
+            continue
+        if checkin["next"]:
             told.append(f"{task['id']}: {checkin['next']}")
-        if checkin:
-            told += [f"{task['id']} is blocked: {one}" for one in checkin["blockers"]]
+        told += [f"{task['id']} is blocked: {one}" for one in checkin["blockers"]]
     return _told("TODAY", told, columns)
 
 

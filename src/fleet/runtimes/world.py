@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import shlex
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -126,6 +128,20 @@ class Sessions:
         self.pool.shutdown(wait=False, cancel_futures=True)
 
 
+def offer_command(state: Path) -> None:
+    """Leaves a `fleet` in the state folder's `bin`, which stands first on every agent's PATH.
+
+    It runs this very installation; the rest of that installation's programs stay out of the way.
+    """
+    folder = state / "bin"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    text = f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m fleet "$@"\n'
+    draft = folder / f".fleet.{os.getpid()}"
+    draft.write_text(text, encoding="utf-8")
+    draft.chmod(0o700)
+    draft.replace(folder / "fleet")
+
+
 class Children(Protocol):
     """Who starts, awaits and cancels runs for steps that are runs."""
 
@@ -143,6 +159,7 @@ def make_world(
 ) -> World:
     """Returns the world of one coordinator; raises FleetError without a usable repository."""
     repository = Repository.at(root)
+    offer_command(state)
     mended = recover_landings(repository)
     if mended:
         log("warning", "a landing was cut short", mended=mended)

@@ -15,14 +15,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from fleet.core.state import CLOSED
+from fleet.records import record
 from fleet.views.tasks import TaskSteps
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Slot:
     """When a task is planned, in working days from 0, and how late it may end at no cost."""
 
@@ -31,7 +32,7 @@ class Slot:
     slack: float
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Forecast:
     """Planned and forecast times in working days from 0, and who is answerable for the slip."""
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from fleet.core.state import OpenQuestion, Standing, State
+from fleet.records import record
 from fleet.views.forecast import Forecast, done_share, forecast, planned_share
 from fleet.views.tasks import (
     PhaseSteps,
@@ -27,7 +28,7 @@ TOKENS = ("input_tokens", "output_tokens")
 """What counts as spent; tokens read from a cache are told apart in each task's usage."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Seen:
     """What was observed of one task's world; None where nothing could be observed."""
 
@@ -43,7 +44,7 @@ class Seen:
     age_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Clock:
     """Now, and how milliseconds and working days become dates."""
 
@@ -55,7 +56,7 @@ class Clock:
     time_of: Callable[[int], str]
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Observed:
     """What was observed of the world around a run."""
 
@@ -122,7 +123,7 @@ def phase_order(
     return list(found.items())
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class _Scene:
     """What every row of a status is made from."""
 
