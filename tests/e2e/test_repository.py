@@ -94,7 +94,7 @@ def test_two_tasks_that_conflict_leave_the_base_and_land_after_a_fix(
     closed = until(
         lambda: (found := fleet("gate", "p", "--json").json())["missing"] and found, "a closed gate"
     )
-    assert "shared.txt" in str(closed["missing"])
+    assert "b conflicts with a in shared.txt" in str(closed["conditions"])
 
     place = fleet.worktree("b")
     fleet.git("merge", "-q", fleet.row("a")["branch"], cwd=place, check=False)

@@ -246,30 +246,59 @@ def test_who_waits_for_a_dependency_takes_over_from_nobody(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("told", "what", "place"),
+    ("file", "key", "what", "column"),
     [
-        ({"one": "", "two": "verifies: [one]"}, "`verifies`", "tasks/two.md:3"),
-        ({"one": "checks: [{agent: a, verdict: {type: object}}]"}, "check by an agent", "tasks/one.md:3"),
-        ({"one": "teardown: [rm -r x]"}, "`teardown`", "tasks/one.md:3"),
-        ({"one": "on_failure: [{model: big}]"}, "another rung", "tasks/one.md:3"),
-        ({"one": "assumptions: [{text: x, proof: {command: make}}]"}, "`proof`", "tasks/one.md:3"),
-        ({"one": "", "settings": "phases: [{id: p, tasks: [one], land: pr}]"}, "`land: pr`", "coordination.md:3"),
-        ({"one": "", "settings": "notify: [{command: beep, on: [failed]}]"}, "`notify`", "coordination.md:3"),
+        ("two", "verifies: [one]", "`verifies`", 12),
+        ("one", "checks: [make, {agent: a, verdict: {type: object}}]", "check by an agent", 16),
+        ("one", "teardown: [rm -r x]", "`teardown`", 11),
+        ("one", "on_failure: [{model: big}]", "another rung", 14),
+        ("one", "on_failure: [fail, ask]", "a rung after", 20),
+        ("one", "assumptions: [{text: x, proof: {command: make}}]", "`proof`", 32),
+        ("one", "assumptions: [{text: x, on_failure: fail}]", "`on_failure`", 37),
+        ("settings", "phases: [{id: p, tasks: [one], land: pr}]", "`land: pr`", 38),
+        ("settings", "phases: [{id: p, checks: [{agent: a}]}]", "check by an agent", 27),
+        ("settings", "metrics: [{name: x, measure: make}]", "`measure`", 30),
+        ("settings", "escalations: [{topic: x, to: a}]", "`escalations`", 14),
+        ("settings", "loops: {after: 3}", "`loops`", 8),
+        ("settings", "patches: {p: {drop: [one]}}", "`patches`", 10),
+        ("settings", "envelope: {max_tasks: 3}", "`envelope`", 11),
+        ("settings", "checkpoints: [{id: c}]", "`checkpoints`", 14),
+        ("settings", "mcp_servers: {s: {command: x}}", "`mcp_servers`", 14),
+        ("settings", "functions: {f: 'm:f'}", "`functions`", 12),
+        ("settings", "notify: [{command: beep, on: [failed]}]", "`notify`", 9),
     ],
 )  # fmt: skip
-def test_what_is_not_carried_out_is_refused_with_its_place(tmp_path, told, what, place):
-    (found,) = problems(tmp_path, **told)
+def test_what_is_not_carried_out_is_refused_with_its_place(tmp_path, file, key, what, column):
+    (found,) = problems(tmp_path, **{"one": "", "two": "", file: key})
     assert what in found
     assert "not carried out" in found
-    assert found.startswith(place)
+    path = "coordination.md" if file == "settings" else f"tasks/{file}.md"
+    assert found.startswith(f"{path}:3:{column}: ")
 
 
-@pytest.mark.parametrize("limits", ["{tokens: 1000}", "{launches_per_minute: 3}"])
-def test_limits_of_an_agent_that_nobody_holds_are_refused(tmp_path, limits):
+@pytest.mark.parametrize(
+    "keys",
+    [
+        "harness: shell, limits: {tokens: 1000}",
+        "harness: shell, limits: {launches_per_minute: 3}",
+        "harness: shell, limits: {usd: 3}",
+        "harness: claude, mode: interactive, limits: {usd: 3}",
+        "harness: shell, sandbox: bwrap",
+    ],
+)
+def test_what_nobody_holds_an_agent_to_is_refused(tmp_path, keys):
     fleet(tmp_path, one="")
-    (tmp_path / "agents/a.md").write_text(f"---\nharness: shell\nlimits: {limits}\n---\n")
-    with pytest.raises(InvalidPlan, match=r"agents/a.md:3:.*not carried out"):
+    (tmp_path / "agents/a.md").write_text("---\n" + keys.replace(", ", "\n") + "\n---\n")
+    with pytest.raises(InvalidPlan, match=r"agents/a.md:[34]:.*not carried out"):
         lower(load(tmp_path, use_cache=False))
+
+
+def test_what_is_only_read_by_people_and_agents_is_no_reason_to_refuse(tmp_path):
+    shown = "risks: [x]\ndecisions: [y]\nevidence: z\nassumptions: [w]\nmetrics: [{name: m}]"
+    settings = "metrics: [{name: m}]\nrisks: [x]\nphases: [{id: p, rollback: [make undo]}]"
+    fleet(tmp_path, settings=settings, one=shown)
+    (tmp_path / "agents/a.md").write_text("---\nowns: [src/*]\nlimits: {usd: 3}\n---\n")
+    lower(load(tmp_path, use_cache=False))
 
 
 # --- the product's own plan -----------------------------------------------------------------------

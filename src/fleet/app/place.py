@@ -80,7 +80,7 @@ def find_place(
     start: Path | None = None,
 ) -> FleetPlace:
     """Returns the fleet that `-C`, FLEET_ROOT or the current folder means; raises NotFound."""
-    from fleet.files.load import find_root
+    from fleet.files.roots import find_root
 
     return FleetPlace(find_root(start or Path.cwd(), explicit, environ or os.environ))
 

@@ -1,4 +1,5 @@
-"""`fleet` without a command: the status and what to type next, or how to begin; and its own options."""
+"""`fleet` without a command: the status and what to type next, or how to begin; its own options.
+"""
 
 from __future__ import annotations
 

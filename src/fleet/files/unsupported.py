@@ -1,4 +1,8 @@
-"""What documents may say by form but this version does not carry out: refused, never ignored."""
+"""What documents may say by form but this version does not carry out: refused, never ignored.
+
+Risks, decisions, evidence, `owns`, a phase's `rollback` and a metric without `measure` are there to
+be read, by people and in briefs, so they are not among these.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +12,20 @@ from typing import TYPE_CHECKING
 from fleet.errors import Problem
 
 if TYPE_CHECKING:
-    from fleet.files.documents import AgentDocument, TaskDocument
+    from fleet.files.documents import AgentDocument, Assumption, Rung, TaskDocument
     from fleet.files.fleet import Fleet
+
+Found = Iterator[tuple[tuple[str | int, ...], str]]
+"""Where a key stands in its document, and what it is called before people."""
 
 SETTINGS = (
     "escalations", "loops", "patches", "envelope", "checkpoints", "mcp_servers", "functions",
     "notify",
 )  # fmt: skip
 """Keys of coordination.md that nothing obeys yet."""
+
+AGENT_LIMITS = ("tokens", "launches_per_minute")
+"""Limits of agents that nobody holds yet."""
 
 
 def not_carried_out(fleet: Fleet) -> list[Problem]:
@@ -24,35 +34,67 @@ def not_carried_out(fleet: Fleet) -> list[Problem]:
     found += [("agent", one.id, *told) for one in fleet.agents.values() for told in _of_agent(one)]
     found += [("fleet", "", *told) for told in _of_settings(fleet)]
     return [
-        Problem(f"{what} is not carried out by this version", fleet.place(kind, name, key))
-        for kind, name, key, what in found
+        Problem(
+            f"{what} is not carried out by this version",
+            fleet.place(kind, name, *path),
+            "take it out",
+        )
+        for kind, name, path, what in found
     ]
 
 
-def _of_task(task: TaskDocument) -> Iterator[tuple[str, str]]:
+def _of_task(task: TaskDocument) -> Found:
     if task.verifies:
-        yield "verifies", "`verifies`"
-    if any(one.proof for one in task.assumptions):
-        yield "assumptions", "an assumption's `proof`"
-    if any(one.agent for one in task.checks):
-        yield "checks", "a check by an agent"
+        yield ("verifies",), "`verifies`"
+    for number, assumption in enumerate(task.assumptions):
+        yield from _of_assumption(assumption, number)
+    for number, check in enumerate(task.checks):
+        if check.agent:
+            yield ("checks", number), "a check by an agent"
     if task.teardown:
-        yield "teardown", "`teardown`"
-    if any(rung.agent or rung.model or rung.adapt or rung.escalate for rung in task.on_failure):
-        yield "on_failure", "another rung than `ask` or `fail`"
+        yield ("teardown",), "`teardown`"
+    for number, rung in enumerate(task.on_failure):
+        if _is_later(rung):
+            yield ("on_failure", number), "another rung than `ask` or `fail`"
+        elif number:
+            yield ("on_failure", number), "a rung after `ask` or `fail`"
 
 
-def _of_agent(agent: AgentDocument) -> Iterator[tuple[str, str]]:
+def _is_later(rung: Rung) -> bool:
+    return bool(rung.agent or rung.model or rung.adapt or rung.escalate)
+
+
+def _of_assumption(assumption: Assumption, number: int) -> Found:
+    if assumption.proof:
+        yield ("assumptions", number, "proof"), "an assumption's `proof`"
+    elif assumption.on_failure:
+        yield ("assumptions", number, "on_failure"), "an assumption's `on_failure`"
+
+
+def _of_agent(agent: AgentDocument) -> Found:
     if agent.sandbox.kind != "none":
-        yield "sandbox", "`sandbox`"
-    for name in ("tokens", "launches_per_minute"):
+        yield ("sandbox",), "`sandbox`"
+    for name in AGENT_LIMITS:
         if getattr(agent.limits, name) is not None:
-            yield "limits", f"the limit `{name}`"
+            yield ("limits", name), f"the limit `{name}`"
+    if agent.limits.usd is not None:
+        if agent.harness != "claude":
+            yield ("limits", "usd"), "the limit `usd` for another harness than `claude`"
+        elif agent.mode == "interactive":
+            yield ("limits", "usd"), "the limit `usd` for an interactive agent"
 
 
-def _of_settings(fleet: Fleet) -> Iterator[tuple[str, str]]:
-    if any(phase.land == "pr" for phase in fleet.phases):
-        yield "phases", "`land: pr`"
+def _of_settings(fleet: Fleet) -> Found:
+    named = [phase for phase in fleet.phases if not phase.implicit]
+    for number, phase in enumerate(named):
+        if phase.land == "pr":
+            yield ("phases", number, "land"), "`land: pr`"
+        for index, check in enumerate(phase.checks):
+            if check.agent:
+                yield ("phases", number, "checks", index), "a check by an agent"
+    for number, metric in enumerate(fleet.settings.metrics):
+        if metric.measure:
+            yield ("metrics", number, "measure"), "`measure` of a metric of the whole fleet"
     for name in SETTINGS:
         if getattr(fleet.settings, name):
-            yield name, f"`{name}`"
+            yield (name,), f"`{name}`"
