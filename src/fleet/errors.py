@@ -18,6 +18,10 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 
+LISTED = 8
+"""So many names at most are listed where none is close."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where in a file something stands; line and column count from 1, 0 means the file as a whole."""
@@ -74,7 +78,9 @@ class NotFound(FleetError):
 
     def __init__(self, what: str, name: str, choices: Sequence[str] = ()) -> None:
         self.what, self.name, self.choices = what, name, tuple(choices)
-        super().__init__(f"no {what} {name!r}", hint=did_you_mean(name, choices))
+        super().__init__(
+            f"no {what} {name!r}", hint=did_you_mean(name, choices) or _listed(choices)
+        )
 
 
 class ToolFailed(FleetError):
@@ -97,3 +103,11 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """Returns `did you mean 'x'?` for the closest of `choices`, else an empty text."""
     close = get_close_matches(name, list(choices), n=1)
     return f"did you mean {close[0]!r}?" if close else ""
+
+
+def _listed(choices: Sequence[str]) -> str:
+    """Returns the first of the names that there are, for who has guessed wide of all of them."""
+    if not choices:
+        return "there is none yet"
+    more = ", ..." if len(choices) > LISTED else ""
+    return f"there are: {', '.join(choices[:LISTED])}{more}"

@@ -1,8 +1,7 @@
-"""What a run has taken up of its documents: texts, plans, edits found, also without the old plan."""
+"""What a run has taken up of its documents: texts, plans, edits, also without the old plan."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import stat
 
@@ -70,10 +69,10 @@ def test_an_edit_is_told_from_the_run_where_the_old_plan_is_gone(place):
 
 def test_documents_that_do_not_hold_raise_and_keep_nothing(place):
     root, folder, run = place
-    before = sorted(os.listdir(folder / "texts"))
+    before = sorted((folder / "texts").iterdir())
     with pytest.raises(InvalidPlan):
         kept.pending_revision(edit(root, "two", "[one]", "[nobody]"), folder, run.state)
-    assert sorted(os.listdir(folder / "texts")) == before
+    assert sorted((folder / "texts").iterdir()) == before
 
 
 def test_the_fingerprint_changes_with_each_edit_and_with_nothing_else(place):
@@ -85,7 +84,7 @@ def test_the_fingerprint_changes_with_each_edit_and_with_nothing_else(place):
     for act in (
         lambda: edit(root, "one", "Do one", "Do more"),
         lambda: (root / "agents" / "b.yaml").write_text("role: x\n"),
-        lambda: (root / "agents" / "b.yaml").unlink(),
+        (root / "agents" / "b.yaml").unlink,
         lambda: (root / "coordination.md").write_text("---\nbase: main\n---\nOther rules.\n"),
     ):
         act()

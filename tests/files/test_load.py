@@ -60,10 +60,9 @@ def test_a_warm_cache_imports_neither_parser_nor_models(tmp_path):
         "fleet = load(Path(sys.argv[1])); assert not {'pydantic', 'yaml'} & set(sys.modules);"
         "print(fleet.digest, fleet.tasks['a'].days.likely)"
     )
-    out = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)],
-        check=False, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(HERE / "src")},
-    )  # fmt: skip
+    argv = [sys.executable, "-c", code, str(tmp_path)]
+    env = {**os.environ, "PYTHONPATH": str(HERE / "src")}
+    out = subprocess.run(argv, check=False, capture_output=True, text=True, env=env)
     assert out.stdout.split() == [cold.digest, "2.0"], out.stderr
 
 
@@ -90,6 +89,15 @@ def test_defaults_fill_what_files_leave_out(tmp_path):
     assert (fleet.tasks["a"].body, fleet.tasks["a"].agent) == ("Go.", "a")
 
 
+def test_holidays_are_dates_or_a_country(tmp_path):
+    write(tmp_path, **{"coordination.md": "---\ncalendar: {holidays: DE-BY}\n---\n"})
+    calendar = load(tmp_path).settings.calendar
+    assert (calendar.country, calendar.holidays) == ("DE-BY", ())
+    write(tmp_path, **{"coordination.md": "---\ncalendar: {holidays: [2026-12-24]}\n---\n"})
+    calendar = load(tmp_path).settings.calendar
+    assert (calendar.country, calendar.holidays) == (None, ("2026-12-24",))
+
+
 def test_a_place_is_found_for_other_spellings(tmp_path):
     write(tmp_path, **{"tasks/a.md": "---\nneeds: []\ntimeout: 5m\n---\n"})
     fleet = load(tmp_path)
@@ -110,6 +118,43 @@ def test_a_linked_worktree_belongs_to_the_main_one(tmp_path):
     assert find_root(linked, Path("../../repo"), {"FLEET_ROOT": "/nowhere"}) == root
     with pytest.raises(InvalidPlan):
         find_root(tmp_path, None, {})
+
+
+def test_worktrees_are_compared_where_links_lead(tmp_path):
+    root = write(
+        tmp_path / "repo",
+        **{
+            "tasks/a.md": "---\nagent: a\nworktree: ../one/x\n---\n",
+            "tasks/b.md": "---\nagent: a\nworktree: ../two/x\n---\n",
+            "tasks/c.md": "---\nagent: a\nworktree: ../two/x/y/z\n---\n",
+            "tasks/d.md": "---\nagent: a\nworktree: ../back\n---\n",
+            "tasks/e.md": "---\nagent: a\nworktree: ../xx\n---\n",
+        },
+    )
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").symlink_to(tmp_path / "one")
+    (tmp_path / "back").symlink_to(root)
+    with pytest.raises(InvalidPlan) as caught:
+        load(root)
+    texts = [problem.text for problem in caught.value.problems]
+    assert texts == [
+        "worktree is shared with task 'a'",
+        "worktree lies inside that of task 'a'",
+        "worktree is the repository's root itself",
+    ]
+
+
+def test_a_document_may_be_a_link_that_stays_inside(tmp_path):
+    root = write(tmp_path, **{"plans/a.md": "---\ndays: 2\n---\n"})
+    (root / "tasks").mkdir()
+    (root / "tasks/a.md").symlink_to("../plans/a.md")
+    assert load(root).tasks["a"].days.likely == 2
+
+
+def test_a_document_has_a_largest_size(tmp_path):
+    root = write(tmp_path, **{"tasks/a.md": "---\ndays: 2\n---\n" + "x" * (1 << 20)})
+    with pytest.raises(InvalidPlan, match="larger than 1024 KiB"):
+        load(root)
 
 
 def test_links_and_pipes_are_refused_without_waiting(tmp_path):

@@ -9,8 +9,8 @@ import pytest
 
 from fleet.core.plan import Ask, Failure, Need, Retry
 from fleet.errors import InvalidPlan
-from fleet.files.lower import lower
 from fleet.files.load import load
+from fleet.files.lower import lower
 from support.lowered_run import fleet, plan
 
 HERE = Path(__file__).parents[2]
@@ -196,7 +196,8 @@ def test_what_a_task_tells_its_steps(tmp_path):
         tmp_path,
         one=(
             "deliverables: [A.md, {path: 'src/*', count: 2}]\nchecks: [make]\nport: 8123\n"
-            "branch: topic\nworktree: w/one\ntimeout: 2h\nidle: 5m\nsetup: [make deps]\ncopy: [.env]"
+            "branch: topic\nworktree: w/one\ntimeout: 2h\nidle: 5m\nsetup: [make deps]\n"
+            "copy: [.env]"
         ),
     ).steps
     place = found["one/worktree"].params
@@ -248,7 +249,7 @@ def test_who_waits_for_a_dependency_takes_over_from_nobody(tmp_path):
 @pytest.mark.parametrize(
     ("file", "key", "what", "column"),
     [
-        ("two", "verifies: [one]", "`verifies`", 12),
+        ("two", "verifies: [one]", "`verifies`", 11),
         ("one", "checks: [make, {agent: a, verdict: {type: object}}]", "check by an agent", 16),
         ("one", "teardown: [rm -r x]", "`teardown`", 11),
         ("one", "on_failure: [{model: big}]", "another rung", 14),

@@ -1,4 +1,4 @@
-"""Rework: one more round of a task, accepted by the kernel, with the right counts over all rounds."""
+"""Rework: one more round of a task, accepted by the kernel, with right counts over all rounds."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def steps(run, whole="one"):
 
 
 def retries(run, step):
-    return [r.times for r in run.state.steps[step].step.ladder if isinstance(r, Retry)][0]
+    return next(r.times for r in run.state.steps[step].step.ladder if isinstance(r, Retry))
 
 
 def test_the_patch_of_a_red_check(run):

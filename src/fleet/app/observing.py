@@ -10,7 +10,6 @@ import json
 import os
 import socket
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -39,10 +38,8 @@ def observe(place: FleetPlace, state: State, now_ms: int, warnings: Sequence[str
     dirty: Mapping[str, int] = {}
     told = list(warnings)
     if begun:
-        from fleet.adapters.git import Repository
-
         try:
-            repository = Repository.at(place.root)
+            repository = _repository(place)
             base = str(state.about.get("base", ""))
             found = repository.heads([*(str(t.facts["branch"]) for t in begun.values()), base])
             heads = {
@@ -60,6 +57,16 @@ def observe(place: FleetPlace, state: State, now_ms: int, warnings: Sequence[str
         in_git = Seen(head=heads.get(name), ahead=ahead, behind=behind, dirty=dirty.get(name))
         rows[name] = _seen(place, state, task, in_git, now_ms)
     return Observed(tasks=rows, coordinator=coordinator_facts(place), warnings=told)
+
+
+def _repository(place: FleetPlace) -> Repository:
+    """Returns the repository of a fleet whose agents have begun; a launch has proved it fit."""
+    from fleet.adapters.git import Repository
+
+    common = place.root / ".git"
+    if (common / "HEAD").is_file() and not common.is_symlink():
+        return Repository(place.root, common)
+    return Repository.at(place.root)
 
 
 def coordinator_facts(place: FleetPlace) -> dict[str, Any]:
@@ -123,6 +130,8 @@ def _dirty(state: State, repository: Repository, begun: Mapping[str, TaskSteps])
         except FleetError:
             return None
 
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(4) as pool:
         counted = dict(zip(wanted, pool.map(look, wanted.values()), strict=True))
     return {name: count for name, count in counted.items() if count is not None}
@@ -154,7 +163,7 @@ def _process(
     """Returns whether the attempt's process lives, its pid, and what says so."""
     from fleet.adapters.attempts import AttemptFolder
     from fleet.adapters.layout import attempt_path
-    from fleet.adapters.process import alive
+    from fleet.adapters.lease import boot_id, start_of
 
     folder = AttemptFolder(attempt_path(place.state, state.run, step, attempt))
     if folder.exit_record() is not None:
@@ -162,7 +171,8 @@ def _process(
     claim = folder.claim()
     if claim is None:
         return None, None, "journal"
-    return alive(claim), claim.pid, "process"
+    alive = claim.boot_id == boot_id() and start_of(claim.pid) == claim.start_ticks
+    return alive, claim.pid, "process"
 
 
 def is_open(port: int) -> bool:

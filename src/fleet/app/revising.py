@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fleet.app import knowing
 from fleet.app.place import PLAN_RUN
 from fleet.app.telling import tell
 from fleet.core import messages as m
@@ -22,7 +23,11 @@ if TYPE_CHECKING:
 def lowered(place: FleetPlace) -> Plan:
     """Returns the plan of the fleet's documents; raises InvalidPlan with every problem."""
     place.state.mkdir(mode=0o700, exist_ok=True)
-    return kept.lowered(place.documents, place.state)
+    plan = knowing.plan_of(place)
+    if plan is None:
+        plan = kept.lowered(place.documents, place.state)
+        knowing.note_lowered(place)
+    return plan
 
 
 def planned_state(place: FleetPlace) -> State:
@@ -38,6 +43,8 @@ def foreseen(place: FleetPlace) -> State:
     state = place.run_state()
     if state is None:
         return planned_state(place)
+    if knowing.digest_of(place) == state.about.get("digest"):
+        return state
     revision = kept.pending_revision(place.documents, place.state, state)
     if revision is not None:
         for event in decide(state, m.RevisePlan(patch=revision.patch, at_ms=state.at_ms)):
@@ -51,6 +58,8 @@ def bring_up_to_date(place: FleetPlace, state: State) -> Revision | None:
     Raises InvalidPlan when the documents do not hold and Rejected when the edit touches what it may
     not: in both cases the run goes on with the last good plan.
     """
+    if knowing.digest_of(place) == state.about.get("digest"):
+        return None
     revision = kept.pending_revision(place.documents, place.state, state)
     if revision is not None:
         tell(place, [m.RevisePlan(patch=revision.patch)])
@@ -60,6 +69,8 @@ def bring_up_to_date(place: FleetPlace, state: State) -> Revision | None:
 def edit_in_words(place: FleetPlace, state: State) -> list[str]:
     """Returns how the documents differ from what the run follows, or why they do not hold."""
     try:
+        if knowing.digest_of(place) == state.about.get("digest"):
+            return []
         revision = kept.pending_revision(place.documents, place.state, state)
     except InvalidPlan as invalid:
         told = "the edited files do not hold; the run follows the last good plan:"

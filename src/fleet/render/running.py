@@ -46,7 +46,7 @@ def gate_text(gate: Mapping[str, Any], columns: int = 100) -> str:
     """Returns a gate with each of its conditions, and why those that are not met are not."""
     word = "open" if gate["gate"] == "open" else "closed"
     if gate["merged_as"]:
-        word = f"open, landed as {str(gate['merged_as'])[:10]}"
+        word = f"open, landed as {_short(gate['merged_as'])}"
     lines = [line(f"gate {gate['phase']}: {word}")]
     for one in gate["conditions"]:
         mark = tick(bool(one["met"]))
@@ -67,13 +67,17 @@ def landing_text(row: Any, columns: int = 100) -> str:
             if not check.get("passed"):
                 lines += wrapped(str(check.get("tail", "")), columns, "      ")
         return "\n".join(lines)
-    lines = [f"{mark} {line(row.phase)}: {str(row.before)[:10]} -> {str(row.commit)[:10]}"]
-    lines += [f"    {line(name)}  {str(sha)[:10]}" for name, sha in row.tasks.items()]
+    lines = [f"{mark} {line(row.phase)}: {_short(row.before)} -> {_short(row.commit)}"]
+    lines += [f"    {line(name)}  {_short(sha)}" for name, sha in row.tasks.items()]
     if row.tag:
         lines.append(f"    tag {line(row.tag)}")
     if row.undo:
         lines.append(f"    undo ref {line(row.undo)}")
     return "\n".join(lines)
+
+
+def _short(commit: object) -> str:
+    return line(str(commit)[:10])
 
 
 def inbox_text(questions: Sequence[Mapping[str, Any]], columns: int = 100) -> str:

@@ -1,0 +1,187 @@
+"""Launches, gates, landings, questions, events and metrics as golden text, wide, narrow and hostile."""
+
+from __future__ import annotations
+
+import pytest
+
+from fleet.app.landing import Landing
+from fleet.app.launching import Launched
+from fleet.render.running import (
+    event_text,
+    gate_text,
+    inbox_text,
+    landing_text,
+    launch_text,
+    metrics_text,
+    next_steps,
+    tick,
+)
+from fleet.render.text import width
+
+EVIL = "\x1b[2J\u202eevil\r\n"
+
+
+@pytest.fixture(autouse=True)
+def glyphs(monkeypatch):
+    monkeypatch.setattr("sys.stdout", type("Out", (), {"encoding": "utf-8"})())
+
+
+def launched(**told):
+    usual = {
+        "task": "one", "agent": "ana", "state": "working", "worktree": "/w/one",
+        "branch": "fleet/one", "port": 8123, "session": "one-1-abc",
+    }  # fmt: skip
+    return Launched(**usual | told)
+
+
+def question(**told):
+    usual = {
+        "id": "plan.q1", "step": "one/work", "task": "one", "kind": "text", "message": "which way?",
+        "choices": [], "slack_days": 0,
+    }  # fmt: skip
+    return usual | told
+
+
+def gate(**told):
+    usual = {
+        "phase": "p", "gate": "closed", "merged_as": None,
+        "conditions": [
+            {"text": "one: A.md", "met": True, "evidence": "committed", "commit": "c"},
+            {"text": "one: check make", "met": False, "evidence": "it exited with 1", "commit": "c"},
+        ],
+    }  # fmt: skip
+    return usual | told
+
+
+def test_a_launch():
+    assert launch_text(launched()).splitlines() == [
+        "one  ana  working",
+        "  worktree /w/one   branch fleet/one",
+        "  port     8123",
+        "  session  one-1-abc",
+    ]
+    waiting = launched(state="waiting", port=None, session=None, text="waits for two\nand more")
+    assert launch_text(waiting) == "one  ana  waiting: waits for two"
+
+
+def test_what_to_type_next():
+    assert next_steps([launched(session=None)]) == "next: fleet status"
+    assert next_steps([launched()]) == (
+        "next: fleet status   fleet attach one   fleet logs -f one"
+    )
+    assert next_steps([launched(), launched(state="needs-you")]) == "next: fleet inbox"
+
+
+def test_a_gate():
+    assert gate_text(gate()).splitlines() == [
+        "gate p: closed",
+        "  ✔ one: A.md",
+        "  ✘ one: check make",
+        "      it exited with 1",
+    ]
+    landed = gate(gate="open", merged_as="0123456789abcdef", conditions=[])
+    assert gate_text(landed) == "gate p: open, landed as 0123456789"
+
+
+def test_a_landing():
+    landed = Landing(
+        "p", landed=True, commit="c" * 40, before="b" * 40, tasks={"one": "1" * 40}, tag="v1",
+        undo="refs/fleet/undo/1",
+    )  # fmt: skip
+    assert landing_text(landed).splitlines() == [
+        "✔ p: bbbbbbbbbb -> cccccccccc",
+        "    one  1111111111",
+        "    tag v1",
+        "    undo ref refs/fleet/undo/1",
+    ]
+    checks = [{"passed": True, "tail": "unseen"}, {"passed": False, "tail": "2 failed"}]
+    red = Landing("p", landed=False, text="the checks are red", evidence={"checks": checks})
+    assert landing_text(red).splitlines() == [
+        "✘ p: not landed, the base is untouched",
+        "    the checks are red",
+        "      2 failed",
+    ]
+
+
+def test_the_inbox():
+    assert inbox_text([]) == "nothing needs you"
+    told = [
+        question(),
+        question(id="plan.q2", choices=["approve", "reject"], kind="approve", slack_days=2.5),
+        question(id="plan.q3", choices=["a", "b"], task="", step="p/gate", slack_days=None),
+    ]
+    assert inbox_text(told).splitlines() == [
+        "plan.q1  one  text  on the critical path",
+        "    which way?",
+        "    fleet answer plan.q1 TEXT",
+        "plan.q2  one  approve  slack 2.5 d",
+        "    which way?",
+        "    fleet approve plan.q2   fleet reject plan.q2 --reason ...",
+        "plan.q3  p/gate  text",
+        "    which way?",
+        "    fleet answer plan.q3 a|b",
+    ]
+
+
+def test_an_event_is_a_line_with_its_columns():
+    event = {
+        "schema": "fleet.event/1", "run": "plan", "seq": 7, "at": "2026-11-20T10:00:00.000Z",
+        "event": "attempt-started", "step": "one/work", "attempt": 1,
+    }  # fmt: skip
+    assert event_text(event) == (
+        '    7 2026-11-20T10:00:00.000Z attempt-started     one/work {"attempt": 1}'
+    )
+    assert len(event_text(event | {"text": "x" * 9_000})) < 500
+
+
+def test_metrics():
+    assert metrics_text({"metrics": []}) == "no metrics are declared"
+    rows = [
+        {"task": "one", "name": "p95", "baseline": 120.0, "target": "<100", "unit": "ms",
+         "measured": 80.0, "met": True},
+        {"task": None, "name": "cost", "baseline": None, "target": None, "unit": "",
+         "measured": None, "met": None},
+    ]  # fmt: skip
+    assert metrics_text({"metrics": rows}).splitlines() == [
+        "   TASK     METRIC  BASELINE  TARGET  MEASURED",
+        "✔  one      p95     120ms     <100    80ms",
+        "·  (fleet)  cost    -         -       -",
+    ]
+
+
+# --- narrow, ASCII, hostile -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_long_words_stay_within_the_columns(columns):
+    long = "word " * 60 + "x" * 300
+    texts = [
+        gate_text(gate(conditions=[{"text": long, "met": False, "evidence": long, "commit": None}]), columns),
+        landing_text(Landing("p", landed=False, text=long), columns),
+        inbox_text([question(message=long)], columns),
+    ]  # fmt: skip
+    for text in texts:
+        assert max(map(width, text.splitlines())) <= columns
+
+
+def test_ascii(monkeypatch):
+    monkeypatch.setenv("FLEET_ASCII", "1")
+    assert [tick(met) for met in (True, False, None)] == ["+", "x", "."]
+    assert gate_text(gate()).isascii()
+
+
+def test_nothing_of_others_reaches_the_terminal_raw():
+    texts = [
+        launch_text(launched(task=EVIL, agent=EVIL, worktree=EVIL, branch=EVIL, session=EVIL, text=EVIL)),
+        next_steps([launched(task=EVIL)]),
+        gate_text(gate(conditions=[{"text": EVIL, "met": False, "evidence": EVIL, "commit": None}])),
+        landing_text(Landing(EVIL, landed=False, text=EVIL, evidence={"checks": [{"tail": EVIL}]})),
+        landing_text(Landing(EVIL, landed=True, tasks={EVIL: EVIL}, tag=EVIL, undo=EVIL)),
+        inbox_text([question(message=EVIL, choices=[EVIL], step=EVIL, kind=EVIL)]),
+        event_text({"seq": 1, "at": "t", "event": "x", "step": EVIL, "text": EVIL}),
+        metrics_text({"metrics": [{"task": EVIL, "name": EVIL, "baseline": 1, "target": EVIL,
+                                   "unit": EVIL, "measured": 1, "met": True}]}),
+    ]  # fmt: skip
+    for text in texts:
+        assert "evil" in text
+        assert not set("\x1b\r\u202e") & set(text)
