@@ -161,6 +161,15 @@ def _shape_of(kind: type) -> list[tuple[str, Any, Callable[[Any], Any]]]:
     return shape
 
 
+_FIELDS: dict[type, dict[str, Callable[[Any], Any] | None]] = {}
+
+
+def _fields_of(kind: type) -> dict[str, Callable[[Any], Any] | None]:
+    """Returns what each field of a type is read by, None for what JSON holds as it is."""
+    found = {name: None if read is _same else read for name, _, read in _shape_of(kind)}
+    return _FIELDS.setdefault(kind, found)
+
+
 def encode(message: object) -> _Plain:
     """Returns a tagged message (a command, an event, a rung) as plain JSON values."""
     return {"is": _NAMES[type(message)], **_encode_fields(message)}
@@ -217,9 +226,13 @@ def decode(plain: _Plain) -> Any:
 def _decode_as(kind: type, plain: _Plain) -> Any:
     if type(plain) is not dict:
         raise TypeError(f"a {kind.__name__} is an object, not {plain!r:.60}")
-    return kind(
-        **{name: decoder(plain[name]) for name, _, decoder in _shape_of(kind) if name in plain}
-    )
+    decoders = _FIELDS.get(kind) or _fields_of(kind)
+    values = {}
+    for name, value in plain.items():
+        if name in decoders:
+            decoder = decoders[name]
+            values[name] = value if decoder is None else decoder(value)
+    return kind(**values)
 
 
 def dump_plan(plan: Plan) -> _Plain:

@@ -17,14 +17,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-
 LISTED = 8
 """So many names at most are listed where none is close."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where in a file something stands; line and column count from 1, 0 means the file as a whole."""
+    """Where in a file something stands; line and column count from 1, 0 is the file as a whole."""
 
     path: str
     line: int = 0

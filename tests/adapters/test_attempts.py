@@ -50,8 +50,14 @@ def test_one_of_many_wrappers_runs_the_agent(folder, launch, tmp_path):
     assert codes == [0] + [96] * 11
     assert (tmp_path / "ran").read_text() == "x\n"
     assert {path.name for path in folder.path.iterdir()} == {
-        "claim", "env", "exit", "output.log", "spec", "stdout.fifo", "stdout.log",
-    }  # fmt: skip
+        "claim",
+        "env",
+        "exit",
+        "output.log",
+        "spec",
+        "stdout.fifo",
+        "stdout.log",
+    }
     before = (folder.claim(), folder.exit_record())
     assert run(folder) == 96
     assert (folder.claim(), folder.exit_record()) == before
@@ -170,7 +176,19 @@ def test_a_listening_coordinator_is_poked_and_an_absent_one_is_not_waited_for(
     assert run(second) == 0
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"code": "0"}', '{"code": 0, "signal": null, "reason": "odd", "ended_at_ms": 1}', "\x00", '{"pid": true, "start_ticks": 1, "boot_id": "x"}'])  # fmt: skip  # noqa: E501
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        '{"code": "0"}',
+        '{"code": 0, "signal": null, "reason": "odd", "ended_at_ms": 1}',
+        "\x00",
+        '{"pid": true, "start_ticks": 1, "boot_id": "x"}',
+    ],
+)
 def test_garbage_is_no_record(folder, text):
     folder.path.mkdir()
     for name in ("exit", "claim"):
@@ -188,10 +206,20 @@ def test_neither_a_link_nor_a_fifo_is_read(folder, tmp_path):
     assert folder.stdout_tail() == ""
 
 
-@pytest.mark.parametrize("more", [
-    {"argv": []}, {"argv": [""]}, {"argv": ["-x"]}, {"argv": ["a\0b"]}, {"argv": ["a", "x" * 200_000]},  # noqa: E501
-    {"env": {"A-B": "x"}}, {"env": {"A": "\0"}}, {"env": {"A\n": "x"}}, {"secrets": {"1": "x"}},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"argv": []},
+        {"argv": [""]},
+        {"argv": ["-x"]},
+        {"argv": ["a\0b"]},
+        {"argv": ["a", "x" * 200_000]},
+        {"env": {"A-B": "x"}},
+        {"env": {"A": "\0"}},
+        {"env": {"A\n": "x"}},
+        {"secrets": {"1": "x"}},
+    ],
+)
 def test_what_no_process_can_be_given_is_refused(launch, folder, more):
     with pytest.raises(Rejected):
         launch(**{"argv": ["true"], **more})
@@ -235,7 +263,10 @@ def test_names_of_sessions_are_stable_and_harmless():
 
 
 def test_what_is_shown_holds_no_escapes(tmp_path):
-    hostile = "a\x1b[31mred\x1b[0m\x1b]52;c;aGk=\x07b\x1b]0;title\x1b\\c\rd\r\ne\x08\x9b1mf\u202eg\tz\x1bM\x1b(B"  # noqa: E501
+    hostile = (
+        "a\x1b[31mred\x1b[0m\x1b]52;c;aGk=\x07b\x1b]0;title\x1b\\c\rd\r\n"
+        "e\x08\x9b1mf\u202eg\tz\x1bM\x1b(B"
+    )
     assert plain(hostile) == "aredbc\nd\nefg\tz"
     (tmp_path / "log").write_text("é" * 100)
     assert len(tail(tmp_path / "log", 11).encode()) <= 13

@@ -71,7 +71,11 @@ def test_many_at_once_get_different_ports(tmp_path, free):
     def ask(n):
         got.append(Ports(tmp_path, low, low + 400).reserve(f"t{n}"))
 
-    script = f"from pathlib import Path; from fleet.adapters.ports import Ports; [Ports(Path({str(tmp_path)!r}), {low}, {low + 400}).reserve(f'p{{n}}') for n in range(20)]"  # noqa: E501
+    script = (
+        "from pathlib import Path; from fleet.adapters.ports import Ports;"
+        f"ports = Ports(Path({str(tmp_path)!r}), {low}, {low + 400});"
+        "[ports.reserve(f'p{n}') for n in range(20)]"
+    )
     other = subprocess.Popen([sys.executable, "-c", script])
     threads = [threading.Thread(target=ask, args=(n,)) for n in range(20)]
     for thread in threads:

@@ -8,6 +8,7 @@ import sys
 import time
 import uuid
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -36,7 +37,7 @@ def until(true, limit_s=20):
 
 @pytest.fixture
 def zoo():
-    """Starts a shell script as an attempt's wrapper would be: a session of its own, with a marker."""  # noqa: E501
+    """Starts a shell script as an attempt's wrapper would be: in its own session, with a marker."""
     value, started = uuid.uuid4().hex, []
     marker = f"FLEET_ATTEMPT_KEY={value}"
 
@@ -78,7 +79,7 @@ def test_a_zombie_is_dead(zoo):
     child, known = zoo("exec sleep 600")
     child.send_signal(signal.SIGKILL)
     until(lambda: not process.alive(known.roots[0]))
-    assert os.path.exists(f"/proc/{child.pid}")  # noqa: PTH110
+    assert Path(f"/proc/{child.pid}").exists()
     assert process.identify(child.pid) is None
 
 
@@ -166,5 +167,4 @@ def test_the_end_of_two_hundred_is_noticed_without_polling(zoo):
 
 
 def _children(pid):
-    with open(f"/proc/{pid}/task/{pid}/children") as file:  # noqa: PTH123
-        return file.read().split()
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()

@@ -48,7 +48,8 @@ def test_two_phases_from_plan_to_the_last_merge(fleet: ScriptedFleet) -> None:
 
     early = fleet("launch", "c")
     assert early.code == 1
-    assert "c cannot start yet" in early.stderr and "build" in early.stderr
+    assert "c cannot start yet" in early.stderr
+    assert "build" in early.stderr
     assert "--when-ready" in early.stderr
     refused = fleet("launch", "b")
     assert refused.code == 1
@@ -59,7 +60,8 @@ def test_two_phases_from_plan_to_the_last_merge(fleet: ScriptedFleet) -> None:
     assert started["schema"] == "fleet.launch/1"
     assert started["tasks"][0]["state"] == "working"
     session = started["tasks"][0]["session"]
-    assert session.startswith("a-1-") and len(session) == len("a-1-") + 6
+    assert session.startswith("a-1-")
+    assert len(session) == len("a-1-") + 6
     assert fleet.sessions() == [session]
     assert fleet.must("launch", "b", "--when-ready").stdout.startswith("b  b  waiting")
     fleet.must("launch", "--all")
@@ -73,7 +75,8 @@ def test_two_phases_from_plan_to_the_last_merge(fleet: ScriptedFleet) -> None:
     assert set(status["phases"][0]) == {"id", "gate", "missing", "merged_as"}
     assert set(status["coordinator"]) == {"alive", "pid", "host"}
     assert [row["state"] for row in status["tasks"]] == ["working", "waiting", "waiting"]
-    assert status["tasks"][0]["pid"] and status["tasks"][0]["session"] == session
+    assert status["tasks"][0]["pid"]
+    assert status["tasks"][0]["session"] == session
 
     slow = fleet("wait", "a", "--for", "verified", "--timeout", "0.2")
     assert slow.code == 124
@@ -107,7 +110,8 @@ def test_two_phases_from_plan_to_the_last_merge(fleet: ScriptedFleet) -> None:
     assert [one["seq"] for one in events] == list(range(1, len(events) + 1))
     assert events[-1]["event"] == "run-ended"
     final = fleet.status()
-    assert final["done_pct"] == 100 and {row["state"] for row in final["tasks"]} == {"merged"}
+    assert final["done_pct"] == 100
+    assert {row["state"] for row in final["tasks"]} == {"merged"}
 
     told = dict(
         line.split("=", 1) for line in (fleet.top / "env-a").read_text().splitlines() if "=" in line
@@ -122,5 +126,6 @@ def test_two_phases_from_plan_to_the_last_merge(fleet: ScriptedFleet) -> None:
     assert (fleet.top / "top-a").read_text().strip() == row["worktree"]
     assert "Keep to the rules." in Path(told["FLEET_BRIEF"]).read_text()
     again = fleet("merge")
-    assert again.code == 1 and "every phase has landed" in again.stderr
+    assert again.code == 1
+    assert "every phase has landed" in again.stderr
     fleet.nothing_runs()

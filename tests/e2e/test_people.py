@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import re
@@ -27,9 +28,11 @@ def test_a_gate_that_wants_an_approval_is_rejected_reworked_and_approved(
     fleet.write()
     fleet.must("launch", "--all")
     asked = until(lambda: fleet.status()["questions"], "the question of the gate")[0]
-    assert asked["kind"] == "approve" and asked["choices"] == ["approve", "reject"]
+    assert asked["kind"] == "approve"
+    assert asked["choices"] == ["approve", "reject"]
     refused = fleet("merge", "p")
-    assert refused.code == 1 and "approval" in refused.stderr
+    assert refused.code == 1
+    assert "approval" in refused.stderr
     assert "approv" in str(fleet("gate", "p", "--json").json()["missing"])
     assert fleet("reject", asked["id"]).code == 2  # a reason is asked for
     fleet.must("reject", asked["id"], "--reason", "a is too short")
@@ -59,27 +62,33 @@ def test_an_agent_checks_in_asks_and_says_what_it_puts_out(
         f"{FLEET} done --output out && rm out && echo 'not this'\n"
     )
     fleet.task("a", script, deliverables=["a.md"])
-    show = f'cp "$FLEET_BRIEF" "{fleet.top}/brief-b"\n{FLEET} brief > b.md\ngit add . && git commit -qm b\n'
+    show = f'cp "$FLEET_BRIEF" "{fleet.top}/brief-b"\n{FLEET} brief > b.md\n'
+    show += "git add . && git commit -qm b\n"
     fleet.task("b", show, deliverables=["b.md"], dependencies=["a"])
     fleet.write()
     untouched()
     fleet.must("launch", "--all")
     asked = until(lambda: fleet.status()["questions"], "the agent's question")[0]
     row = fleet.row("a")
-    assert row["state"] == "needs-you" and asked["topic"] == "route" and asked["task"] == "a"
+    assert row["state"] == "needs-you"
+    assert asked["topic"] == "route"
+    assert asked["task"] == "a"
     said = row["last_checkin"]
     assert (said["done"], said["next"], said["blockers"]) == ("half", "the rest", ["no key"])
     wrong = fleet("answer", asked["id"], "up")
-    assert wrong.code == 1 and "left" in wrong.stderr
+    assert wrong.code == 1
+    assert "left" in wrong.stderr
     fleet.must("answer", asked["id"], "left")
     assert fleet.wait("a", "b").code == 0
     assert fleet.git("show", "fleet/a:a.md") == "left"
     brief = (fleet.top / "brief-b").read_text()
-    assert "the result" in brief and "not this" not in brief
+    assert "the result" in brief
+    assert "not this" not in brief
     assert fleet.git("show", "fleet/b:b.md") == brief.strip()
     assert fleet.git("show", "fleet/b:a.md") == "left"  # the dependency's commit is in it
     outside = fleet("ask", "anybody?")
-    assert outside.code == 1 and "FLEET_" in outside.stderr
+    assert outside.code == 1
+    assert "FLEET_" in outside.stderr
     fleet.must("checkin", "--task", "a", "--done", "by hand")
     assert fleet.row("a")["last_checkin"]["done"] == "by hand"
 
@@ -87,14 +96,15 @@ def test_an_agent_checks_in_asks_and_says_what_it_puts_out(
 def test_holding_and_going_on(fleet: ScriptedFleet, untouched: Callable[[], None]) -> None:
     note = '(while [ ! -e "${FLEET_BRIEF%/*}/notes" ]; do sleep 0.05; done)\n'
     fleet.settings["limits"] = {"agents": 2}
-    fleet.task("a", note + fleet.delivers("a"), deliverables=["a.md"])
-    fleet.task("b", fleet.waits("b") + fleet.delivers("b"), deliverables=["b.md"])
+    fleet.task("a", note + fleet.delivers("a"), deliverables=["a.md"], days=5)
+    fleet.task("b", fleet.waits("b") + fleet.delivers("b"), deliverables=["b.md"], days=5)
     fleet.task("c", deliverables=["c.md"])
     fleet.task("d", deliverables=["d.md"], dependencies=["c"])
     fleet.write()
     untouched()
     early = fleet("send", "a", "hello")
-    assert early.code == 1 and "nothing was launched yet" in early.stderr
+    assert early.code == 1
+    assert "nothing was launched yet" in early.stderr
     assert fleet("logs", "a").code == 1
     fleet.must("launch", "--all")
     until(lambda: len(fleet.sessions()) == 2, "two sessions")
@@ -103,26 +113,30 @@ def test_holding_and_going_on(fleet: ScriptedFleet, untouched: Callable[[], None
     assert fleet.row("c")["waiting_for"], "a full limit is named"
     fleet.must("pause")
     fleet.must("send", "a", "go on, please")
-    assert fleet.wait("a").code == 0
-    assert fleet.row("c")["state"] in ("ready", "held")
+    until(lambda: fleet.row("a")["facts"]["reported"], "a's end")
+    assert fleet.row("a")["waiting_for"] == fleet.row("c")["waiting_for"] == ["resume"]
     assert "c 1" not in fleet.ran()
     assert "paused" in fleet.must("status").stdout.lower()
     fleet.must("stop", "b")
     assert fleet.row("b")["state"] == "stopped"
     fleet.must("resume")
-    assert fleet.wait("c", "d").code == 0
+    assert fleet.wait("a", "c", "d").code == 0
     until(lambda: fleet.ran()["b 2"] == 1, "b again")
     late = fleet("stop", "d")
-    assert late.code == 1 and "d has ended already" in late.stderr
+    assert late.code == 1
+    assert "d has ended already" in late.stderr
     fleet.must("skip", "b", "--reason", "not needed")
     fleet.nothing_runs()
     assert fleet.row("b")["state"] == "skipped"
     nothing = fleet("retry", "a")
-    assert nothing.code == 1 and "nothing to try again" in nothing.stderr
+    assert nothing.code == 1
+    assert "nothing to try again" in nothing.stderr
     gone = fleet("attach", "a")
-    assert gone.code == 1 and "no live session" in gone.stderr
+    assert gone.code == 1
+    assert "no live session" in gone.stderr
     dead = fleet("send", "b", "too late")
-    assert dead.code == 1 and "no running agent" in dead.stderr
+    assert dead.code == 1
+    assert "no running agent" in dead.stderr
 
 
 def test_attach_and_logs_show_the_session(fleet: ScriptedFleet) -> None:
@@ -132,20 +146,30 @@ def test_attach_and_logs_show_the_session(fleet: ScriptedFleet) -> None:
     fleet.write()
     fleet.must("launch", "a")
     until(lambda: "I am here" in fleet.must("logs", "a").stdout, "the log")
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(fleet.root)
-        os.environ["TERM"] = "xterm"
-        os.execv(sys.executable, [sys.executable, "-m", "fleet", "attach", "a"])
+    terminal, inner = pty.openpty()
+    attached = subprocess.Popen(
+        [sys.executable, "-m", "fleet", "attach", "a"],
+        cwd=fleet.root,
+        env={**os.environ, "TERM": "xterm"},
+        stdin=inner,
+        stdout=inner,
+        stderr=inner,
+        start_new_session=True,
+    )
+    os.close(inner)
     try:
         seen, deadline = b"", time.monotonic() + 20
-        while b"I am here" not in seen and time.monotonic() < deadline:
-            if select.select([terminal], [], [], 0.2)[0]:
-                seen += os.read(terminal, 65536)
+        while attached.poll() is None and time.monotonic() < deadline:
+            with contextlib.suppress(OSError):  # the terminal's other end has been closed
+                if select.select([terminal], [], [], 0.2)[0]:
+                    seen += os.read(terminal, 65536)
+            if b"I am here" in seen and attached.poll() is None:
+                os.write(terminal, b"\x02d")
         assert b"I am here" in seen, seen
-        os.write(terminal, b"\x02d")
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert attached.poll() == 0
     finally:
+        attached.kill()
+        attached.wait()
         os.close(terminal)
     assert fleet.row("a")["state"] == "working"
     following = subprocess.Popen(
@@ -154,7 +178,8 @@ def test_attach_and_logs_show_the_session(fleet: ScriptedFleet) -> None:
     )  # fmt: skip
     fleet.go("a")
     said, _ = following.communicate(timeout=30)
-    assert following.returncode == 0 and "I am here" in said
+    assert following.returncode == 0
+    assert "I am here" in said
     lines = fleet.must("logs", "a", "--json").stdout.splitlines()
     assert all(line.startswith('{"schema": "fleet.log/1"') for line in lines)
     assert fleet("logs", "a", "--attempt", "7").code == 1
@@ -180,15 +205,24 @@ def test_files_edited_while_a_fleet_runs(
     assert any(re.search(r"tasks/b\.md:\d+:\d+", text) for text in told), told
     assert "tasks/b.md:" in fleet.must("status").stdout
     checked = fleet("check")
-    assert checked.code == 2 and re.search(r"tasks/b\.md:\d+:\d+: .*agentt", checked.stderr)
+    assert checked.code == 2
+    assert re.search(r"tasks/b\.md:\d+:\d+: .*agentt", checked.stderr)
     assert fleet("launch", "b", "--when-ready").code == 2
     fleet.put("tasks/b.md", valid)
     until(lambda: not fleet.status()["warnings"], "the end of the warning")
 
     running = (fleet.root / "tasks/a.md").read_text()
     fleet.put("tasks/a.md", running.replace("Do it.", "Do something else."))
-    told = until(lambda: "\n".join(fleet.status()["warnings"]), "word of the edit", 15)
-    assert "has started and keeps" in told and "a" in told
+    until(
+        lambda: [
+            one
+            for one in fleet.history()
+            if one["event"] == "plan-revised"
+            and "a/work has started and keeps" in one["patch"]["reason"]
+        ],
+        "word of the edit",
+        15,
+    )
     fleet.put("tasks/a.md", running)
     untouched()
     fleet.go("a")

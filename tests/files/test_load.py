@@ -129,11 +129,14 @@ def test_worktrees_are_compared_where_links_lead(tmp_path):
             "tasks/c.md": "---\nagent: a\nworktree: ../two/x/y/z\n---\n",
             "tasks/d.md": "---\nagent: a\nworktree: ../back\n---\n",
             "tasks/e.md": "---\nagent: a\nworktree: ../xx\n---\n",
+            "tasks/f.md": "---\nagent: a\nworktree: ../hidden/x\n---\n",
         },
     )
     (tmp_path / "one").mkdir()
     (tmp_path / "two").symlink_to(tmp_path / "one")
     (tmp_path / "back").symlink_to(root)
+    (root / ".git").mkdir()
+    (tmp_path / "hidden").symlink_to(root / ".git")
     with pytest.raises(InvalidPlan) as caught:
         load(root)
     texts = [problem.text for problem in caught.value.problems]
@@ -141,6 +144,7 @@ def test_worktrees_are_compared_where_links_lead(tmp_path):
         "worktree is shared with task 'a'",
         "worktree lies inside that of task 'a'",
         "worktree is the repository's root itself",
+        "worktree lies inside .git, or holds it",
     ]
 
 
@@ -158,12 +162,21 @@ def test_a_document_has_a_largest_size(tmp_path):
 
 
 def test_links_and_pipes_are_refused_without_waiting(tmp_path):
-    root = write(tmp_path / "repo", **{"tasks/a.md": "---\ndeliverables: [out/x.md]\n---\n"})
+    front = "---\ndeliverables: [out/x.md, in/hooks/x, src/x.md, '*/x.md']\n---\n"
+    root = write(tmp_path / "repo", **{"tasks/a.md": front})
+    (root / ".git/hooks").mkdir(parents=True)
+    (root / "src").mkdir()
     (root / "out").symlink_to(tmp_path)
+    (root / "in").symlink_to(".git")
     (root / "tasks/c.md").symlink_to("/etc/hostname")
     os.mkfifo(root / "tasks/d.md")
     (root / "tasks/e.md").mkdir()
     with pytest.raises(InvalidPlan) as caught:
         load(root)
-    places = [str(problem.place) for problem in caught.value.problems]
-    assert places == ["tasks/a.md:2:16", "tasks/c.md", "tasks/d.md", "tasks/e.md"]
+    assert [f"{problem.place} {problem.text}" for problem in caught.value.problems] == [
+        "tasks/a.md:2:16 'out/x.md' leads out of the worktree through a link",
+        "tasks/a.md:2:26 'in/hooks/x' leads into .git through a link",
+        "tasks/c.md cannot be read: it is a link that leads out of the repository",
+        "tasks/d.md cannot be read: it is no plain file",
+        "tasks/e.md cannot be read: it is no plain file",
+    ]

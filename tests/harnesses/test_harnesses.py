@@ -78,7 +78,10 @@ def test_the_table_is_names_and_an_unknown_one_is_refused():
     with pytest.raises(NotFound) as refused:
         find_harness("shel")
     assert "shell" in refused.value.hint
-    code = "import sys, fleet.harnesses as h; print([m for m in sys.modules if m.startswith('fleet.harnesses.')])"  # noqa: E501
+    code = (
+        "import sys, fleet.harnesses;"
+        "print([name for name in sys.modules if name.startswith('fleet.harnesses.')])"
+    )
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
 
 
@@ -149,9 +152,18 @@ def test_script_plays_another_list_on_another_attempt(play, place):
 
 @pytest.mark.parametrize(
     ("script", "code"),
-    [("steps: [{exit: 9}]", 9), ("steps: [{dance: 1}]", 2), ("steps: [a]", 2), ("[", 2), ("steps: [{expect_brief: {contains: zzz}}]", 1),  # noqa: E501
-     ("steps: [{run: 'exit 4'}]", 1), ("- say: x", 0), ("rounds: [[{exit: 5}]]", 5), ("1", 2)],
-)  # fmt: skip
+    [
+        ("steps: [{exit: 9}]", 9),
+        ("steps: [{dance: 1}]", 2),
+        ("steps: [a]", 2),
+        ("[", 2),
+        ("steps: [{expect_brief: {contains: zzz}}]", 1),
+        ("steps: [{run: 'exit 4'}]", 1),
+        ("- say: x", 0),
+        ("rounds: [[{exit: 5}]]", 5),
+        ("1", 2),
+    ],
+)
 def test_player_codes(place, script, code):
     file = place[2] / "s.yaml"
     file.write_text(script)
@@ -163,8 +175,13 @@ def test_player_codes(place, script, code):
 @pytest.mark.parametrize("name", ["claude", "codex", "shell"])
 @pytest.mark.parametrize(
     ("end", "failure"),
-    [(None, Failure.INFRA), (ended(97, "wrong-place"), Failure.INFRA), (ended(124, "timeout"), Failure.TASK), (ended(127, "not-found"), Failure.AGENT)],  # noqa: E501
-)  # fmt: skip
+    [
+        (None, Failure.INFRA),
+        (ended(97, "wrong-place"), Failure.INFRA),
+        (ended(124, "timeout"), Failure.TASK),
+        (ended(127, "not-found"), Failure.AGENT),
+    ],
+)
 def test_an_end_that_means_the_same_for_all(folder, name, end, failure):
     report = find_harness(name).outcome(end, folder())
     assert (report.ok, report.failure) == (False, failure)
@@ -193,24 +210,67 @@ def test_claude_is_started_headless_with_a_chosen_session_and_the_brief_on_stdin
 
 INIT = {"type": "system", "subtype": "init", "session_id": "S"}
 RESULT = {
-    "subtype": "success", "is_error": False, "result": "All done.", "session_id": "S", "num_turns": 3, "type": "result",  # noqa: E501
-    "total_cost_usd": 0.25, "usage": {"input_tokens": 10, "output_tokens": 5, "cache_read_input_tokens": 7},  # noqa: E501
-}  # fmt: skip
+    "subtype": "success",
+    "is_error": False,
+    "result": "All done.",
+    "session_id": "S",
+    "num_turns": 3,
+    "type": "result",
+    "total_cost_usd": 0.25,
+    "usage": {"input_tokens": 10, "output_tokens": 5, "cache_read_input_tokens": 7},
+}
 
 
 @pytest.mark.parametrize(
     ("events", "code", "failure", "resume_at_ms"),
     [
         ([INIT, "not json\n", RESULT], 0, None, None),
-        ([INIT, {**RESULT, "is_error": True, "terminal_reason": "api_error", "result": "API Error: 500"}], 1, Failure.AGENT, None),  # noqa: E501
-        ([INIT, {**RESULT, "is_error": True, "result": "API Error: 529 overloaded_error"}], 1, Failure.ACCOUNT, None),  # noqa: E501
-        ([INIT, {**RESULT, "is_error": True, "result": "Claude AI usage limit reached|1795300000"}], 1, Failure.ACCOUNT, 1_795_300_000_000),  # noqa: E501
-        ([INIT, {"type": "rate_limit_event", "rate_limit_info": {"status": "rejected", "resetsAt": 1795300000}},  # noqa: E501
-          {**RESULT, "is_error": True, "result": "You've hit your session limit"}], 1, Failure.ACCOUNT, 1_795_300_000_000),  # noqa: E501
+        (
+            [
+                INIT,
+                {
+                    **RESULT,
+                    "is_error": True,
+                    "terminal_reason": "api_error",
+                    "result": "API Error: 500",
+                },
+            ],
+            1,
+            Failure.AGENT,
+            None,
+        ),
+        (
+            [INIT, {**RESULT, "is_error": True, "result": "API Error: 529 overloaded_error"}],
+            1,
+            Failure.ACCOUNT,
+            None,
+        ),
+        (
+            [
+                INIT,
+                {**RESULT, "is_error": True, "result": "Claude AI usage limit reached|1795300000"},
+            ],
+            1,
+            Failure.ACCOUNT,
+            1_795_300_000_000,
+        ),
+        (
+            [
+                INIT,
+                {
+                    "type": "rate_limit_event",
+                    "rate_limit_info": {"status": "rejected", "resetsAt": 1795300000},
+                },
+                {**RESULT, "is_error": True, "result": "You've hit your session limit"},
+            ],
+            1,
+            Failure.ACCOUNT,
+            1_795_300_000_000,
+        ),
         ([INIT, {**RESULT, "subtype": "error_max_turns", "is_error": True}], 1, Failure.TASK, None),
         ([INIT], 0, Failure.AGENT, None),
     ],
-)  # fmt: skip
+)
 def test_claude_is_judged_by_its_result(folder, events, code, failure, resume_at_ms):
     report = find_harness("claude").outcome(ended(code), folder(*events))
     assert (report.ok, report.failure, report.resume_at_ms) == (
@@ -263,11 +323,32 @@ LIMIT = "You've hit your usage limit. Try again in 1 day 2 hours 3 minutes."
     [
         ([*START, WARNING, SAID, TURN], 0, None, None),
         ([*START, SAID], 0, Failure.TASK, None),
-        ([*START, {"type": "turn.failed", "error": {"message": "stream disconnected"}}], 1, Failure.AGENT, None),  # noqa: E501
-        ([*START, {"type": "turn.failed", "error": {"message": LIMIT}}], 1, Failure.ACCOUNT, 1_000_000 + 93_780_000),  # noqa: E501
-        ([*START, {"type": "error", "message": "exceeded retry limit, last status: 429 Too Many Requests"}], 1, Failure.ACCOUNT, None),  # noqa: E501
+        (
+            [*START, {"type": "turn.failed", "error": {"message": "stream disconnected"}}],
+            1,
+            Failure.AGENT,
+            None,
+        ),
+        (
+            [*START, {"type": "turn.failed", "error": {"message": LIMIT}}],
+            1,
+            Failure.ACCOUNT,
+            1_000_000 + 93_780_000,
+        ),
+        (
+            [
+                *START,
+                {
+                    "type": "error",
+                    "message": "exceeded retry limit, last status: 429 Too Many Requests",
+                },
+            ],
+            1,
+            Failure.ACCOUNT,
+            None,
+        ),
     ],
-)  # fmt: skip
+)
 def test_codex_is_judged_by_its_last_turn(folder, events, code, failure, resume_at_ms):
     report = find_harness("codex").outcome(ended(code), folder(*events))
     assert (report.ok, report.failure, report.resume_at_ms) == (

@@ -74,7 +74,7 @@ Float          docs 2.5
 Load           ada 5 days (5 critical), bob 1.5 days
 At once        2 at most, 1.3 times as fast as one by one
 Warning        out is expected on days 2 to 3, the schedule has it on days 5 to 5: what it waits for ends too late
-"""  # noqa: E501
+"""  # noqa: E501 - lines as they are printed
 
 
 def test_80_columns():

@@ -1,4 +1,4 @@
-"""Launches, gates, landings, questions, events and metrics as golden text, wide, narrow and hostile."""
+"""Launches, gates, landings, questions, events and metrics as golden text, also hostile."""
 
 from __future__ import annotations
 
@@ -47,10 +47,14 @@ def gate(**told):
         "phase": "p", "gate": "closed", "merged_as": None,
         "conditions": [
             {"text": "one: A.md", "met": True, "evidence": "committed", "commit": "c"},
-            {"text": "one: check make", "met": False, "evidence": "it exited with 1", "commit": "c"},
+            {"text": "one: check make", "met": False, "evidence": "it exited with 1", "commit": ""},
         ],
     }  # fmt: skip
     return usual | told
+
+
+def closed_by(text):
+    return gate(conditions=[{"text": text, "met": False, "evidence": text, "commit": None}])
 
 
 def test_a_launch():
@@ -66,9 +70,7 @@ def test_a_launch():
 
 def test_what_to_type_next():
     assert next_steps([launched(session=None)]) == "next: fleet status"
-    assert next_steps([launched()]) == (
-        "next: fleet status   fleet attach one   fleet logs -f one"
-    )
+    assert next_steps([launched()]) == ("next: fleet status   fleet attach one   fleet logs -f one")
     assert next_steps([launched(), launched(state="needs-you")]) == "next: fleet inbox"
 
 
@@ -156,7 +158,7 @@ def test_metrics():
 def test_long_words_stay_within_the_columns(columns):
     long = "word " * 60 + "x" * 300
     texts = [
-        gate_text(gate(conditions=[{"text": long, "met": False, "evidence": long, "commit": None}]), columns),
+        gate_text(closed_by(long), columns),
         landing_text(Landing("p", landed=False, text=long), columns),
         inbox_text([question(message=long)], columns),
     ]  # fmt: skip
@@ -172,9 +174,10 @@ def test_ascii(monkeypatch):
 
 def test_nothing_of_others_reaches_the_terminal_raw():
     texts = [
-        launch_text(launched(task=EVIL, agent=EVIL, worktree=EVIL, branch=EVIL, session=EVIL, text=EVIL)),
+        launch_text(launched(task=EVIL, agent=EVIL, worktree=EVIL, branch=EVIL, text=EVIL)),
+        launch_text(launched(session=EVIL)),
         next_steps([launched(task=EVIL)]),
-        gate_text(gate(conditions=[{"text": EVIL, "met": False, "evidence": EVIL, "commit": None}])),
+        gate_text(closed_by(EVIL)),
         landing_text(Landing(EVIL, landed=False, text=EVIL, evidence={"checks": [{"tail": EVIL}]})),
         landing_text(Landing(EVIL, landed=True, tasks={EVIL: EVIL}, tag=EVIL, undo=EVIL)),
         inbox_text([question(message=EVIL, choices=[EVIL], step=EVIL, kind=EVIL)]),

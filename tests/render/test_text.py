@@ -1,4 +1,4 @@
-"""Text for a terminal: nothing of what others wrote reaches it raw, and nothing is wider than asked."""
+"""Text for a terminal: nothing that others wrote reaches it raw, nothing is wider than asked."""
 
 from __future__ import annotations
 

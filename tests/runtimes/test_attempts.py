@@ -1,4 +1,4 @@
-"""Attempts in this process: asking twice changes nothing, every end is an outcome, kinds may break."""
+"""Attempts in this process: asking twice changes nothing, every end is an outcome."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Scene:
 
     async def settle(self, until: Callable[[], object]) -> None:
         async with asyncio.timeout(5):
-            while not until():
+            while not until():  # noqa: ASYNC110 - what is awaited knows of no event
                 await asyncio.sleep(0)
 
     def outcomes(self) -> list[tuple[str, int, m.Outcome]]:

@@ -1,12 +1,9 @@
-"""The live runs of a coordinator: what a commit holds, what a failed one gives back, who may start."""
+"""The live runs of a coordinator: what a commit holds, and what a failed one gives back."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import signal
-import subprocess
-from contextlib import closing
 
 import pytest
 

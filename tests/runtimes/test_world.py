@@ -1,4 +1,4 @@
-"""Sessions of real wrappers: started together, their ends noticed by record, by poke and by death."""
+"""Sessions of real wrappers: started together, ends noticed by record, by poke, by death."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ def test_sessions_asked_for_together_start_together_and_end_with_their_records(r
     async def act(sessions):
         calls = []
         start = sessions.tmux.start
-        sessions.tmux = SimpleNamespace(start=lambda asked: calls.append(len(asked)) or start(asked))
+        sessions.tmux = SimpleNamespace(
+            start=lambda asked: calls.append(len(asked)) or start(asked)
+        )
         troubles = await asyncio.gather(*(sessions.launch(one) for one in launches))
         ends = await asyncio.gather(*(sessions.wait_for_exit(one) for one in launches))
         return troubles, [one.code for one in ends], calls, sessions.ends
@@ -75,7 +77,7 @@ def test_a_wrapper_that_is_killed_leaves_no_record_and_is_noticed(repo, monkeypa
     async def act(sessions):
         assert await sessions.launch(launch) is None
         folder = AttemptFolder(launch.folder)
-        while (claim := folder.claim()) is None:
+        while (claim := folder.claim()) is None:  # noqa: ASYNC110 - a file
             await asyncio.sleep(0.01)
         waiting = asyncio.create_task(sessions.wait_for_exit(launch))
         await asyncio.sleep(0.1)
@@ -105,7 +107,7 @@ def test_a_poke_makes_it_look_at_once(repo, monkeypatch):
     async def act(sessions):
         await sessions.launch(launch)
         waiting = asyncio.create_task(sessions.wait_for_exit(launch))
-        while AttemptFolder(launch.folder).exit_record() is None:
+        while AttemptFolder(launch.folder).exit_record() is None:  # noqa: ASYNC110 - a file
             await asyncio.sleep(0.02)
         sessions.poked()
         return await waiting

@@ -18,8 +18,8 @@ from fleet.core.evolve import evolve
 from fleet.core.plan import Failure, Patch, Plan
 from fleet.core.state import State, wants
 from fleet.files.fleet import Fleet
-from fleet.files.lower import lower
 from fleet.files.load import load
+from fleet.files.lower import lower
 from fleet.files.rework import next_round
 from fleet.views.status import Clock
 
@@ -28,7 +28,7 @@ DAY_MS = 24 * HOUR_MS
 
 
 def fleet(root: Path, /, settings: str = "", agents: str = "a", **tasks: str) -> Fleet:
-    """Writes documents (tasks as front matter; agent `a` works where none is named) and loads them."""
+    """Writes documents (tasks as front matter, by agent `a` where none is named); loads them."""
     texts = {"coordination.md": f"---\nbase: main\n{settings}\n---\nBe kind.\n"}
     for name in agents.split():
         texts[f"agents/{name}.md"] = "---\nharness: shell\nargs: 'true'\n---\n"
@@ -131,15 +131,12 @@ class LoweredRun:
 
     def _findings(self, check: str, commit: str, *, met: bool) -> dict[str, Any]:
         params: Any = self.state.steps[check].step.params
+        seen = {"met": met, "commit": commit if met else None, "why": "" if met else "missing"}
+        why = "" if met else "it exited with 1"
+        ran = {"passed": met, "at_commit": commit, "why": why, "tail": ""}
         return {
-            "deliverables": [
-                {"text": d["text"], "met": met, "commit": commit if met else None, "why": "" if met else "missing"}
-                for d in params["deliverables"]
-            ],
-            "checks": [
-                {"text": c["text"], "passed": met, "at_commit": commit, "why": "" if met else "it exited with 1", "tail": ""}
-                for c in params["checks"]
-            ],
+            "deliverables": [{"text": one["text"], **seen} for one in params["deliverables"]],
+            "checks": [{"text": one["text"], **ran} for one in params["checks"]],
             "metrics": [],
         }  # fmt: skip
 
@@ -158,7 +155,11 @@ class LoweredRun:
 
     def land(self, phase: str, *tasks: str) -> LoweredRun:
         self.release(f"{phase}/merge")
-        landed = {"commit": sha("merged"), "before": sha("base"), "tasks": {t: sha(t) for t in tasks}}
+        landed = {
+            "commit": sha("merged"),
+            "before": sha("base"),
+            "tasks": {t: sha(t) for t in tasks},
+        }
         return self.ok(f"{phase}/merge", landed)
 
     def clock(self) -> Clock:

@@ -84,12 +84,13 @@ class ScriptedFleet:
         self,
         name: str,
         script: str | None = None,
+        /,
         *,
         agent: Mapping[str, Any] | None = None,
         body: str = "Do it.",
         **keys: Any,
     ) -> None:
-        """Declares a task and the shell agent of its own that runs `script` after noting its start."""
+        """Declares a task and its own shell agent, which notes its start and runs `script`."""
         script = self.delivers(name) if script is None else script
         note = f'echo "$FLEET_TASK $FLEET_ATTEMPT" >> "{self.ran_path}"\n'
         told = {"harness": "shell", "args": note + script, **(agent or {})}
@@ -179,7 +180,7 @@ class ScriptedFleet:
         return self.top / f"{self.root.name}.worktrees" / task
 
     def fingerprint(self) -> str:
-        """Returns a hash of what is the user's: HEAD, base, tags, index, files, stash, config, hooks."""
+        """Returns a hash of what is the user's: HEAD, base, tags, index, files, stash, hooks."""
         seen = hashlib.sha256()
         for ref in ("refs/heads/main", "refs/tags", "refs/remotes"):
             seen.update(self.git("for-each-ref", ref).encode())
@@ -224,7 +225,9 @@ class ScriptedFleet:
     def agents(self) -> list[psutil.Process]:
         """Returns the processes of this fleet's attempts, found by their environment."""
         return [
-            one for one in psutil.process_iter() if _environ(one).get("FLEET_ROOT") == str(self.root)
+            one
+            for one in psutil.process_iter()
+            if _environ(one).get("FLEET_ROOT") == str(self.root)
         ]
 
     def nothing_runs(self) -> None:

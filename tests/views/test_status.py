@@ -26,7 +26,9 @@ def run(tmp_path):
 
 
 def status(run, **seen):
-    observed = Observed(tasks={"one": Seen(**seen)}, coordinator={"alive": True, "pid": 1, "host": "h"})
+    observed = Observed(
+        tasks={"one": Seen(**seen)}, coordinator={"alive": True, "pid": 1, "host": "h"}
+    )
     return status_of("shop", run.state, observed, run.clock())
 
 
@@ -74,7 +76,9 @@ def test_what_was_seen_of_the_world_is_shown(run):
         run, head=sha("x"), ahead=3, behind=1, dirty=2, port_open=True, pid=9, alive=True,
         source="process", age_s=4.5,
     )  # fmt: skip
-    shown = [one[key] for key in ("head", "ahead", "behind", "dirty", "port_open", "pid", "session")]
+    shown = [
+        one[key] for key in ("head", "ahead", "behind", "dirty", "port_open", "pid", "session")
+    ]
     assert shown == [sha("x"), 3, 1, 2, True, 9, "one-1"]
     assert one["evidence"] == {"source": "process", "age_s": 4.5}
     run.verify("one")
@@ -82,7 +86,9 @@ def test_what_was_seen_of_the_world_is_shown(run):
 
 
 def test_spend_and_usage_add_up_over_tasks_and_rounds(run):
-    usage = {"usage": {"usd": 0.25, "input_tokens": 100, "output_tokens": 20, "cached_tokens": 9000}}
+    usage = {
+        "usage": {"usd": 0.25, "input_tokens": 100, "output_tokens": 20, "cached_tokens": 9000}
+    }
     run.begin("one").ok("one/work", usage).red("one/check", spent=1)
     run.ok("one/work.2", usage).green("one/check.2")
     run.through("two")
@@ -118,7 +124,9 @@ def test_phases_tell_what_is_missing(run):
     assert phases()["p"] == {
         "id": "p", "gate": "closed", "missing": ["the gate is being judged"], "merged_as": None,
     }  # fmt: skip
-    question = m.Question(message="good?", kind="approve", choices=("approve", "reject"), then=m.Then.AGAIN)
+    question = m.Question(
+        message="good?", kind="approve", choices=("approve", "reject"), then=m.Then.AGAIN
+    )
     run.end("p/gate", m.Outcome(ending=m.Ending.ASKED, question=question))
     assert phases()["p"]["missing"] == ["approval"]
     (asked,) = run.state.questions
@@ -131,7 +139,9 @@ def test_phases_tell_what_is_missing(run):
 
 def test_a_merge_that_did_not_land_is_missing_by_its_first_line(run):
     run.through("one").through("two").open_gate("p", "one", "two").release("p/merge")
-    run.end("p/merge", m.Outcome(ending=m.Ending.DEFERRED, hold=True, text="conflict in A.md\nmore"))
+    run.end(
+        "p/merge", m.Outcome(ending=m.Ending.DEFERRED, hold=True, text="conflict in A.md\nmore")
+    )
     (phase, _) = status(run)["phases"]
     assert (phase["gate"], phase["missing"]) == ("closed", ["conflict in A.md"])
 

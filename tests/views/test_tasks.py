@@ -18,7 +18,9 @@ PHASES = "phases: [{id: p, tasks: [one, two]}]\nlimits: {agents: 1}"
 
 @pytest.fixture
 def run(tmp_path):
-    found = plan(tmp_path, settings=PHASES, one="deliverables: [A.md]\nchecks: [make]", two="deps: [one]")
+    found = plan(
+        tmp_path, settings=PHASES, one="deliverables: [A.md]\nchecks: [make]", two="deps: [one]"
+    )
     return LoweredRun(found, release=False)
 
 
@@ -265,7 +267,9 @@ def test_what_a_task_waits_for(run):
 
 def test_only_limits_that_are_full_are_waited_for(tmp_path):
     settings = "limits: {agents: 2, staging: 1}"
-    run = LoweredRun(plan(tmp_path, settings=settings, one="uses: {staging: 1}", two="uses: {staging: 1}"))
+    run = LoweredRun(
+        plan(tmp_path, settings=settings, one="uses: {staging: 1}", two="uses: {staging: 1}")
+    )
     run.start("one/worktree")
     assert waits(run, "two") == ["limit staging"]
     step = run.state.steps["two/worktree"].step

@@ -178,7 +178,7 @@ class AttemptFolder:
 
     def claim(self) -> Claim | None:
         """Returns who runs or ran this attempt; None while nobody has claimed it."""
-        found = _read_json(self.path / "claim")
+        found = _read_json(self.path, "claim")
         pid, ticks, boot = (found.get(name) for name in ("pid", "start_ticks", "boot_id"))
         if not (_is_count(pid) and _is_count(ticks) and isinstance(boot, str) and boot):
             return None
@@ -186,7 +186,7 @@ class AttemptFolder:
 
     def exit_record(self) -> ExitRecord | None:
         """Returns how the agent ended; None while there is no whole record."""
-        found = _read_json(self.path / "exit")
+        found = _read_json(self.path, "exit")
         code, number, reason, ended = (
             found.get(name) for name in ("code", "signal", "reason", "ended_at_ms")
         )
@@ -255,10 +255,14 @@ def _write(path: Path, text: str) -> None:
     fresh.replace(path)
 
 
-def _read_json(path: Path) -> dict[str, object]:
+def _read_json(folder: Path, name: str) -> dict[str, object]:
+    # A status reads two of these for each task, so no more is done than opening and reading.
     try:
-        with open(path, "rb", opener=_open_regular) as file:
-            found = json.loads(file.read(4096))
+        handle = _open_regular(f"{folder}/{name}", os.O_RDONLY)
+        try:
+            found = json.loads(os.read(handle, 4096))
+        finally:
+            os.close(handle)
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

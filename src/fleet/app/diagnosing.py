@@ -22,6 +22,7 @@ from fleet.errors import FleetError, InvalidPlan
 
 OLDEST_PYTHON: Final = (3, 11)
 LEAST_FREE_BYTES: Final = 1 << 30
+FULL_BYTES: Final = 64 << 20  # with less no worktree is made
 LEAST_FREE_INODES: Final = 50_000
 LEAST_SHARE: Final = 0.02  # of the inodes, where the file system counts them
 _WAL_FIXED: Final = ((3, 44, 6), (3, 50, 7))  # releases of older lines that have the repair too
@@ -221,7 +222,7 @@ def _identity(root: Path) -> Iterator[Check]:
 def _disk(root: Path) -> Iterator[Check]:
     space = os.statvfs(root)
     free = space.f_bavail * space.f_frsize
-    level = "warning" if free < LEAST_FREE_BYTES else "ok"
+    level = "error" if free < FULL_BYTES else "warning" if free < LEAST_FREE_BYTES else "ok"
     cure = "free some space: each worktree is a whole checkout" if level != "ok" else ""
     yield _check("disk", level, f"{free / (1 << 30):.1f} GiB free", cure)
     if space.f_files:  # some file systems do not count them

@@ -13,7 +13,7 @@ from typing import Any
 
 from fleet.app.place import PLAN_RUN, FleetPlace, resolve_task, task_facts
 from fleet.app.revising import bring_up_to_date, foreseen, lowered
-from fleet.app.telling import ensure_coordinator, tell
+from fleet.app.telling import ensure_coordinator, prepare_coordinator, tell
 from fleet.core import messages as m
 from fleet.core.state import CLOSED, SETTLED_STANDINGS, Standing, State
 from fleet.errors import FleetError, NotFound, Rejected
@@ -51,11 +51,15 @@ def launch(
 
     `every` and `phase` queue what is not ready, as `when_ready` does for `ids`.
     """
-    state = foreseen(place) if dry_run else begun(place)
+    if place.run_state() is None:
+        # A name that means nothing is to be refused before the run is started for it.
+        chosen(place, None, ids, every=every, phase=phase)
+    state = foreseen(place)
     tasks = chosen(place, state, ids, every=every, phase=phase, ready=True)
     queue = when_ready or every or phase is not None
     if dry_run:
         return [_would_launch(state, task, queue=queue) for task in tasks]
+    state = begun(place)
     refusals = [] if queue else refusals_of(state, tasks)
     if refusals:
         later = any(" yet: " in text for text in refusals)
@@ -74,6 +78,7 @@ def begun(place: FleetPlace) -> State:
     """
     state = place.run_state()
     if state is None:
+        prepare_coordinator(place)  # it loads its program while the documents are read
         plan = lowered(place)
         try:
             tell(place, [m.StartRun(run=PLAN_RUN, plan=plan)])

@@ -11,7 +11,7 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +54,12 @@ def observe(place: FleetPlace, state: State, now_ms: int, warnings: Sequence[str
     rows = {}
     for name, task in begun.items():
         ahead, behind = counts.get(name, (None, None))
-        in_git = Seen(head=heads.get(name), ahead=ahead, behind=behind, dirty=dirty.get(name))
+        in_git = {
+            "head": heads.get(name),
+            "ahead": ahead,
+            "behind": behind,
+            "dirty": dirty.get(name),
+        }
         rows[name] = _seen(place, state, task, in_git, now_ms)
     return Observed(tasks=rows, coordinator=coordinator_facts(place), warnings=told)
 
@@ -111,17 +116,18 @@ def _counts(
 
 def _dirty(state: State, repository: Repository, begun: Mapping[str, TaskSteps]) -> dict[str, int]:
     """Returns how many changes are not committed, for worktrees whose task is still under way."""
-    from fleet.adapters.git import dirty, find
-
     phases = phases_of(state)
     wanted: dict[str, Path] = {}
     for name, task in begun.items():
         word = state_of(task, phases.get(str(task.facts.get("phase") or "")), set())
-        folder = Path(str(task.facts["worktree"]))
-        if word not in ("merged", "skipped") and folder.is_dir():
-            wanted[name] = folder
-    if not wanted or len(wanted) > DIRTY_LOOKS:
+        folder = str(task.facts["worktree"])
+        if word not in ("merged", "skipped") and os.path.isdir(folder):  # noqa: PTH112 - often
+            wanted[name] = Path(folder)
+            if len(wanted) > DIRTY_LOOKS:
+                return {}
+    if not wanted:
         return {}
+    from fleet.adapters.git import dirty, find
 
     def look(folder: Path) -> int | None:
         try:
@@ -137,7 +143,9 @@ def _dirty(state: State, repository: Repository, begun: Mapping[str, TaskSteps])
     return {name: count for name, count in counted.items() if count is not None}
 
 
-def _seen(place: FleetPlace, state: State, task: TaskSteps, in_git: Seen, now_ms: int) -> Seen:
+def _seen(
+    place: FleetPlace, state: State, task: TaskSteps, in_git: dict[str, Any], now_ms: int
+) -> Seen:
     """Returns what git shows of a task, and beside it its port and its attempt's process."""
     output: Any = task.worktree.output if task.worktree else None
     port = (output or {}).get("port")
@@ -145,8 +153,8 @@ def _seen(place: FleetPlace, state: State, task: TaskSteps, in_git: Seen, now_ms
     alive, pid, source = None, None, "journal"
     if work is not None and work.standing is Standing.RUNNING:
         alive, pid, source = _process(place, state, work.step.id, work.attempt)
-    return replace(
-        in_git,
+    return Seen(
+        **in_git,
         port_open=is_open(port) if isinstance(port, int) else None,
         pid=pid,
         alive=alive,
@@ -163,7 +171,7 @@ def _process(
     """Returns whether the attempt's process lives, its pid, and what says so."""
     from fleet.adapters.attempts import AttemptFolder
     from fleet.adapters.layout import attempt_path
-    from fleet.adapters.lease import boot_id, start_of
+    from fleet.adapters.lease import start_of
 
     folder = AttemptFolder(attempt_path(place.state, state.run, step, attempt))
     if folder.exit_record() is not None:
@@ -171,8 +179,15 @@ def _process(
     claim = folder.claim()
     if claim is None:
         return None, None, "journal"
-    alive = claim.boot_id == boot_id() and start_of(claim.pid) == claim.start_ticks
+    alive = claim.boot_id == _boot() and start_of(claim.pid) == claim.start_ticks
     return alive, claim.pid, "process"
+
+
+@cache
+def _boot() -> str:
+    from fleet.adapters.lease import boot_id
+
+    return boot_id()
 
 
 def is_open(port: int) -> bool:

@@ -80,9 +80,16 @@ def find_place(
     start: Path | None = None,
 ) -> FleetPlace:
     """Returns the fleet that `-C`, FLEET_ROOT or the current folder means; raises NotFound."""
+    environ = os.environ if environ is None else environ
+    here = start or Path.cwd()
+    named = environ.get("FLEET_ROOT") if explicit is None else explicit
+    near = (here / named if named else here).resolve()
+    # The usual answer, without what it takes to find any other.
+    if (near / "coordination.md").is_file() and (named or (near / ".git").is_dir()):
+        return FleetPlace(near)
     from fleet.files.roots import find_root
 
-    return FleetPlace(find_root(start or Path.cwd(), explicit, environ or os.environ))
+    return FleetPlace(find_root(here, explicit, environ))
 
 
 def resolve_task(place: FleetPlace, name: str, state: State | None, *, ready: bool = False) -> str:

@@ -8,7 +8,6 @@ from fleet.app import knowing
 from fleet.app.place import PLAN_RUN
 from fleet.app.telling import tell
 from fleet.core import messages as m
-from fleet.core.decide import decide
 from fleet.core.evolve import evolve
 from fleet.core.plan import Plan
 from fleet.errors import InvalidPlan
@@ -47,6 +46,8 @@ def foreseen(place: FleetPlace) -> State:
         return state
     revision = kept.pending_revision(place.documents, place.state, state)
     if revision is not None:
+        from fleet.core.decide import decide
+
         for event in decide(state, m.RevisePlan(patch=revision.patch, at_ms=state.at_ms)):
             state = evolve(state, event)
     return state

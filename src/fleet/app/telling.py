@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from typing import TYPE_CHECKING
 
 from fleet import codec
@@ -122,15 +122,47 @@ def _last_words(place: FleetPlace) -> str:
     return next((line for line in reversed(said) if line.strip()), "it said nothing")
 
 
+_waiting: dict[str, tuple[int, int]] = {}
+"""Coordinators that this process has prepared: root -> pid, and the pipe that lets it begin."""
+
+
+def prepare_coordinator(place: FleetPlace) -> None:
+    """Starts a coordinator that only loads its program meanwhile, unless one holds the lease.
+
+    It touches nothing before `ensure_coordinator` lets it begin, and goes when this process does.
+    """
+    from fleet.adapters.lease import holder
+
+    root = os.fspath(place.root)
+    if root not in _waiting and holder(place.state) is None:
+        gate, begin = os.pipe()
+        _waiting[root] = (_spawn(place, gate), begin)
+        os.close(gate)
+
+
 def ensure_coordinator(place: FleetPlace) -> int | None:
     """Starts a coordinator, detached, unless one holds the lease; returns its pid at once."""
     from fleet.adapters.lease import holder
 
-    if holder(place.state) is not None:
-        return None
+    held = holder(place.state) is not None
+    pid, begin = _waiting.pop(os.fspath(place.root), (None, -1))
+    if pid is not None:
+        with suppress(OSError):
+            if not held:
+                os.write(begin, b"\n")
+        os.close(begin)
+        return None if held else pid
+    return None if held else _spawn(place)
+
+
+def _spawn(place: FleetPlace, gate: int | None = None) -> int:
     logs = place.state / "logs"
     logs.mkdir(mode=0o700, parents=True, exist_ok=True)
     argv = [sys.executable, "-m", "fleet.runtimes.embedded", os.fspath(place.root)]
+    begin: tuple[object, ...] = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
+    if gate is not None:
+        argv.append("--gate")
+        begin = (os.POSIX_SPAWN_DUP2, gate, 0)
     with (logs / "coordinator.err").open("ab") as said:
         # Not subprocess.Popen: nobody waits for this child, and it is to outlive us without a word.
         return os.posix_spawn(
@@ -139,7 +171,7 @@ def ensure_coordinator(place: FleetPlace) -> int | None:
             coordinator_environ(os.environ),
             setsid=True,
             file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                begin,
                 (os.POSIX_SPAWN_DUP2, said.fileno(), 1),
                 (os.POSIX_SPAWN_DUP2, said.fileno(), 2),
             ],

@@ -10,13 +10,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from fleet.app.calendars import clock_of
-from fleet.app.launching import chosen, running_state, word_of
 from fleet.app.observing import observe
 from fleet.app.place import PLAN_RUN, FleetPlace, fold
 from fleet.app.revising import edit_in_words, planned_state
 from fleet.core.state import Standing
 from fleet.errors import FleetError, NotFound
-from fleet.views.gate import gate_of
 from fleet.views.status import phase_order, status_of
 from fleet.views.tasks import LINE, phases_of, tasks_of
 
@@ -52,6 +50,8 @@ def wait(
     known = (*LINE, *ENDS, "needs-you", "held", "stopped", "lost")
     if word not in known:
         raise NotFound("state", word, known)
+    from fleet.app.launching import chosen, running_state
+
     tasks = chosen(place, running_state(place), ids)
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     for state in changes(place, deadline):
@@ -68,6 +68,8 @@ def wait(
 
 def words_of(state: State, tasks: Sequence[str]) -> dict[str, str]:
     """Returns the state of each of some tasks in one word."""
+    from fleet.app.launching import word_of
+
     steps = tasks_of(state)
     return {name: word_of(state, steps[name]) for name in tasks}
 
@@ -141,6 +143,8 @@ def gate(place: FleetPlace, phase: str | None = None) -> list[dict[str, Any]]:
     observed = observe(place, state, clock.now_ms)
     order = dict(phase_order(tasks_of(state), phases_of(state)))
     wanted = [phase] if phase is not None else names
+    from fleet.views.gate import gate_of
+
     return [gate_of(state, name, order[name], observed, clock) for name in wanted]
 
 

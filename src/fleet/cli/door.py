@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -66,6 +67,18 @@ def here(ctx: typer.Context) -> FleetPlace:
     from fleet.app.place import find_place
 
     return find_place(ctx.obj)
+
+
+@contextmanager
+def usage() -> Iterator[None]:
+    """Makes what is refused inside a matter of the command line's words: exit 2."""
+    from fleet.errors import FleetError
+
+    try:
+        yield
+    except FleetError as wrong:
+        hint = f"; {wrong.hint}" if wrong.hint else ""
+        raise typer.BadParameter(f"{wrong.text}{hint}") from wrong
 
 
 def say(text: str) -> None:

@@ -1,5 +1,4 @@
-"""`fleet` without a command: the status and what to type next, or how to begin; its own options.
-"""
+"""`fleet` without a command: the status and what to type next, or how to begin; its own options."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from fleet.cli.door import (
     say,
     say_json,
     tell,
+    usage,
 )
 
 
@@ -118,7 +119,9 @@ def plan(
     from fleet.app.planning import plan as plan_of
     from fleet.app.planning import read_limits
 
-    view = plan_of(here(ctx), read_limits(limit or [], agents))
+    with usage():
+        limits = read_limits(limit or [], agents)
+    view = plan_of(here(ctx), limits)
     if as_json:
         from fleet.views.plan import plain
 
@@ -126,7 +129,9 @@ def plan(
     elif form is not None:
         from fleet.render.exports import export_plan
 
-        say(export_plan(view, form))
+        with usage():
+            text = export_plan(view, form)
+        say(text)
     else:
         from fleet.render.plan import render_plan
         from fleet.render.text import ascii_only
@@ -141,4 +146,6 @@ def schema(
     """Print the JSON Schema of a kind of document."""
     from fleet.app.planning import schema as schema_of
 
-    say(json.dumps(schema_of(kind), indent=2))
+    with usage():
+        found = schema_of(kind)
+    say(json.dumps(found, indent=2))

@@ -163,12 +163,19 @@ def skip(
 
 @app.command(rich_help_panel=RUN)
 def send(
-    ctx: typer.Context, name: Id, text: Annotated[str, typer.Argument(help="What to say.")]
+    ctx: typer.Context,
+    name: Id,
+    text: Annotated[str, typer.Argument(help="What to say.")],
+    dry_run: DryRun = False,
 ) -> None:
     """Send a note to a running agent."""
     from fleet.app.launching import send as send_note
 
-    say(f"sent to {send_note(here(ctx), name, text)}")
+    place = here(ctx)
+    if dry_run:
+        would("send to", place, [name], every=False)
+        return
+    say(f"sent to {send_note(place, name, text)}")
 
 
 @app.command(rich_help_panel=RUN)

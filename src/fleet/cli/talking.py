@@ -10,6 +10,7 @@ import typer
 from fleet.cli.door import (
     INSIDE,
     TALK,
+    DryRun,
     Json,
     app,
     columns,
@@ -41,10 +42,14 @@ def answer(
     question: Annotated[str, typer.Argument(metavar="ID", help="A question.")],
     value: Annotated[str, typer.Argument(help="The answer.")],
     note: Annotated[str, typer.Option(help="A word beside it.")] = "",
+    dry_run: DryRun = False,
 ) -> None:
     """Answer a question."""
     from fleet.app.inbox import answer as give
 
+    if dry_run:
+        would_decide(ctx, f"answer {value!r} to", question)
+        return
     say(f"answered {give(here(ctx), question, value, note)}: {value}")
 
 
@@ -53,10 +58,14 @@ def approve(
     ctx: typer.Context,
     question: Annotated[str, typer.Argument(metavar="ID", help="A question.")],
     note: Annotated[str, typer.Option(help="A word beside it.")] = "",
+    dry_run: DryRun = False,
 ) -> None:
     """Approve what a question asks approval of."""
     from fleet.app.inbox import approve as give
 
+    if dry_run:
+        would_decide(ctx, "approve", question)
+        return
     say(f"approved {give(here(ctx), question, note)}")
 
 
@@ -65,11 +74,24 @@ def reject(
     ctx: typer.Context,
     question: Annotated[str, typer.Argument(metavar="ID", help="A question.")],
     reason: Annotated[str, typer.Option(help="Why; it goes into the rework's brief.")],
+    dry_run: DryRun = False,
 ) -> None:
     """Reject what a question asks approval of."""
     from fleet.app.inbox import reject as refuse
 
+    if dry_run:
+        would_decide(ctx, "reject", question)
+        return
     say(f"rejected {refuse(here(ctx), question, reason)}")
+
+
+def would_decide(ctx: typer.Context, verb: str, question: str) -> None:
+    """Says which question a verb would be about, without doing it."""
+    from fleet.app.inbox import find_question
+    from fleet.render.running import question_line
+
+    _, asked = find_question(here(ctx), question)
+    say(f"would {verb} {question_line(asked.id, asked.question.message)}")
 
 
 @app.command(rich_help_panel=INSIDE)
@@ -79,10 +101,14 @@ def checkin(
     following: Annotated[str, typer.Option("--next", help="What comes next.")] = "",
     blocker: Annotated[list[str] | None, typer.Option(help="What is in the way.")] = None,
     task: Annotated[str, typer.Option(help="The task, outside a session.")] = "",
+    dry_run: DryRun = False,
 ) -> None:
     """Report the day's work of this session's task."""
-    from fleet.app.inbox import check_in
+    from fleet.app.inbox import check_in, session_facts
 
+    if dry_run:
+        say(f"would check in: {task or session_facts()[1]}")
+        return
     say(f"checked in: {check_in(here(ctx), done, following, blocker or [], task)}")
 
 
@@ -97,10 +123,15 @@ def ask(
         typer.Option("--wait", metavar="S", help="Wait so many seconds for the answer."),
     ] = None,
     as_json: Json = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Ask a person; the answer comes into the session or the next brief."""
     from fleet.app.inbox import ask as raise_question
+    from fleet.app.inbox import session_facts
 
+    if dry_run:
+        say(f"would ask for {session_facts()[1]}")
+        return
     name, value = raise_question(here(ctx), text, topic=topic, choices=choice or [], wait_s=wait_s)
     if as_json:
         say_json({"schema": "fleet.ask/1", "id": name, "answer": value})
@@ -117,10 +148,14 @@ def ask(
 @app.command(rich_help_panel=INSIDE)
 def done(
     output: Annotated[Path | None, typer.Option(help="A file with the task's output.")] = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Say that the work is done, and give its output."""
-    from fleet.app.inbox import finish
+    from fleet.app.inbox import finish, session_facts
 
+    if dry_run:
+        say(f"would report {session_facts()[1]} as done")
+        return
     text = output.read_text(encoding="utf-8", errors="replace") if output is not None else None
     finish(text)
     say("noted; end the session when you are ready")

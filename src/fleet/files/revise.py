@@ -32,8 +32,7 @@ class Revision:
 
     def words(self) -> list[str]:
         """Returns the edit as indented lines."""
-        late = "has started and keeps what it was started with"
-        return [*(f"  {line}" for line in self.lines), *(f"  {name} {late}" for name in self.kept)]
+        return [f"  {line}" for line in (*self.lines, *map(_kept_words, self.kept))]
 
 
 @dataclass(slots=True)
@@ -69,9 +68,13 @@ def revision_of(state: State, before: Plan, after: Plan) -> Revision:
         drop=tuple(draft.drop),
         limits=limits | dict.fromkeys(lifted, UNLIMITED),
         about=after.about,
-        reason="the documents were edited",
+        reason="; ".join(["the documents were edited", *map(_kept_words, draft.kept)]),
     )
     return Revision(patch, tuple(draft.lines), tuple(draft.kept))
+
+
+def _kept_words(name: str) -> str:
+    return f"{name} has started and keeps what it was started with"
 
 
 def _has_begun(one: StepState) -> bool:
@@ -95,10 +98,8 @@ def _change(draft: _Draft, state: State, old: Step | None, step: Step) -> None:
 
 
 def _taken(now: StepState, old: Step | None, new: Step) -> Step:
-    """Returns a step as its document says now; a release by hand and moved needs stay."""
-    same = old is not None and old.released == new.released
-    released = now.released if same else new.released
-    return replace(new, needs=_needs(now.step, old, new), released=released)
+    """Returns a step as its document says now; needs that rework has moved stay moved."""
+    return replace(new, needs=_needs(now.step, old, new))
 
 
 def _later(state: State, step: Step) -> Iterator[StepState]:

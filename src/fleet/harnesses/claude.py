@@ -43,7 +43,8 @@ QUIET: Final = {
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
 }
 _LIMITED = re.compile(
-    r"\b(usage|session|weekly|rate) limit\b|rate_limit_error|overloaded|\b(429|529)\b|too many requests",  # noqa: E501
+    r"\b(usage|session|weekly|rate) limit\b|rate_limit_error|overloaded|\b(429|529)\b"
+    r"|too many requests",
     re.IGNORECASE,
 )
 _RESET = re.compile(r"limit reached\|(\d{10})\b")

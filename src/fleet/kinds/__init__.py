@@ -18,7 +18,6 @@ import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -55,6 +54,8 @@ def load_kind(name: str) -> ModuleType:
     """
     if name in KINDS:
         return import_module(KINDS[name])
+    from importlib.metadata import entry_points
+
     for entry in entry_points(group="fleet.kinds"):
         if entry.name == name:
             found: ModuleType = entry.load()

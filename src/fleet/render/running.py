@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fleet.render.text import ascii_only, line, plain, table, wrapped
+from fleet.render.text import ascii_only, cut, line, plain, table, wrapped
 
 TICKS = {True: "✔", False: "✘", None: "·"}
 ASCII_TICKS = {True: "+", False: "x", None: "."}
@@ -96,6 +96,11 @@ def inbox_text(questions: Sequence[Mapping[str, Any]], columns: int = 100) -> st
             how = f"fleet answer {one['id']} {line('|'.join(choices)) or 'TEXT'}"
         lines.append(f"    {how}")
     return "\n".join(lines)
+
+
+def question_line(name: str, message: str) -> str:
+    """Returns a question as one line: its id and how it begins."""
+    return cut(line(f"{name}: {message}"), 100)
 
 
 def _ride(slack_days: float | None) -> str:

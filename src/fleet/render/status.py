@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from fleet.render.running import inbox_text
-from fleet.render.text import ascii_only, cut, line, table, wrapped
+from fleet.render.text import ascii_only, cut, line, table, width, wrapped
 
 GLYPHS = {
     "waiting": "·", "ready": "○", "held": "‖", "starting": "◔", "working": "●", "needs-you": "◆",
@@ -20,6 +20,7 @@ ASCII_GLYPHS = {
     "failed": "x",
     "lost": "?",
     "merged": "+",
+    "accepted": "+",
     "verified": "+",
 }
 WIDE = 110
@@ -46,10 +47,18 @@ def _head(status: Mapping[str, Any], columns: int) -> list[str]:
         f"{status['done_pct']:g} % done (plan {status['planned_pct']:g} %)",
         f"finish {status['finish']}, forecast {status['forecast_finish']}{late}",
     ]
+    if status.get("run", {}).get("state") == "paused":
+        told.append("PAUSED: fleet resume")
     if spend:
         told.append(f"${spend:g}")
     dot = " - " if ascii_only() else " · "
-    return wrapped(dot.join(told), columns)
+    lines = [cut(told[0], columns)]
+    for part in told[1:]:
+        if width(lines[-1] + dot + part) <= columns:
+            lines[-1] += dot + part
+        else:
+            lines.append(part)
+    return lines
 
 
 def _needs_you(status: Mapping[str, Any], columns: int) -> list[str]:
@@ -129,14 +138,17 @@ def _phases(status: Mapping[str, Any], columns: int) -> list[str]:
 def _since(status: Mapping[str, Any], columns: int) -> list[str]:
     """Returns what came to an end or was reported within a day."""
     now = _moment(status["now"])
+
+    def recent(at: str | None) -> bool:
+        return at is not None and (now - _moment(at)).total_seconds() <= DAY_S
+
     told = []
     for task in status["tasks"]:
-        if task["since"] is None or (now - _moment(task["since"])).total_seconds() > DAY_S:
-            continue
-        if task["state"] in ("verified", "accepted", "merged", "skipped", "failed"):
+        ended = task["state"] in ("verified", "accepted", "merged", "skipped", "failed")
+        if ended and recent(task["since"]):
             told.append(f"{task['id']} {task['state']}")
         checkin = task["last_checkin"]
-        if checkin and checkin["done"]:
+        if checkin and checkin["done"] and recent(checkin["at"]):
             told.append(f"{task['id']}: {checkin['done']}")
     return _told("SINCE YESTERDAY", told, columns)
 
@@ -167,13 +179,10 @@ def _told(head: str, told: Sequence[str], columns: int) -> list[str]:
 def _drift(status: Mapping[str, Any], columns: int) -> list[str]:
     told = [f"{one['task']} {one['days']:+g} d" for one in status["slip_causes"][:4]]
     lines = _told("DRIFT", [", ".join(told)] if told else [], columns)
-    warnings = [
-        *(
-            wrapped(one, columns, "    " if one.startswith(" ") else "! ")
-            for one in status["warnings"]
-        )
-    ]
-    return lines + [""] * bool(warnings) + [more for told_of in warnings for more in told_of]
+    lines += [""] if status["warnings"] else []
+    for one in status["warnings"]:
+        lines += wrapped(one, columns, "    " if one.startswith(" ") else "! ")
+    return lines
 
 
 def next_commands(status: Mapping[str, Any]) -> list[str]:
@@ -191,10 +200,10 @@ def next_commands(status: Mapping[str, Any]) -> list[str]:
         if one["state"] == "ready" and "launch" in one["waiting_for"]
     ]
     if ready:
-        found.append(f"fleet launch {ready[0]}")
+        found.append(f"fleet launch {line(ready[0])}")
     live = [one["id"] for one in status["tasks"] if one["session"]]
     if live and len(found) < 3:
-        found.append(f"fleet attach {live[0]}")
+        found.append(f"fleet attach {line(live[0])}")
     return found[:3] or ["fleet plan"]
 
 

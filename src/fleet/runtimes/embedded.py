@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import sys
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -30,7 +31,6 @@ from fleet.core import messages as m
 from fleet.core.plan import Plan
 from fleet.errors import FleetError
 from fleet.files.kept import fingerprint, pending_revision
-from fleet.files.load import load
 from fleet.runtimes.attempts import Attempts
 from fleet.runtimes.runs import Runs, Told, now_ms
 from fleet.runtimes.world import Sessions, make_world
@@ -226,6 +226,8 @@ class Coordinator:
         if state is None:
             return
         try:
+            from fleet.files.load import load
+
             fleet = await self.sessions.in_thread(load, self.root)
             revision = pending_revision(fleet, self.folder, state)
         except FleetError as invalid:
@@ -286,5 +288,17 @@ async def _serve(make: Callable[[], Coordinator]) -> None:
     await make().serve()
 
 
+def main(argv: Sequence[str]) -> int:
+    """Coordinates the fleet at argv[0]; with `--gate` only once a line has come, and not at all
+    when whoever prepared it has gone without a word.
+    """
+    if "--gate" in argv[1:]:
+        if not os.read(0, 1):
+            return 0
+        with open(os.devnull, "rb") as nothing:  # noqa: PTH123
+            os.dup2(nothing.fileno(), 0)
+    return coordinate(Path(argv[0]))
+
+
 if __name__ == "__main__":
-    sys.exit(coordinate(Path(sys.argv[1])))
+    sys.exit(main(sys.argv[1:]))

@@ -34,7 +34,7 @@ THREADS = max(4, 2 * (os.cpu_count() or 1))
 GATHER_S = 0.002
 """How long a launch waits for others to share its tmux client."""
 
-LOOK_S = 1.0
+LOOK_S = 5.0
 """How often an attempt's folder is looked at when nothing was heard of it."""
 
 CLAIM_TIMEOUT_S = 20.0

@@ -239,7 +239,9 @@ def _check_space(repo: Repository, making: Making, count: int) -> None:
     needed = (size_bytes + files * 4096) * count
     if needed + reserve > free_bytes:
         raise FleetError(
-            f"{parent} has {free_bytes >> 20} MB free; {count} worktrees need {needed >> 20} MB",
+            f"{parent} has {free_bytes >> 20} MB free; {count} "
+            f"worktree{'s' * (count != 1)} would leave less than the {reserve >> 20} MB that are "
+            "kept in reserve",
             hint="free some space, or put the worktrees on another disk",
         )
     if disk.f_files and disk.f_favail < files * count + 1000:

@@ -1,0 +1,93 @@
+"""What a phase lowers to: P/gate, which needs all its tasks, -> P/merge. Pure, as `tasks` is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from heapq import heapify, heappop, heappush
+from typing import TYPE_CHECKING
+
+from fleet.core.plan import Ask, Need, Step
+from fleet.files.tasks import branch_of, judge, trouble
+
+if TYPE_CHECKING:
+    from fleet.files.documents import Phase
+    from fleet.files.fleet import Fleet
+
+
+def phase_steps(fleet: Fleet, phase: Phase, before: str) -> list[Step]:
+    """Returns the steps of a phase; `before` is the step that ends the phase before, or empty."""
+    base = fleet.settings.base
+    needs = [Need(step=name) for name in phase.tasks]
+    if before:
+        needs.append(Need(step=before))
+    names = {name for task in phase.tasks for name in fleet.tasks[task].approved_by}
+    named = phase.approve if isinstance(phase.approve, tuple) else ()
+    approve = sorted({*named, *names}) or phase.approve is True
+    return [
+        Step(
+            id=f"{phase.id}/gate",
+            kind="gate",
+            params={
+                "phase": phase.id,
+                "name": phase.name or phase.id,
+                "base": base,
+                "tasks": [
+                    {"id": name, "branch": branch_of(fleet.tasks[name])} for name in phase.tasks
+                ],
+                "approve": approve,
+            },
+            needs=tuple(needs),
+            ladder=(
+                trouble(2_000),
+                Ask(
+                    message=f"The gate of {phase.id} could not be judged.",
+                    choices=("retry", "fail"),
+                ),
+            ),
+            whole=phase.id,
+        ),
+        Step(
+            id=f"{phase.id}/merge",
+            kind="merge",
+            params={
+                "phase": phase.id,
+                "name": phase.name or phase.id,
+                "base": base,
+                "tasks": _by_dependency(fleet, phase.tasks),
+                "strategy": phase.strategy,
+                "checks": [judge(one) for one in phase.checks],
+                "tag": phase.tag,
+                "auto": phase.merge == "auto",
+            },
+            needs=(Need(step=f"{phase.id}/gate"),),
+            uses={f"branch:{base}": 1},
+            ladder=(
+                trouble(2_000),
+                Ask(message=f"{phase.id} could not be merged.", choices=("retry", "fail")),
+            ),
+            whole=phase.id,
+            released=phase.merge == "auto",
+        ),
+    ]
+
+
+def _by_dependency(fleet: Fleet, names: Sequence[str]) -> list[str]:
+    """Returns a phase's tasks so that each comes after those it depends on, else in file order."""
+    inside = {name: number for number, name in enumerate(names)}
+    followers: dict[str, list[str]] = {name: [] for name in names}
+    missing: dict[str, int] = {}
+    for name in names:
+        needs = [need for need in fleet.tasks[name].dependencies if need in inside]
+        missing[name] = len(needs)
+        for need in needs:
+            followers[need].append(name)
+    ready = [inside[name] for name in names if not missing[name]]
+    heapify(ready)
+    placed: list[str] = []
+    while ready:
+        placed.append(names[heappop(ready)])
+        for name in followers[placed[-1]]:
+            missing[name] -= 1
+            if not missing[name]:
+                heappush(ready, inside[name])
+    return placed

@@ -1,0 +1,254 @@
+"""What a task lowers to: T/worktree -> T/work -> T/check -> join T, and the params of each.
+
+Pure: documents in, steps out. Ladders, and how a check or a command stands in params, are the same
+for the steps of a phase, which takes them from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from fleet.core.plan import JOIN, Ask, Failure, Need, Retry, Rung, Step
+from fleet.files.documents import command_text
+
+if TYPE_CHECKING:
+    from fleet.files.documents import AgentDocument, Check, Phase, TaskDocument
+    from fleet.files.fleet import Fleet
+
+DAY_MS = 86_400_000
+ATTEMPTS = 3
+"""Tries of a task, rework included, unless its file says otherwise."""
+
+MACHINE_TRIES = 5
+"""Tries after failures that are not the task's: the program did not start, the machine lost it."""
+
+TROUBLE = frozenset({Failure.AGENT, Failure.INFRA})
+
+
+class Texts(dict[str, str]):
+    """Texts by digest."""
+
+    def keep(self, text: str) -> str:
+        """Keeps a text and returns its digest."""
+        digest = sha256(text.encode()).hexdigest()
+        self[digest] = text
+        return digest
+
+
+def branch_of(task: TaskDocument) -> str:
+    """Returns the branch of a task: as written, else `fleet/<task>`."""
+    return task.branch or f"fleet/{task.id}"
+
+
+def task_steps(
+    fleet: Fleet, task: TaskDocument, phase: Phase, before: str, texts: Texts
+) -> list[Step]:
+    """Returns the steps of a task; `before` is the step that ends the phase before, or empty."""
+    uses = {"agents": 1, **task.uses}
+    needs = [Need(step=name) for name in task.dependencies]
+    if before:
+        needs.append(Need(step=before))
+    attempts = task.attempts or fleet.agents[task.agent].limits.attempts or ATTEMPTS
+    span_ms = int(task.days.likely * DAY_MS)
+    shown = task_facts(fleet, task, phase)
+    return [
+        Step(
+            id=f"{task.id}/worktree",
+            kind="worktree",
+            params=_worktree(fleet, task),
+            needs=tuple(needs),
+            uses=uses,
+            ladder=(
+                trouble(2_000),
+                Ask(
+                    message=f"The worktree of {task.id} could not be made.",
+                    choices=("retry", "fail"),
+                ),
+            ),
+            whole=task.id,
+            released=False,
+        ),
+        Step(
+            id=f"{task.id}/work",
+            kind="agent",
+            params=_work(fleet, task, phase, texts),
+            needs=(Need(step=f"{task.id}/worktree"),),
+            uses=uses,
+            ladder=_ladder(task, attempts),
+            span_ms=span_ms,
+            whole=task.id,
+        ),
+        Step(
+            id=f"{task.id}/check",
+            kind="check",
+            params=_check(fleet, task, attempts),
+            needs=(Need(step=f"{task.id}/work"),),
+            uses={"checks": 1},
+            ladder=_check_ladder(task),
+            whole=task.id,
+        ),
+        Step(
+            id=task.id,
+            kind=JOIN,
+            params={"task": shown},
+            needs=(Need(step=f"{task.id}/check"),),
+            whole=task.id,
+        ),
+    ]
+
+
+def _worktree(fleet: Fleet, task: TaskDocument) -> dict[str, object]:
+    return {
+        "task": task.id,
+        "agent": task.agent,
+        "phase": task.phase,
+        "path": fleet.worktree_text(task),
+        "branch": branch_of(task),
+        "base": fleet.settings.base,
+        "port": task.port,
+        "ports": list(fleet.settings.ports),
+        "copy": list(task.copy),
+        "setup": [plain(command) for command in task.setup],
+        "teardown": [plain(command) for command in task.teardown],
+        "after": list(task.dependencies),
+    }
+
+
+def _work(fleet: Fleet, task: TaskDocument, phase: Phase, texts: Texts) -> dict[str, object]:
+    agent = fleet.agents[task.agent]
+    return {
+        "task": task.id,
+        "name": task.name or task.id,
+        "phase": phase.id,
+        "agent": _agent(fleet, agent, texts),
+        "brief": texts.keep(task.body),
+        "rules": texts.keep(fleet.settings.rules),
+        "deliverables": [one.text for one in task.deliverables],
+        "checks": [check_text(one) for one in task.checks],
+        "evidence": list(task.evidence),
+        "after": list(task.dependencies),
+        "timeout_s": _seconds(task.timeout_ms or agent.limits.timeout_ms),
+        "idle_s": _seconds(task.idle_ms or agent.limits.idle_ms),
+        "round": 1,
+    }
+
+
+def _agent(fleet: Fleet, agent: AgentDocument, texts: Texts) -> dict[str, object]:
+    return {
+        "id": agent.id,
+        "name": agent.name or agent.id,
+        "harness": plain(agent.harness),
+        "model": agent.model,
+        "mode": agent.mode,
+        "args": plain(agent.args),
+        "env": dict(agent.env),
+        "secrets": {
+            name: fleet.settings.secrets.get(name, f"env:{name}") for name in agent.secrets
+        },
+        "permissions": agent.permissions,
+        "prompt": texts.keep(agent.prompt) if agent.prompt else "",
+        "limits": {
+            name: value for name, value in asdict(agent.limits).items() if value is not None
+        },
+        "owns": list(agent.owns),
+    }
+
+
+def _check(fleet: Fleet, task: TaskDocument, attempts: int) -> dict[str, object]:
+    return {
+        "task": task.id,
+        "branch": branch_of(task),
+        "base": fleet.settings.base,
+        "deliverables": [{**_set(asdict(one)), "text": one.text} for one in task.deliverables],
+        "checks": [judge(one) for one in task.checks],
+        "metrics": [plain(asdict(one)) for one in task.metrics],
+        "attempts": attempts,
+        "spent": 0,
+        "round": 1,
+        "before": [task.id],
+    }
+
+
+def judge(check: Check) -> dict[str, object]:
+    """Returns a check as its kind reads it: what it is called, its command, its time limit."""
+    return {
+        "text": check_text(check),
+        "command": plain(check.command),
+        "timeout_s": _seconds(check.timeout_ms),
+    }
+
+
+def check_text(check: Check) -> str:
+    """Returns what a check is called before people."""
+    return check.name or command_text(check.command)
+
+
+def task_facts(fleet: Fleet, task: TaskDocument, phase: Phase) -> dict[str, object]:
+    """Returns what views show of a task, whatever becomes of it."""
+    estimate = task.days
+    return {
+        "id": task.id,
+        "name": task.name or task.id,
+        "agent": task.agent,
+        "phase": phase.id,
+        "priority": task.priority,
+        "days": estimate.likely,
+        "spread": None if estimate.low is None else [estimate.low, estimate.likely, estimate.high],
+        "window": None if estimate.window is None else list(estimate.window),
+        "branch": branch_of(task),
+        "worktree": fleet.worktree_text(task),
+        "port": task.port,
+        "deliverables": [one.text for one in task.deliverables],
+        "checks": [check_text(one) for one in task.checks],
+        "dependencies": list(task.dependencies),
+        "uses": dict(task.uses),
+        "metrics": [plain(asdict(one)) for one in task.metrics],
+        "risks": [plain(asdict(one)) for one in task.risks],
+        "decisions": [plain(asdict(one)) for one in task.decisions],
+        "assumptions": [one.text for one in task.assumptions],
+    }
+
+
+def trouble(backoff_ms: int) -> Retry:
+    """Returns the rung for failures that are not the task's."""
+    return Retry(times=MACHINE_TRIES - 1, backoff_ms=backoff_ms, on=TROUBLE)
+
+
+def _ladder(task: TaskDocument, attempts: int) -> tuple[Rung, ...]:
+    again = Retry(times=attempts - 1, backoff_ms=task.backoff_ms or 0)
+    return (again, trouble(10_000), *_last(task, f"{task.id} failed.", ("retry", "skip", "fail")))
+
+
+def _check_ladder(task: TaskDocument) -> tuple[Rung, ...]:
+    message = f"{task.id} does not deliver what it promised."
+    return (trouble(2_000), *_last(task, message, ("rework", "retry", "skip", "fail")))
+
+
+def _last(task: TaskDocument, message: str, choices: tuple[str, ...]) -> tuple[Rung, ...]:
+    """Returns the rungs after the retries: what `on_failure` says, else a person is asked."""
+    if any(rung.fail for rung in task.on_failure):
+        return ()
+    for rung in task.on_failure:
+        if rung.ask:
+            return (Ask(message=rung.question or message, whom=rung.ask, choices=choices),)
+    return (Ask(message=message, choices=choices),)
+
+
+def _seconds(ms: int | None) -> float | None:
+    return None if ms is None else ms / 1000
+
+
+def _set(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: plain(value) for name, value in values.items() if value is not None}
+
+
+def plain(value: Any) -> Any:
+    """Returns a value as JSON knows it: tuples as lists, mappings as objects."""
+    if isinstance(value, tuple | list):
+        return [plain(one) for one in value]
+    if isinstance(value, Mapping):
+        return {name: plain(one) for name, one in value.items()}
+    return value

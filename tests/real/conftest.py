@@ -1,0 +1,172 @@
+"""Real agent programs, of pinned versions, in an empty home, against a scripted model on loopback.
+
+The programs come from their registry once for each machine, into PYTEST_REAL_CACHE or `.real/` of
+this checkout; only their platform packages, and nothing of them is run while they are installed.
+Where npm or the registry is not to be had, or nothing there runs on this machine, these tests are
+skipped and say so.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from support.model_server import ModelServer
+from support.scripted_fleet import ScriptedFleet
+
+CACHE = Path(
+    os.environ.get("PYTEST_REAL_CACHE") or Path(__file__).resolve().parents[2] / ".real"
+).absolute()
+REACH_S = 20
+INSTALL_S = 240
+WORDS = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64", "arm64": "arm64"}
+KEY = "dummy-key-000000000000000000000000"
+
+
+@dataclass(frozen=True)
+class Program:
+    """An agent program: its package for this platform, and where in it the binary lies."""
+
+    name: str
+    version: str
+    package: str
+    binary: str
+
+    @property
+    def folder(self) -> Path:
+        return CACHE / f"{self.name}-{self.version}"
+
+    def find(self) -> Path | None:
+        """Returns the binary that is installed."""
+        return next(iter(self.folder.glob(f"node_modules/{self.binary}")), None)
+
+
+def _programs() -> Mapping[str, Program]:
+    words = WORDS.get(platform.machine(), platform.machine())
+    claude, codex = "2.1.329", "0.169.0"
+    return {
+        "claude": Program("claude", claude, f"@anthropic-ai/claude-code-linux-{words}@{claude}",
+                          "@anthropic-ai/claude-code-linux-*/claude"),
+        "codex": Program("codex", codex, f"@openai/codex@{codex}-linux-{words}",
+                         "@openai/codex/vendor/*/bin/codex"),
+    }  # fmt: skip
+
+
+PROGRAMS = _programs()
+
+
+@functools.cache
+def install(name: str) -> Path | str:
+    """Returns the binary, installed if it was not; or why there is none."""
+    program = PROGRAMS[name]
+    CACHE.mkdir(parents=True, exist_ok=True)
+    (CACHE / ".gitignore").write_text("*\n")
+    with (CACHE / f"{program.folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # test runs side by side install once
+        found = program.find() or _fetch(program)
+    if isinstance(found, str):
+        return found
+    told = {"HOME": str(CACHE), "PATH": os.defpath, "DISABLE_AUTOUPDATER": "1"}
+    try:
+        done = subprocess.run([found, "--version"], env=told, capture_output=True, text=True,
+                              timeout=REACH_S, check=False, stdin=subprocess.DEVNULL)  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as lost:
+        return f"{program.package} does not run here: {lost}"
+    if program.version not in done.stdout:
+        return f"{program.package} does not run here: {(done.stdout + done.stderr)[-200:]!r}"
+    return found
+
+
+def _fetch(program: Program) -> Path | str:
+    npm = shutil.which("npm")
+    if npm is None:
+        return "npm is not installed"
+    outside = {n: v for n, v in os.environ.items() if not n.lower().endswith("_proxy")}
+    real = Path(os.environ["PYTEST_REAL_HOME"]) / ".npmrc"
+    outside |= {"HOME": str(CACHE), "npm_config_cache": str(CACHE / "npm"),
+                "npm_config_userconfig": str(real), "npm_config_update_notifier": "false"}  # fmt: skip
+    fresh = program.folder.with_suffix(".new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    quiet = ["--no-audit", "--no-fund", "--fetch-retries=0", f"--fetch-timeout={REACH_S * 1000}"]
+    ask = [npm, "view", *quiet, program.package, "version"]
+    get = [npm, "install", *quiet, "--ignore-scripts", "--no-save", "--prefix", str(fresh),
+           program.package]  # fmt: skip
+    for argv, limit_s in ((ask, REACH_S), (get, INSTALL_S)):
+        try:
+            done = subprocess.run(argv, env=outside, cwd=CACHE, capture_output=True, text=True,
+                                  timeout=limit_s, check=False, stdin=subprocess.DEVNULL)  # fmt: skip
+        except (OSError, subprocess.TimeoutExpired) as lost:
+            return f"{program.package}: npm {argv[1]}: {type(lost).__name__}"
+        if done.returncode:
+            return f"{program.package}: npm {argv[1]}: {done.stderr.strip()[-200:]}"
+    shutil.rmtree(program.folder, ignore_errors=True)
+    fresh.rename(program.folder)
+    shutil.rmtree(CACHE / "npm", ignore_errors=True)
+    return program.find() or f"{program.package} holds no {program.binary}"
+
+
+class RealFleet(ScriptedFleet):
+    """A fleet whose agents are a real program in a home of its own, with a model that is scripted."""
+
+    def __init__(self, top: Path, cli: Callable[..., object], name: str, binary: Path) -> None:
+        super().__init__(top, cli)  # type: ignore[arg-type]
+        self.name, self.home, self.bin = name, top / "home", top / "bin"
+        for folder in (self.home, self.bin):
+            folder.mkdir()
+        (self.bin / name).symlink_to(binary)
+        self.env = {
+            "HOME": str(self.home),
+            "PATH": f"{self.bin}{os.pathsep}{os.environ['PATH']}",
+            **{name: os.environ[name] for name in os.environ if name.lower().endswith("_proxy")},
+        }
+
+    def agent(self, name: str, env: Mapping[str, str], **told: object) -> None:
+        """Declares a task `name` for an agent of its own; it must leave NAME.md with `good` in it."""
+        key = self.put("../key", KEY)
+        self.task(
+            name,
+            "",
+            agent={"harness": self.name, "args": told.pop("args", []), **told,
+                   "env": {**self.env, **env}, "secrets": {self.key: f"file:{key}"}},
+            body=f"Write {name}.md, dear {name}.",
+            deliverables=[f"{name}.md"],
+            checks=[f"grep good {name}.md"],
+            backoff="1s",
+        )  # fmt: skip
+
+    key = "MODEL_KEY"
+
+    def attempts(self) -> list[Path]:
+        """Returns the folders of all attempts of agents, in their order."""
+        found = (self.state / "attempts").rglob("claim")
+        return sorted((one.parent for one in found), key=lambda one: (one / "claim").stat().st_mtime_ns)
+
+
+@pytest.fixture
+def server() -> Iterator[ModelServer]:
+    """The scripted model."""
+    with ModelServer() as made:
+        yield made
+
+
+@pytest.fixture
+def real(
+    request: pytest.FixtureRequest, tmp_path: Path, fleet_cli: Callable[..., object]
+) -> RealFleet:
+    """A fleet of the program that the test module names in PROGRAM."""
+    if not shutil.which("tmux"):
+        pytest.skip("tmux is not installed")
+    name = request.module.PROGRAM
+    binary = install(name)
+    if isinstance(binary, str):
+        pytest.skip(f"{name} is not to be had: {binary}")
+    return RealFleet(tmp_path, fleet_cli, name, binary)
