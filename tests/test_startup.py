@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from support.git_repo import GitRepo
 
 HEAVY = {"pydantic", "yaml", "git", "libtmux", "psutil", "asyncio", "rich", "jinja2", "holidays"}

@@ -8,6 +8,7 @@ An agent notes when it started; a launch is as long as the last of these notes s
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import time
@@ -46,14 +47,11 @@ class Scene:
     def _agent(self, notes: Path) -> str:
         return f"date +%s%N >{notes}/$$; exec sleep 600"
 
-    def _ended(self, root: Path, notes: Path, began: float) -> float:
+    def _ended(self, notes: Path, began: float) -> float:
         scenes.until(lambda: len(list(notes.iterdir())) >= self.tasks)
         time.sleep(0.05)
         moments = scenes.seconds_of(notes)
         assert len(moments) == self.tasks, f"{len(moments)} of {self.tasks} agents started"
-        trees = root.parent / f"{root.name}-trees"
-        last_tree = max((trees / f"t{n}/.git").stat().st_mtime for n in range(self.tasks))
-        del last_tree
         self.first.append((moments[0] - began) / (moments[-1] - began))
         return moments[-1] - began
 
@@ -67,11 +65,18 @@ class Scene:
         for what in ("trees", "briefs"):
             (root.parent / f"{root.name}-{what}").mkdir()
         socket = f"bench-{root.name}"
-        script = LOOP.format(tasks=self.tasks, name=root.name, socket=socket, agent=self._agent(notes).replace("$$", "\\$\\$"))
+        script = LOOP.format(
+            tasks=self.tasks,
+            name=root.name,
+            socket=socket,
+            agent=self._agent(notes).replace("$$", "\\$\\$"),
+        )
         try:
             began = time.time()
-            subprocess.run(["/bin/sh", "-c", script], cwd=root, check=True, env=_with(BRIEF=scenes.BRIEF))
-            return self._ended(root, notes, began)
+            subprocess.run(
+                ["/bin/sh", "-c", script], cwd=root, check=True, env=_with(BRIEF=scenes.BRIEF)
+            )
+            return self._ended(notes, began)
         finally:
             scenes.end_server(socket)
             self._clear(root, notes)
@@ -83,7 +88,7 @@ class Scene:
         try:
             began = time.time()
             self._launch(root)
-            return self._ended(root, notes, began)
+            return self._ended(notes, began)
         finally:
             scenes.end_fleet(root)
             self._clear(root, notes)
@@ -96,20 +101,21 @@ class Scene:
             with scenes.coordinator(root):
                 began = time.time()
                 self._launch(root)
-                return self._ended(root, notes, began)
+                return self._ended(notes, began)
         finally:
             scenes.end_fleet(root)
             self._clear(root, notes)
 
     def _launch(self, root: Path) -> None:
         subprocess.run(
-            scenes.fleet("-C", str(root), "launch", "--all"), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            scenes.fleet("-C", str(root), "launch", "--all"),
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
 
 
 def _with(**more: str) -> dict[str, str]:
-    import os
-
     return {**os.environ, **more}
 
 
@@ -123,7 +129,10 @@ def main(argv: Sequence[str]) -> int:
             files, tasks = (10_000, 10) if case == "files" else (100, int(case))
             scene = Scene(folder / case, files, tasks)
             found = scenes.in_turn(
-                rounds if tasks <= 50 else max(2, rounds - 2), loop=scene.loop, cold=scene.cold, live=scene.live
+                rounds if tasks <= 50 else max(2, rounds - 2),
+                loop=scene.loop,
+                cold=scene.cold,
+                live=scene.live,
             )
             what = "10 agents, 10,000 files" if case == "files" else f"{case} agents, 100 files"
             figures += [
@@ -133,12 +142,19 @@ def main(argv: Sequence[str]) -> int:
             if case == "files":
                 share = min(scene.first[1::3] + scene.first[2::3])
                 figures.append(
-                    scenes.Figure("first agent, as a share of the whole", f"{share:.2f}", "< 0.6", share < 0.6)
+                    scenes.Figure(
+                        "first agent, as a share of the whole", f"{share:.2f}", "< 0.6", share < 0.6
+                    )
                 )
             if case == "50":
                 base = min(found["loop"])
             if case == "200" and "50" in cases:
                 figures.append(
-                    scenes.Figure("200 agents against the loop for 50", f"{min(found['live']) / base:.2f}x", "<= 4x", min(found["live"]) <= 4 * base)
+                    scenes.Figure(
+                        "200 agents against the loop for 50",
+                        f"{min(found['live']) / base:.2f}x",
+                        "<= 4x",
+                        min(found["live"]) <= 4 * base,
+                    )
                 )
     return scenes.show("launch", "scripts/bench launch", figures)

@@ -24,10 +24,14 @@ def lags_ms(folder: Path) -> list[float]:
     """Returns how long after its agent's last act each end was journaled, sorted."""
     root, notes = scenes.make_repository(folder / "ending", 100), folder / "ends"
     notes.mkdir()
-    agent = f"sleep $((2 + ${{FLEET_TASK#t}} / 12)).${{FLEET_TASK#t}}; date +%s%N >{notes}/$FLEET_TASK"
+    agent = (
+        f"sleep $((2 + ${{FLEET_TASK#t}} / 12)).${{FLEET_TASK#t}}; date +%s%N >{notes}/$FLEET_TASK"
+    )
     scenes.write_fleet(root, ENDING, agent)
     try:
-        subprocess.run(scenes.fleet("-C", str(root), "launch", "--all"), check=True, capture_output=True)
+        subprocess.run(
+            scenes.fleet("-C", str(root), "launch", "--all"), check=True, capture_output=True
+        )
         scenes.until(lambda: len(_ends(root)) == ENDING)
         ends = _ends(root)
     finally:
@@ -37,7 +41,9 @@ def lags_ms(folder: Path) -> list[float]:
 
 def _ends(root: Path) -> dict[str, float]:
     with sqlite3.connect(f"file:{root}/.fleet/journal.db?mode=ro", uri=True) as db:
-        rows = db.execute("select at_ms, cast(body as text) from events where body like '%attempt-ended%'")
+        rows = db.execute(
+            "select at_ms, cast(body as text) from events where body like '%attempt-ended%'"
+        )
         told = [(at_ms, json.loads(body)["step"]) for at_ms, body in rows]
     return {step.removesuffix("/work"): at_ms for at_ms, step in told if step.endswith("/work")}
 
@@ -48,7 +54,9 @@ def idle_share(folder: Path, seconds: float) -> float:
     notes.mkdir()
     scenes.write_fleet(root, LIVING, f"date +%s%N >{notes}/$FLEET_TASK; exec sleep 900")
     try:
-        subprocess.run(scenes.fleet("-C", str(root), "launch", "--all"), check=True, capture_output=True)
+        subprocess.run(
+            scenes.fleet("-C", str(root), "launch", "--all"), check=True, capture_output=True
+        )
         scenes.until(lambda: len(list(notes.iterdir())) == LIVING)
         time.sleep(3)
         pid = json.loads((root / ".fleet/coordinator.json").read_text())["pid"]
@@ -74,6 +82,11 @@ def main(argv: Sequence[str]) -> int:
     figures = [
         scenes.Figure(f"end of an agent noticed, {ENDING} agents, P50", f"{middle:.1f} ms"),
         scenes.Figure("P95", f"{high:.1f} ms", "<= 50 ms", high <= 50, f"worst {lags[-1]:.1f} ms"),
-        scenes.Figure(f"{LIVING} live agents, share of one processor", f"{share * 100:.2f} %", "< 2 %", share < 0.02),
+        scenes.Figure(
+            f"{LIVING} live agents, share of one processor",
+            f"{share * 100:.2f} %",
+            "< 2 %",
+            share < 0.02,
+        ),
     ]
     return scenes.show("notice", "scripts/bench notice", figures)

@@ -36,10 +36,16 @@ def main(argv: Sequence[str]) -> int:
     """Prints the table; returns 1 when a target is missed."""
     rounds = next((int(word[3:]) for word in argv if word.startswith("-n=")), 5)
     with scenes.scratch() as folder:
-        root = scenes.write_fleet(scenes.make_repository(folder / "plan", 10), TASKS, "true", **MORE)
+        root = scenes.write_fleet(
+            scenes.make_repository(folder / "plan", 10), TASKS, "true", **MORE
+        )
         for number in range(1, TASKS):
             path = root / f"tasks/t{number}.md"
-            path.write_text(path.read_text().replace("agent: crew\n", f"agent: crew\ndependencies: [t{number // 2}]\n"))
+            path.write_text(
+                path.read_text().replace(
+                    "agent: crew\n", f"agent: crew\ndependencies: [t{number // 2}]\n"
+                )
+            )
         argv_plan = scenes.fleet("-C", str(root), "plan", "--json")
 
         def cold() -> float:

@@ -20,18 +20,19 @@ from pathlib import Path
 
 import scenes
 
+from fleet.core.plan import Need, Plan, Step
+
 RUNS, STEPS, CHAIN = 1_000, 5, 100
 
 
-def plan_of(name: str, count: int, kind: str = "set"):  # type: ignore[no-untyped-def]
+def plan_of(name: str, count: int) -> Plan:
     """Returns a chain of steps."""
-    from fleet.core.plan import Need, Plan, Step
-
     steps = {}
     for number in range(count):
         needs = (Need(step=f"s{number - 1}"),) if number else ()
-        last = kind if number == count - 1 else "set"
-        steps[f"s{number}"] = Step(id=f"s{number}", kind=last, params={"value": number}, needs=needs)
+        steps[f"s{number}"] = Step(
+            id=f"s{number}", kind="set", params={"value": number}, needs=needs
+        )
     return Plan(name=name, steps=steps)
 
 
@@ -53,7 +54,9 @@ def post(root: Path, names: Sequence[str], steps: int) -> None:
 def ended(root: Path, count: int) -> bool:
     """Returns whether so many runs have ended."""
     with sqlite3.connect(f"file:{root}/.fleet/journal.db?mode=ro", uri=True) as db:
-        return db.execute("select count(*) from runs where state != 'running'").fetchone()[0] >= count
+        return (
+            db.execute("select count(*) from runs where state != 'running'").fetchone()[0] >= count
+        )
 
 
 def span_s(root: Path, like: str) -> tuple[float, int]:
@@ -90,13 +93,19 @@ def floor(path: Path, events: int) -> float:
     db = sqlite3.connect(path, isolation_level=None)
     db.execute("pragma journal_mode = wal")
     db.execute("pragma synchronous = full")
-    db.execute("create table e (run text, seq integer, at integer, sum text, body text, primary key (run, seq)) without rowid")
+    db.execute(
+        "create table e (run text, seq integer, at integer, sum text, body text,"
+        " primary key (run, seq)) without rowid"
+    )
     body, began = "x" * 90, time.perf_counter()
     for first in range(0, events, 1000):
         db.execute("begin immediate")
         db.executemany(
             "insert into e values (?, ?, ?, ?, ?)",
-            [(f"r{n % RUNS}", n // RUNS, n, "s" * 32, body) for n in range(first, min(first + 1000, events))],
+            [
+                (f"r{n % RUNS}", n // RUNS, n, "s" * 32, body)
+                for n in range(first, min(first + 1000, events))
+            ],
         )
         db.execute("commit")
     took = time.perf_counter() - began
@@ -108,45 +117,60 @@ def recovery(folder: Path) -> dict[str, float]:
     """Returns how long 1,000 live runs take to be served again, and what each costs in memory."""
     root = fleet_at(folder)
     (root / ".fleet").mkdir(mode=0o700, exist_ok=True)
-    code = (
-        "import sys, time, json, resource\n"
-        "from fleet.adapters.journal import Journal, Reader\n"
-        "from fleet.runtimes.runs import Runs, Told\n"
-        "from fleet.core import messages as m\n"
-        "from pathlib import Path\n"
-        "import runs as bench\n"
-        "folder = Path(sys.argv[1]); journal = Journal.open(folder); reader = Reader(folder)\n"
-        "rss = lambda: int(open('/proc/self/statm').read().split()[1]) * resource.getpagesize()\n"
-        "made = Runs(journal, reader, lambda *a, **k: None)\n"
-        "mode = sys.argv[2]\n"
-        "if mode == 'make':\n"
-        f"    for n in range({RUNS}):\n"
-        f"        plan = bench.plan_of('w', {STEPS}, 'wait')\n"
-        "        made.tell(Told(f'w{n}', m.StartRun(run=f'w{n}', plan=plan)))\n"
-        "        for s in range(2): made.tell(Told(f'w{n}', m.ReportOutcome(step=f's{s}', attempt=1, outcome=m.Outcome(ending=m.Ending.SUCCEEDED, output=s))))\n"
-        "    made.commit()\n"
-        "    if len(sys.argv) > 3: made.snapshot_all()\n"
-        "else:\n"
-        "    before, began = rss(), time.perf_counter()\n"
-        "    made.recover()\n"
-        f"    assert len(made.states) == {RUNS}\n"
-        "    print(json.dumps([time.perf_counter() - began, (rss() - before) / len(made.states)]))\n"
-    )
-    say = [sys.executable, "-c", code, str(root / ".fleet")]
+    say = [sys.executable, "-c", "import runs, sys; runs.work(*sys.argv[1:])", str(root / ".fleet")]
     subprocess.run([*say, "make"], check=True)
-    took, memory = json.loads(subprocess.run([*say, "load"], check=True, capture_output=True).stdout)
-    subprocess.run([*say[:-1], str(root / ".fleet"), "load"], check=True, capture_output=True)
+    loaded = subprocess.run([*say, "load"], check=True, capture_output=True)
+    took, memory = json.loads(loaded.stdout)
     return {"recovery": took, "memory": memory}
+
+
+def work(folder: str, what: str) -> None:
+    """Makes live runs that wait at their third step, or loads them and prints [s, bytes a run]."""
+    from fleet.adapters.journal import Journal, Reader
+    from fleet.core import messages as m
+    from fleet.runtimes.runs import Runs, Told
+
+    place = Path(folder)
+    journal = Journal.open(place)
+    runs = Runs(journal, Reader(place), lambda *_, **__: None)
+    if what == "make":
+        done = m.Outcome(ending=m.Ending.SUCCEEDED, output=1)
+        for number in range(RUNS):
+            name = f"w{number}"
+            runs.tell(Told(name, m.StartRun(run=name, plan=plan_of(name, STEPS))))
+            for step in ("s0", "s1"):
+                runs.tell(Told(name, m.ReportOutcome(step=step, attempt=1, outcome=done)))
+        runs.commit()
+        return
+    before, began = _resident_bytes(), time.perf_counter()
+    runs.recover()
+    took = time.perf_counter() - began
+    assert len(runs.states) == RUNS
+    print(json.dumps([took, (_resident_bytes() - before) / RUNS]))
+
+
+def _resident_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def main(argv: Sequence[str]) -> int:
     """Prints the table; returns 1 when a target is missed."""
     rounds = next((int(word[3:]) for word in argv if word.startswith("-n=")), 3)
     with scenes.scratch() as folder:
-        found = [measure(folder / f"m{number}") | recovery(folder / f"v{number}") for number in range(rounds)]
+        found = [
+            measure(folder / f"m{number}") | recovery(folder / f"v{number}")
+            for number in range(rounds)
+        ]
     least = {name: min(one[name] for one in found) for name in found[0]}
     figures = [
-        _seconds(f"{RUNS:,} runs of {STEPS} steps, {least['events']:,.0f} events", least["runs"], 1.0, f"{least['runs'] / least['floor']:.1f}x the rows alone in SQLite; with the mailbox {least['whole'] * 1000:.0f} ms"),
+        _seconds(
+            f"{RUNS:,} runs of {STEPS} steps, {least['events']:,.0f} events",
+            least["runs"],
+            1.0,
+            f"{least['runs'] / least['floor']:.1f}x the rows alone in SQLite;"
+            f" with the mailbox {least['whole'] * 1000:.0f} ms",
+        ),
         _seconds(f"a chain of {CHAIN} steps", least["chain"], 0.05),
         _seconds(f"recovery of {RUNS:,} live runs", least["recovery"], 0.5),
         scenes.Figure("memory of a run that waits", f"{least['memory'] / 1024:.1f} KiB"),
@@ -155,4 +179,6 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _seconds(name: str, took: float, target: float, note: str = "") -> scenes.Figure:
-    return scenes.Figure(name, f"{took * 1000:.0f} ms", f"<= {target * 1000:g} ms", took <= target, note)
+    return scenes.Figure(
+        name, f"{took * 1000:.0f} ms", f"<= {target * 1000:g} ms", took <= target, note
+    )

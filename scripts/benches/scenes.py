@@ -47,9 +47,8 @@ def show(title: str, command: str, figures: Sequence[Figure]) -> int:
     targets = max(len(one.target) for one in figures)
     for one in figures:
         met = "" if one.met is None else ("met" if one.met else "MISSED")
-        print(
-            f"  {one.name:<{names}}  {one.value:>{values}}  {one.target:<{targets}}  {met:<6}  {one.note}".rstrip()
-        )
+        told = f"  {one.name:<{names}}  {one.value:>{values}}  {one.target:<{targets}}  {met:<6}"
+        print(f"{told}  {one.note}".rstrip())
     return int(any(one.met is False for one in figures))
 
 
@@ -75,7 +74,9 @@ def in_turn(rounds: int, **cases: Callable[[], float]) -> dict[str, list[float]]
     return found
 
 
-def timed(argv: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] | None = None) -> float:
+def timed(
+    argv: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] | None = None
+) -> float:
     """Returns the seconds that a command took; its output is dropped, its failure raised."""
     began = time.perf_counter()
     subprocess.run(argv, cwd=cwd, env=env, check=True, stdout=subprocess.DEVNULL)
@@ -134,7 +135,8 @@ def write_fleet(root: Path, tasks: int, agent: str, **more: str) -> Path:
     (root / "agents").mkdir(exist_ok=True)
     (root / "tasks").mkdir(exist_ok=True)
     (root / "coordination.md").write_text(
-        f"---\nfleet: bench\nbase: main\nlimits: {{agents: {tasks}}}\n---\n\nWork in your worktree only.\n"
+        f"---\nfleet: bench\nbase: main\nlimits: {{agents: {tasks}}}\n---\n\n"
+        "Work in your worktree only.\n"
     )
     (root / "agents/crew.yaml").write_text(
         json.dumps({"id": "crew", "harness": "shell", "args": ["/bin/sh", "-c", agent]})
@@ -142,7 +144,8 @@ def write_fleet(root: Path, tasks: int, agent: str, **more: str) -> Path:
     keys = "".join(f"{name}: {text}\n" for name, text in more.items())
     for number in range(tasks):
         (root / f"tasks/t{number}.md").write_text(
-            f"---\nagent: crew\nworktree: ../{root.name}-trees/t{number}\nbranch: work/t{number}\n{keys}---\n\n{BRIEF}"
+            f"---\nagent: crew\nworktree: ../{root.name}-trees/t{number}\n"
+            f"branch: work/t{number}\n{keys}---\n\n{BRIEF}"
         )
     return root
 
@@ -181,7 +184,10 @@ def end_fleet(root: Path) -> None:
 
     place = FleetPlace(root)
     subprocess.run(
-        fleet("-C", str(root), "down"), check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        fleet("-C", str(root), "down"),
+        check=False,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     end_server(place.socket)
 
@@ -190,7 +196,10 @@ def end_server(socket: str) -> None:
     """Ends a private tmux server with the agents in its panes, if it runs."""
     tmux = ["tmux", "-L", socket]
     listed = subprocess.run(
-        [*tmux, "list-panes", "-a", "-F", "#{pane_pid}"], capture_output=True, text=True, check=False
+        [*tmux, "list-panes", "-a", "-F", "#{pane_pid}"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     subprocess.run([*tmux, "kill-server"], check=False, capture_output=True)
     for pid in listed.stdout.split():

@@ -1,4 +1,4 @@
-"""What a look costs: `fleet status --json` with 200 tasks and `fleet --help`, in bare Python starts.
+"""What a look costs: `fleet status --json` with 200 tasks, `fleet --help`, in bare Python starts.
 
     main([-n=ROUNDS])
 
@@ -28,7 +28,9 @@ def main(argv: Sequence[str]) -> int:
     rounds = next((int(word[3:]) for word in argv if word.startswith("-n=")), 15)
     with scenes.scratch() as folder:
         planned, begun = (
-            scenes.write_fleet(scenes.make_repository(folder / name, 100), TASKS, "exec sleep 600", port="auto")
+            scenes.write_fleet(
+                scenes.make_repository(folder / name, 100), TASKS, "exec sleep 600", port="auto"
+            )
             for name in ("planned", "begun")
         )
         launched(begun)
@@ -40,9 +42,13 @@ def main(argv: Sequence[str]) -> int:
         }
         for case in run.values():
             scenes.timed(case)
-        found = scenes.in_turn(rounds, **{name: partial(scenes.timed, case) for name, case in run.items()})
+        found = scenes.in_turn(
+            rounds, **{name: partial(scenes.timed, case) for name, case in run.items()}
+        )
     figures = [
-        scenes.ratio(f"status --json, {TASKS} tasks, nothing launched", found["planned"], found["bare"], 12),
+        scenes.ratio(
+            f"status --json, {TASKS} tasks, nothing launched", found["planned"], found["bare"], 12
+        ),
         scenes.ratio(f"status --json, {TASKS} tasks launched", found["begun"], found["bare"], 12),
         scenes.ratio("--help", found["help"], found["bare"], 8),
     ]

@@ -251,7 +251,6 @@ def test_who_waits_for_a_dependency_takes_over_from_nobody(tmp_path):
     [
         ("two", "verifies: [one]", "`verifies`", 11),
         ("one", "checks: [make, {agent: a, verdict: {type: object}}]", "check by an agent", 16),
-        ("one", "teardown: [rm -r x]", "`teardown`", 11),
         ("one", "on_failure: [{model: big}]", "another rung", 14),
         ("one", "on_failure: [fail, ask]", "a rung after", 20),
         ("one", "assumptions: [{text: x, proof: {command: make}}]", "`proof`", 32),

@@ -47,7 +47,12 @@ _GONE = (
 _PASSING = ("server exited unexpectedly", "lost server")
 _TRIES: Final = 6
 _PAUSE_S: Final = 0.03
-_KEPT = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "TMPDIR", "TMUX_TMPDIR")
+_KEPT = (
+    *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "TMPDIR", "TMUX_TMPDIR"),
+    # Where the user's programs find their settings: git's identity may be nowhere else.
+    *("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"),
+    *("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM"),
+)
 _OPTIONS: Final = f"""\
 set-option -s exit-empty off
 set-option -s set-clipboard off

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fleet.app.calendars import calendar_of
-from fleet.errors import FleetError, InvalidPlan, Problem
+from fleet.errors import FleetError, InvalidPlan, NotFound, Problem
 from fleet.views.plan import Caution, PlannedPhase, PlannedTask, PlanView, view_plan
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def check(place: FleetPlace) -> dict[str, Any]:
         from fleet.files.lower import lower
 
         lower(fleet)
+        problems = harness_problems(fleet)
     except InvalidPlan as invalid:
         problems = invalid.problems
     return {
@@ -41,6 +42,20 @@ def check(place: FleetPlace) -> dict[str, Any]:
         "problems": [_problem(one) for one in problems],
         "warnings": [_problem(one) for one in warnings],
     }
+
+
+def harness_problems(fleet: Fleet) -> list[Problem]:
+    """Returns a problem, with its place, for every agent whose program nobody can drive."""
+    from fleet.harnesses import find_harness
+
+    found = []
+    for agent in fleet.agents.values():
+        try:
+            find_harness(agent.harness)
+        except NotFound as missing:
+            place = fleet.place("agent", agent.id, "harness")
+            found.append(Problem(missing.text, place, missing.hint))
+    return found
 
 
 def _problem(problem: Problem) -> dict[str, Any]:

@@ -345,8 +345,7 @@ def _first_task_text(made: Scaffold, agent: str) -> str:
 {_modeline("task")}
 name: First steps
 agent: {agent}
-phase: first
-days: 1
+{_phase_text(made)}days: 1
 deliverables:
   - FIRST_STEPS.md
 {_checks_text(made)}---
@@ -364,8 +363,7 @@ def _second_task_text(made: Scaffold, agent: str) -> str:
 {_modeline("task")}
 name: Second look
 agent: {agent}
-phase: first
-days: 0.5
+{_phase_text(made)}days: 0.5
 dependencies: [{FIRST_TASK}]
 deliverables:
   - SECOND_LOOK.md
@@ -376,6 +374,11 @@ its commits in its worktree.
 
 Read `FIRST_STEPS.md`, try what it says, and write what is wrong or missing into `SECOND_LOOK.md`.
 """
+
+
+def _phase_text(made: Scaffold) -> str:
+    """Names the scaffold's own phase; settings that were there have phases of their own."""
+    return "" if os.path.lexists(made.root / SETTINGS) else "phase: first\n"
 
 
 def _checks_text(made: Scaffold) -> str:

@@ -1,13 +1,17 @@
-"""What a phase lowers to: P/gate, which needs all its tasks, -> P/merge. Pure, as `tasks` is."""
+"""What a phase lowers to: P/gate, which needs all its tasks, -> P/merge -> its tasks' teardowns.
+
+Pure, as `tasks` is.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
 from fleet.core.plan import Ask, Need, Step
-from fleet.files.tasks import branch_of, judge, trouble
+from fleet.files.tasks import branch_of, judge, plain, trouble
 
 if TYPE_CHECKING:
     from fleet.files.documents import Phase
@@ -68,7 +72,26 @@ def phase_steps(fleet: Fleet, phase: Phase, before: str) -> list[Step]:
             whole=phase.id,
             released=phase.merge == "auto",
         ),
+        *(_teardown(fleet, phase, name) for name in phase.tasks if fleet.tasks[name].teardown),
     ]
+
+
+def _teardown(fleet: Fleet, phase: Phase, name: str) -> Step:
+    """Returns the step that runs a task's teardown in its worktree once the phase has landed."""
+    task = fleet.tasks[name]
+    return Step(
+        id=f"{name}/teardown",
+        kind="call",
+        params={
+            "task": name,
+            "branch": branch_of(task),
+            "folder": os.fspath(fleet.worktree(name)),
+            "commands": [plain(command) for command in task.teardown],
+        },
+        needs=(Need(step=f"{phase.id}/merge"),),
+        ladder=(Ask(message=f"The teardown of {name} failed.", choices=("retry", "skip")),),
+        whole=name,
+    )
 
 
 def _by_dependency(fleet: Fleet, names: Sequence[str]) -> list[str]:

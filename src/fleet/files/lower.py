@@ -1,7 +1,8 @@
 """Documents become one plan of steps; `tasks` and `gates` know what a task and a phase lower to.
 
     task T    T/worktree -> T/work -> T/check -> join T
-    phase P   P/gate (needs every task of P) -> P/merge; the next phase's worktrees need P/merge
+    phase P   P/gate (needs every task of P) -> P/merge (-> T/teardown); the next phase's worktrees
+              need P/merge
 
 Params are plain JSON that each kind reads for itself. Texts that are long (briefs, prompts, rules)
 leave the plan under their digest, so that journals and snapshots stay small. What a document may

@@ -51,8 +51,6 @@ def _of_task(task: TaskDocument) -> Found:
     for number, check in enumerate(task.checks):
         if check.agent:
             yield ("checks", number), "a check by an agent"
-    if task.teardown:
-        yield ("teardown",), "`teardown`"
     for number, rung in enumerate(task.on_failure):
         if _is_later(rung):
             yield ("on_failure", number), "another rung than `ask` or `fail`"

@@ -73,8 +73,8 @@ async def run(work: Work) -> Outcome:
     ended, why = await _wait(work, folder, launch)
     if why == "stop":
         return Outcome(ending=Ending.STOPPED, text="stopped", evidence=_evidence(folder, launch))
-    if ended is None or why == "idle":
-        await work.world.in_thread(_end, folder, GRACE_S)
+    # Whatever the agent started ends with it: a server left behind would keep the task's port.
+    await work.world.in_thread(_end, folder, GRACE_S)
     if why == "idle":
         text = f"it said nothing for {work.params['idle_s']:g} s and was ended"
         return _failed(Failure.TASK, text, _evidence(folder, launch))
