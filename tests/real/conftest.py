@@ -131,12 +131,12 @@ class RealFleet(ScriptedFleet):
 
     def agent(self, name: str, env: Mapping[str, str], **told: object) -> None:
         """Declares a task `name` for an agent of its own; it must leave NAME.md with `good` in it."""
-        key = self.put("../key", KEY)
+        self.settings["secrets"] = {self.key: f"file:{self.put('../key', KEY).resolve()}"}
         self.task(
             name,
             "",
             agent={"harness": self.name, "args": told.pop("args", []), **told,
-                   "env": {**self.env, **env}, "secrets": {self.key: f"file:{key}"}},
+                   "env": {**self.env, **env}, "secrets": [self.key]},
             body=f"Write {name}.md, dear {name}.",
             deliverables=[f"{name}.md"],
             checks=[f"grep good {name}.md"],
