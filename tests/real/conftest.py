@@ -75,7 +75,8 @@ def install(name: str) -> Path | str:
         found = program.find() or _fetch(program)
     if isinstance(found, str):
         return found
-    told = {"HOME": str(CACHE), "PATH": os.defpath, "DISABLE_AUTOUPDATER": "1"}
+    home = os.environ["HOME"]  # the poisoned one
+    told = {"HOME": home, "PATH": os.defpath, "DISABLE_AUTOUPDATER": "1"}
     try:
         done = subprocess.run([found, "--version"], env=told, capture_output=True, text=True,
                               timeout=REACH_S, check=False, stdin=subprocess.DEVNULL)  # fmt: skip
@@ -125,7 +126,6 @@ class RealFleet(ScriptedFleet):
         (self.bin / name).symlink_to(binary)
         self.env = {
             "HOME": str(self.home),
-            "PATH": f"{self.bin}{os.pathsep}{os.environ['PATH']}",
             **{name: os.environ[name] for name in os.environ if name.lower().endswith("_proxy")},
         }
 
@@ -160,7 +160,10 @@ def server() -> Iterator[ModelServer]:
 
 @pytest.fixture
 def real(
-    request: pytest.FixtureRequest, tmp_path: Path, fleet_cli: Callable[..., object]
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    fleet_cli: Callable[..., object],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> RealFleet:
     """A fleet of the program that the test module names in PROGRAM."""
     if not shutil.which("tmux"):
@@ -169,4 +172,6 @@ def real(
     binary = install(name)
     if isinstance(binary, str):
         pytest.skip(f"{name} is not to be had: {binary}")
-    return RealFleet(tmp_path, fleet_cli, name, binary)
+    made = RealFleet(tmp_path, fleet_cli, name, binary)
+    monkeypatch.setenv("PATH", f"{made.bin}{os.pathsep}{os.environ['PATH']}")
+    return made

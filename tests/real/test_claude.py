@@ -22,7 +22,7 @@ def test_scratch(real, server: ModelServer):
     real.agent("ada", {"ANTHROPIC_BASE_URL": model.url})
     real.write()
     real.must("launch", "--all")
-    print(real.wait("ada"))
+    print(real.wait('ada', timeout_s=15))
     print(real.must("history", "--json").stdout)
     for one in real.attempts():
         print(one, *((p.name, p.read_text()[:6000]) for p in one.iterdir() if p.is_file() and p.name != 'brief.md'), sep="\n")

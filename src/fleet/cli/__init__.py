@@ -8,6 +8,7 @@ signatures are all that a start imports: whatever else a command needs, it impor
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
@@ -28,6 +29,7 @@ def main(argv: Sequence[str]) -> int:
     except FleetError as error:
         return _told(error)
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # an impatient second one changes nothing
         sys.stderr.write("interrupted; what runs goes on\n")
         return EXIT_INTERRUPTED
     except BrokenPipeError:

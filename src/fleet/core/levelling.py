@@ -108,9 +108,7 @@ def _breed(
     rounds: int,
     keys: Sequence[tuple[int, int, int]],
 ) -> Plan:
-    """Returns the best plan after `rounds` lists;
-    a new child that is no worse replaces the worst.
-    """
+    """Returns the best plan after `rounds` lists; a new child that is no worse replaces the worst."""
     seen = {tuple(plan.starts) for _, _, plan in people}
     best = min(people, key=lambda one: one[0])
     for _ in range(rounds):
@@ -178,8 +176,8 @@ def _ordered(work: Work, keys: Sequence[tuple[int, int, int]]) -> list[int]:
 
 
 def _sampled(work: Work, keys: Sequence[tuple[int, int, int]], dice: Dice) -> list[int]:
-    """Returns a list drawn with a bias to small keys:
-    the better of two picked at random, each time.
+    """Returns a list drawn with a bias to small keys: the better of two picked at random, each
+    time.
     """
     missing = [len(mine) for mine in work.needs]
     ready = [i for i, count in enumerate(missing) if not count]
@@ -198,8 +196,8 @@ def _sampled(work: Work, keys: Sequence[tuple[int, int, int]], dice: Dice) -> li
 
 
 def _heads(needs: Sequence[Sequence[int]], lengths: Sequence[int], order: range) -> list[int]:
-    """Returns the longest way from the start to each activity;
-    with followers, from each to the end.
+    """Returns the longest way from the start to each activity; with followers, from each to the
+    end.
     """
     heads = [0] * len(lengths)
     for i in order:

@@ -23,8 +23,8 @@ GRID = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Risk:
-    """Days within which half, 80 % and 95 % of the runs ended,
-    and each id's share of critical runs.
+    """Days within which half, 80 % and 95 % of the runs ended, and each id's share of critical
+    runs.
     """
 
     p50: float
@@ -144,8 +144,8 @@ def _ends(needs: Sequence[Sequence[int]], lengths: Sequence[int]) -> tuple[list[
 def _count_critical(
     work: Work, lengths: Sequence[int], ends: Sequence[int], finish: int, tight: list[int]
 ) -> None:
-    """Adds one for each activity on a chain without a gap,
-    by needs or shared limits, to the finish.
+    """Adds one for each activity on a chain without a gap, by needs or shared limits, to the
+    finish.
     """
     enders: dict[int, list[int]] = {}
     if work.shares:

@@ -49,8 +49,8 @@ class AgentFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preparation:
-    """How to start an agent: `files` (path to text) are written first;
-    `stdin` None is the terminal.
+    """How to start an agent: `files` (path to text) are written first; `stdin` None is the
+    terminal.
     """
 
     argv: Sequence[str]
@@ -62,8 +62,8 @@ class Preparation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What an agent's end means: `ok` is "reported", no more;
-    `resume_at_ms` is when its account opens again.
+    """What an agent's end means: `ok` is "reported", no more; `resume_at_ms` is when its account
+    opens again.
     """
 
     ok: bool
@@ -102,8 +102,8 @@ class Harness(Protocol):
 
 
 def find_harness(name: str | Sequence[str]) -> Harness:
-    """Returns the harness of that name (an argv list is a custom one);
-    raises NotFound with what there is.
+    """Returns the harness of that name (an argv list is a custom one); raises NotFound with what
+    there is.
     """
     if not isinstance(name, str):
         return cast("Harness", importlib.import_module(CUSTOM))
@@ -118,8 +118,8 @@ def find_harness(name: str | Sequence[str]) -> Harness:
 
 
 def ending(ended: ExitRecord | None, folder: AttemptFolder) -> Report | None:
-    """Returns the report of an end that means the same for every program;
-    None where its own words decide.
+    """Returns the report of an end that means the same for every program; None where its own words
+    decide.
     """
     if ended is None:
         return Report(ok=False, failure=Failure.INFRA, text="it was lost: it left no exit record")
@@ -136,8 +136,8 @@ def ending(ended: ExitRecord | None, folder: AttemptFolder) -> Report | None:
 
 
 def exit_report(ended: ExitRecord | None, folder: AttemptFolder) -> Report:
-    """Returns the report of a program whose exit code is all that it says;
-    its output is what it printed.
+    """Returns the report of a program whose exit code is all that it says; its output is what it
+    printed.
     """
     report = ending(ended, folder)
     if report is not None:

@@ -21,7 +21,7 @@ async def run(work: Work) -> Outcome:
     """Returns {commands: [{text, code, tail}]} as output, or FAILED with the command that did."""
     params: Any = work.params
     folder = Path(params["folder"])
-    if not folder.is_dir():
+    if not await work.world.in_thread(folder.is_dir):
         text = f"{folder} is not there, so nothing could be run in it"
         return Outcome(ending=Ending.FAILED, failure=Failure.TASK, text=text)
     env = work.environment(

@@ -2,8 +2,7 @@
 
 Lives here: what counts as a day, a finish, a critical path and a warning. Days count from 1 and
 include both ends; dates are handed in as a function, because views know no calendar. Each phase
-ends
-in a gate of no length that the next phase's tasks need, so that edges stay as many as tasks.
+ends in a gate of no length that the next phase's tasks need, so that edges stay as many as tasks.
 """
 
 from __future__ import annotations
@@ -145,8 +144,7 @@ def view_plan(
     """Returns the schedule of the tasks, phase after phase, under the limits.
 
     Tasks whose phase is not among `phases` come last, as if in a phase of their own. `date_of`
-    gives
-    the ISO date of a working day, counted from 1. Raises InvalidPlan as `level` does.
+    gives the ISO date of a working day, counted from 1. Raises InvalidPlan as `level` does.
     """
     limits = dict(limits or {})
     activities = activities_of(tasks, phases)

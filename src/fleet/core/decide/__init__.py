@@ -1,13 +1,11 @@
 """What a command means: `decide`, and everything else that decides.
 
 Law 1: whatever decides stands in this package, one module for each group of commands; `evolve` only
-computes.
-Law 2: a command first has its own meaning, then its consequences are drawn to a fixed point: what
-may start is started, a run with nothing left to do is ended.
-Law 3: `decide` raises only Rejected and then nothing has changed; an accepted command's events are
-journaled together or not at all.
-Law 4: a settled step stays settled. Rework, loops, branches and people's edits add steps by a patch
-that touches only what has not started, checked here as a plan is.
+computes. Law 2: a command first has its own meaning, then its consequences are drawn to a fixed
+point: what may start is started, a run with nothing left to do is ended. Law 3: `decide` raises
+only Rejected and then nothing has changed; an accepted command's events are journaled together or
+not at all. Law 4: a settled step stays settled. Rework, loops, branches and people's edits add
+steps by a patch that touches only what has not started, checked here as a plan is.
 
 The shape (command-triggered, then state-triggered to a fixed point) follows h11's connection states
 (Smith, 2016); decide/evolve is the functional event-sourcing decider (Chassaing, 2021).

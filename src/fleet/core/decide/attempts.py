@@ -26,6 +26,7 @@ ACCOUNT_PAUSE_MS = 300_000
 
 
 def report_progress(draft: Draft, command: m.ReportProgress) -> None:
+    """Keeps facts about an attempt that are new, and which notes it has read."""
     one = draft.step(command.step)
     if command.attempt and command.attempt != one.attempt:
         raise Rejected(f"attempt {command.attempt} of {command.step!r} is not its latest")
@@ -44,6 +45,7 @@ def report_progress(draft: Draft, command: m.ReportProgress) -> None:
 
 
 def report_outcome(draft: Draft, command: m.ReportOutcome) -> None:
+    """Ends an attempt: its patch first, then its outcome, then what its ladder says."""
     one = draft.step(command.step)
     if one.standing is not Standing.RUNNING or one.attempt != command.attempt:
         raise Rejected(
@@ -160,6 +162,7 @@ def _ask_how(draft: Draft, step: str, rung: Ask, outcome: m.Outcome) -> None:
 
 
 def tick(draft: Draft, command: m.Tick) -> None:
+    """Starts what the limits grant, answers what has expired, starts what has backed off."""
     wanted = {name for steps in wants(draft.origin, draft.at_ms).values() for _, name in steps}
     for name in command.grants:
         if name in wanted:

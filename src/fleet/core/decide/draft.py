@@ -1,6 +1,7 @@
 """What a command is decided on: the events so far and the twin on which they have played.
 
-The few acts that several commands share stand here; what a command means stands in its group's module.
+The few acts that several commands share stand here; what a command means stands in the module of
+its group.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class Draft:
 
 
 def start(draft: Draft, one: StepState) -> None:
+    """Starts the next attempt of a step, unless the step or its run may not go now."""
     state = draft.state
     startable = one.standing in (Standing.READY, Standing.BACKOFF) and one.may_start
     if startable and not (state.paused or state.cancelling or state.ended):
@@ -51,11 +53,13 @@ def start(draft: Draft, one: StepState) -> None:
 
 
 def live(draft: Draft) -> None:
+    """Raises Rejected for a run that was cancelled."""
     if draft.state.ended == "cancelled" or draft.state.cancelling:
         raise Rejected("the run was cancelled")
 
 
 def apply(draft: Draft, patch: Patch, by: str) -> None:
+    """Revises the plan by a patch that was proved; asks its running steps to stop."""
     for name in patch.stop:
         attempt = draft.state.running.get(name)
         if attempt is not None:
@@ -64,6 +68,7 @@ def apply(draft: Draft, patch: Patch, by: str) -> None:
 
 
 def request_stop(draft: Draft, step: str, why: str) -> None:
+    """Asks for the end of a running attempt, once for each reason."""
     attempt = draft.state.running[step]
     if draft.step(step).stopping != why:
         draft.emit(m.StopRequested, step=step, attempt=attempt, why=why)
@@ -79,6 +84,7 @@ def settle(
     label: str = "",
     by: str = "",
 ) -> None:
+    """Settles a step without, or against, the word of its last attempt."""
     draft.emit(
         m.StepSettled,
         step=step,
@@ -91,6 +97,7 @@ def settle(
 
 
 def ask(draft: Draft, step: str, question: m.Question, by: str) -> None:
+    """Raises a question; its id counts on in its run."""
     number = draft.state.asked + 1
     draft.emit(
         m.QuestionRaised, id=f"{draft.state.run}.q{number}", question=question, step=step, by=by

@@ -1,4 +1,4 @@
-"""Commands from people about the plan and its pace: revise, release, hold, pause, cancel, retry, skip."""
+"""Commands from people about the plan and its pace: revise, release, hold, pause, retry, skip."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from fleet.errors import Rejected
 
 
 def revise_plan(draft: Draft, command: m.RevisePlan) -> None:
+    """Applies a patch, or raises Rejected with every reason why not."""
     live(draft)
     problems = patch_problems(draft.state, command.patch)
     if problems:
@@ -20,6 +21,7 @@ def revise_plan(draft: Draft, command: m.RevisePlan) -> None:
 
 
 def release_step(draft: Draft, command: m.ReleaseStep) -> None:
+    """Lets unreleased and held steps go."""
     live(draft)
     for name in command.steps:
         one = draft.step(name)
@@ -30,6 +32,7 @@ def release_step(draft: Draft, command: m.ReleaseStep) -> None:
 
 
 def hold_step(draft: Draft, command: m.HoldStep) -> None:
+    """Keeps a step from starting; ends its attempt where that is asked for."""
     live(draft)
     one = draft.step(command.step)
     if one.standing in SETTLED_STANDINGS:
@@ -41,12 +44,14 @@ def hold_step(draft: Draft, command: m.HoldStep) -> None:
 
 
 def pause_run(draft: Draft, command: m.PauseRun) -> None:
+    """Starts nothing more until the run is resumed."""
     live(draft)
     if not draft.state.paused:
         draft.emit(m.RunPaused, reason=command.reason, by=command.by)
 
 
 def resume_run(draft: Draft, command: m.ResumeRun) -> None:
+    """Starts what waited for nothing but the pause."""
     live(draft)
     if draft.state.paused:
         draft.emit(m.RunResumed, by=command.by)
@@ -56,6 +61,7 @@ def resume_run(draft: Draft, command: m.ResumeRun) -> None:
 
 
 def cancel_run(draft: Draft, command: m.CancelRun) -> None:
+    """Ends all attempts; the run ends when the last one has."""
     if draft.state.ended:
         raise Rejected(f"the run has {draft.state.ended} already")
     if not draft.state.cancelling:
@@ -63,6 +69,7 @@ def cancel_run(draft: Draft, command: m.CancelRun) -> None:
 
 
 def retry_step(draft: Draft, command: m.RetryStep) -> None:
+    """Tries a step again now that backs off or whose ladder asks."""
     live(draft)
     one = draft.step(command.step)
     if one.standing is Standing.ASKING:
@@ -78,6 +85,7 @@ def retry_step(draft: Draft, command: m.RetryStep) -> None:
 
 
 def skip_step(draft: Draft, command: m.SkipStep) -> None:
+    """Counts steps as succeeded; a running one when its attempt has ended."""
     live(draft)
     for name in command.steps:
         if draft.step(name).standing in SETTLED_STANDINGS:

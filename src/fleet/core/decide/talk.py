@@ -12,6 +12,7 @@ from fleet.errors import Rejected
 
 
 def raise_question(draft: Draft, command: m.RaiseQuestion) -> None:
+    """Asks on behalf of a running step; the answer comes back as a note."""
     live(draft)
     if draft.state.ended:
         raise Rejected(f"the run has {draft.state.ended} already; nobody waits for an answer")
@@ -21,6 +22,7 @@ def raise_question(draft: Draft, command: m.RaiseQuestion) -> None:
 
 
 def answer_question(draft: Draft, command: m.AnswerQuestion) -> None:
+    """Takes an answer that the question allows, with the patch that it stands for."""
     live(draft)
     asked = draft.state.questions.get(command.id)
     if asked is None:
@@ -43,6 +45,7 @@ def answer_question(draft: Draft, command: m.AnswerQuestion) -> None:
 def answer(
     draft: Draft, name: str, value: str, by: str, note: str = "", *, revised: bool = False
 ) -> None:
+    """Closes a question and does to its step what the question says."""
     asked = draft.state.questions[name]
     question, step = asked.question, asked.step
     draft.emit(m.QuestionAnswered, id=name, value=value, note=note, by=by)
@@ -63,6 +66,7 @@ def answer(
 
 
 def check_in(draft: Draft, command: m.CheckIn) -> None:
+    """Keeps a task's report."""
     draft.step(command.step)
     draft.emit(
         m.CheckedIn,
@@ -75,6 +79,7 @@ def check_in(draft: Draft, command: m.CheckIn) -> None:
 
 
 def send_note(draft: Draft, command: m.SendNote) -> None:
+    """Sends a message to a running attempt; raises Rejected when nobody would read it."""
     draft.step(command.step)
     if command.step not in draft.state.running:
         raise Rejected(f"step {command.step!r} is not running; nobody would read the note")
