@@ -108,7 +108,9 @@ def _breed(
     rounds: int,
     keys: Sequence[tuple[int, int, int]],
 ) -> Plan:
-    """Returns the best plan after `rounds` lists; a new child that is no worse replaces the worst."""
+    """Returns the best plan after `rounds` lists; a new child that is no worse replaces the
+    worst.
+    """
     seen = {tuple(plan.starts) for _, _, plan in people}
     best = min(people, key=lambda one: one[0])
     for _ in range(rounds):

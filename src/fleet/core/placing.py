@@ -63,7 +63,9 @@ def sequence(
 
 
 def work_of(activities: Sequence[Activity], network: Network, limits: Mapping[str, int]) -> Work:
-    """Returns the activities as integers; raises InvalidPlan when one wants more than a limit has."""
+    """Returns the activities as integers; raises InvalidPlan when one wants more than a limit
+    has.
+    """
     problems = [
         Problem(
             f"{activity.id!r} uses {units} of {name!r}, which has only {limits[name]}",
