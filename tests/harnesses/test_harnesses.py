@@ -198,6 +198,9 @@ def test_claude_is_started_headless_with_a_chosen_session_and_the_brief_on_stdin
     assert argv[:5] == ["claude", "-p", "--output-format", "stream-json", "--verbose"]
     assert argv[argv.index("--permission-mode") + 1] == "bypassPermissions"
     assert ready.stdin == brief
+    edits = claude.prepare(AgentFacts(id="a", harness="claude"), brief, path, tree, None).argv
+    assert any(word.startswith("--allowedTools=Bash(git add *)") for word in edits)
+    assert not any(word.startswith("--allowedTools") for word in argv)
     assert argv == list(claude.prepare(agent, brief, path, tree, None).argv)
     again = list(claude.prepare(agent, brief, path, tree, "ID").argv)
     assert again[again.index("--resume") + 1] == "ID"
@@ -315,6 +318,8 @@ TURN = {
     "type": "turn.completed",
     "usage": {"input_tokens": 10, "cached_input_tokens": 4, "output_tokens": 2},
 }
+AT = "You\u2019ve hit your usage limit. Upgrade to Pro or try again at Jan 3rd, 1970 6:21 AM."
+CLOCK = "You\u2019ve hit your usage limit. Try again at 12:10 AM."
 LIMIT = "You've hit your usage limit. Try again in 1 day 2 hours 3 minutes."
 
 

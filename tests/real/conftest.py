@@ -54,11 +54,19 @@ def _programs() -> Mapping[str, Program]:
     words = WORDS.get(platform.machine(), platform.machine())
     claude, codex = "2.1.329", "0.169.0"
     return {
-        "claude": Program("claude", claude, f"@anthropic-ai/claude-code-linux-{words}@{claude}",
-                          "@anthropic-ai/claude-code-linux-*/claude"),
-        "codex": Program("codex", codex, f"@openai/codex@{codex}-linux-{words}",
-                         "@openai/codex/vendor/*/bin/codex"),
-    }  # fmt: skip
+        "claude": Program(
+            "claude",
+            claude,
+            f"@anthropic-ai/claude-code-linux-{words}@{claude}",
+            "@anthropic-ai/claude-code-linux-*/claude",
+        ),
+        "codex": Program(
+            "codex",
+            codex,
+            f"@openai/codex@{codex}-linux-{words}",
+            "@openai/codex/vendor/*/bin/codex",
+        ),
+    }
 
 
 PROGRAMS = _programs()
@@ -78,8 +86,15 @@ def install(name: str) -> Path | str:
     home = os.environ["HOME"]  # the poisoned one
     told = {"HOME": home, "PATH": os.defpath, "DISABLE_AUTOUPDATER": "1"}
     try:
-        done = subprocess.run([found, "--version"], env=told, capture_output=True, text=True,
-                              timeout=REACH_S, check=False, stdin=subprocess.DEVNULL)  # fmt: skip
+        done = subprocess.run(
+            [found, "--version"],
+            env=told,
+            capture_output=True,
+            text=True,
+            timeout=REACH_S,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
     except (OSError, subprocess.TimeoutExpired) as lost:
         return f"{program.package} does not run here: {lost}"
     if program.version not in done.stdout:
@@ -91,32 +106,53 @@ def _fetch(program: Program) -> Path | str:
     npm = shutil.which("npm")
     if npm is None:
         return "npm is not installed"
+    kept = CACHE / f"{program.folder.name}.npm"  # one each: two are installed side by side
     outside = {n: v for n, v in os.environ.items() if not n.lower().endswith("_proxy")}
     real = Path(os.environ["PYTEST_REAL_HOME"]) / ".npmrc"
-    outside |= {"HOME": str(CACHE), "npm_config_cache": str(CACHE / "npm"),
-                "npm_config_userconfig": str(real), "npm_config_update_notifier": "false"}  # fmt: skip
-    fresh = program.folder.with_suffix(".new")
+    outside |= {
+        "HOME": str(CACHE),
+        "npm_config_cache": str(kept),
+        "npm_config_userconfig": str(real),
+        "npm_config_update_notifier": "false",
+    }
+    fresh = CACHE / f"{program.folder.name}.new"
     shutil.rmtree(fresh, ignore_errors=True)
     quiet = ["--no-audit", "--no-fund", "--fetch-retries=0", f"--fetch-timeout={REACH_S * 1000}"]
     ask = [npm, "view", *quiet, program.package, "version"]
-    get = [npm, "install", *quiet, "--ignore-scripts", "--no-save", "--prefix", str(fresh),
-           program.package]  # fmt: skip
+    get = [
+        npm,
+        "install",
+        *quiet,
+        "--ignore-scripts",
+        "--no-save",
+        "--prefix",
+        str(fresh),
+        program.package,
+    ]
     for argv, limit_s in ((ask, REACH_S), (get, INSTALL_S)):
         try:
-            done = subprocess.run(argv, env=outside, cwd=CACHE, capture_output=True, text=True,
-                                  timeout=limit_s, check=False, stdin=subprocess.DEVNULL)  # fmt: skip
+            done = subprocess.run(
+                argv,
+                env=outside,
+                cwd=CACHE,
+                capture_output=True,
+                text=True,
+                timeout=limit_s,
+                check=False,
+                stdin=subprocess.DEVNULL,
+            )
         except (OSError, subprocess.TimeoutExpired) as lost:
             return f"{program.package}: npm {argv[1]}: {type(lost).__name__}"
         if done.returncode:
-            return f"{program.package}: npm {argv[1]}: {done.stderr.strip()[-200:]}"
+            return f"{program.package}: npm {argv[1]}: {done.stderr.strip()[:160]!r}"
     shutil.rmtree(program.folder, ignore_errors=True)
     fresh.rename(program.folder)
-    shutil.rmtree(CACHE / "npm", ignore_errors=True)
+    shutil.rmtree(kept, ignore_errors=True)
     return program.find() or f"{program.package} holds no {program.binary}"
 
 
 class RealFleet(ScriptedFleet):
-    """A fleet whose agents are a real program in a home of its own, with a model that is scripted."""
+    """A fleet whose agents are a real program in a home of its own, its model scripted."""
 
     def __init__(self, top: Path, cli: Callable[..., object], name: str, binary: Path) -> None:
         super().__init__(top, cli)  # type: ignore[arg-type]
@@ -130,25 +166,32 @@ class RealFleet(ScriptedFleet):
         }
 
     def agent(self, name: str, env: Mapping[str, str], **told: object) -> None:
-        """Declares a task `name` for an agent of its own; it must leave NAME.md with `good` in it."""
+        """Declares a task `name` for an agent of its own; it must leave a good NAME.md."""
         self.settings["secrets"] = {self.key: f"file:{self.put('../key', KEY).resolve()}"}
         self.task(
             name,
             "",
-            agent={"harness": self.name, "args": told.pop("args", []), **told,
-                   "env": {**self.env, **env}, "secrets": [self.key]},
+            agent={
+                "harness": self.name,
+                "args": told.pop("args", []),
+                **told,
+                "env": {**self.env, **env},
+                "secrets": [self.key],
+            },
             body=f"Write {name}.md, dear {name}.",
             deliverables=[f"{name}.md"],
             checks=[f"grep good {name}.md"],
             backoff="1s",
-        )  # fmt: skip
+        )
 
     key = "MODEL_KEY"
 
     def attempts(self) -> list[Path]:
         """Returns the folders of all attempts of agents, in their order."""
         found = (self.state / "attempts").rglob("claim")
-        return sorted((one.parent for one in found), key=lambda one: (one / "claim").stat().st_mtime_ns)
+        return sorted(
+            (one.parent for one in found), key=lambda one: (one / "claim").stat().st_mtime_ns
+        )
 
 
 @pytest.fixture

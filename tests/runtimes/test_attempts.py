@@ -30,7 +30,7 @@ class Scene:
         self.logged: list[str] = []
         nothing = dict.fromkeys(field.name for field in fields(World))
         log = lambda level, text, **_: self.logged.append(f"{level} {text}")  # noqa: E731
-        world = World(**nothing | {"root": Path("/r"), "log": log})
+        world = World(**nothing | {"root": Path("/r"), "log": log, "endings": {}})
         self.attempts = Attempts(world, lambda run, command: self.posted.append(command))
         self.tell(m.StartRun(run="r", plan=plan_of("p", steps)))
 

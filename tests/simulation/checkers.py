@@ -143,12 +143,7 @@ class Observer:
         still = [n for n, one in state.steps.items() if one.standing not in CLOSED]
         promise(not still, f"a run ends when all has closed, but {still} has not")
         promise(not self.asked, "a run does not end while a question is open")
-        taken = {
-            n.step
-            for one in state.steps.values()
-            for n in one.step.needs
-            if n.on == FAILED
-        }
+        taken = {n.step for one in state.steps.values() for n in one.step.needs if n.on == FAILED}
         bad = [n for n, one in state.steps.items() if one.standing is Standing.FAILED]
         failed = any(name not in taken for name in bad)
         promise(event.standing == ("failed" if failed else "succeeded"), "the run's result is true")

@@ -1,7 +1,7 @@
 """A model that replies from a script, on loopback: what real agent programs are tested against.
 
     with ModelServer() as server:
-        model = server.play("ada", [Turn.write("a.txt", "hi"), Turn.run("git add ."), Turn("Done.")])
+        model = server.play("ada", [Turn.write("a", "hi"), Turn.run("git add ."), Turn("Done.")])
         ... a program whose base URL is model.url ...
         assert model.asked(0) mentions the brief
 
@@ -23,7 +23,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 from support.model_wire import Answer, Call, NoTool, Usage, Wire, find_wire, translate
@@ -48,7 +48,7 @@ class Turn:
     pause_s: float = 0.0
     fault: Fault = ""
     for_good: bool = False
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
 
     @classmethod
     def write(cls, path: str, text: str) -> Turn:
@@ -132,7 +132,7 @@ class ModelServer:
         self.scripts[name] = Script(f"{self.url}/{name}", turns, place, toolless=toolless)
         return self.scripts[name]
 
-    def __enter__(self) -> ModelServer:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -247,8 +247,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(turn.status, told, turn.headers)
             return
         try:
-            calls = [translate(_placed(call, script.cwd), wire.tools(asked.body))
-                     for call in turn.calls]  # fmt: skip
+            calls = [
+                translate(_placed(call, script.cwd), wire.tools(asked.body)) for call in turn.calls
+            ]
         except (NoTool, ValueError) as problem:
             self.server.owner.problems.append(f"{script.url}: turn {number}: {problem}")
             self._json(400, wire.error(400, "", str(problem), {}))
@@ -262,12 +263,18 @@ class _Handler(BaseHTTPRequestHandler):
         raw = json.dumps(wire.whole(answer)).encode()
         if turn.fault == "malformed":
             raw = b'{"id": nonsense'
-        self._send(200, raw, {"Content-Type": "application/json", **turn.headers}, cut=turn.fault == "cut")
+        self._send(
+            200, raw, {"Content-Type": "application/json", **turn.headers}, cut=turn.fault == "cut"
+        )
 
     def _stream(self, events: Sequence[tuple[str, Any]], turn: Turn) -> None:
         self.send_response(200)
-        for name, value in {**turn.headers, "Content-Type": "text/event-stream",
-                            "Transfer-Encoding": "chunked", "Connection": "close"}.items():  # fmt: skip
+        for name, value in {
+            **turn.headers,
+            "Content-Type": "text/event-stream",
+            "Transfer-Encoding": "chunked",
+            "Connection": "close",
+        }.items():
             self.send_header(name, value)
         self.end_headers()
         if turn.fault == "malformed":
@@ -286,11 +293,21 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def _json(self, status: int, told: Any, headers: Mapping[str, str] | None = None) -> None:
-        self._send(status, json.dumps(told).encode(), {"Content-Type": "application/json", **(headers or {})})
+        self._send(
+            status,
+            json.dumps(told).encode(),
+            {"Content-Type": "application/json", **(headers or {})},
+        )
 
-    def _send(self, status: int, raw: bytes, headers: Mapping[str, str], *, cut: bool = False) -> None:
+    def _send(
+        self, status: int, raw: bytes, headers: Mapping[str, str], *, cut: bool = False
+    ) -> None:
         self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(raw)), "Connection": "close"}.items():
+        for name, value in {
+            **headers,
+            "Content-Length": str(len(raw)),
+            "Connection": "close",
+        }.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(raw[: len(raw) // 2] if cut else raw)

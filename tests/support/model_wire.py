@@ -16,15 +16,30 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 WRITERS = ("write_file", "write", "create_file", "create", "str_replace_editor")
-RUNNERS = ("run_command", "bash", "exec_command", "run_shell_command", "shell", "shell_command",
-           "terminal", "execute_bash", "run_commands")  # fmt: skip
+RUNNERS = (
+    "run_command",
+    "bash",
+    "exec_command",
+    "run_shell_command",
+    "shell",
+    "shell_command",
+    "terminal",
+    "execute_bash",
+    "run_commands",
+)
 PLACES = {
     "path": ("file_path", "filePath", "path", "absolute_path", "filename"),
     "text": ("content", "file_text", "text", "contents"),
     "command": ("command", "cmd", "script", "commands"),
 }
-EMPTY: dict[str, Any] = {"string": "scripted", "boolean": False, "integer": 1, "number": 1,
-                         "array": [], "object": {}}  # fmt: skip
+EMPTY: dict[str, Any] = {
+    "string": "scripted",
+    "boolean": False,
+    "integer": 1,
+    "number": 1,
+    "array": [],
+    "object": {},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,13 +206,26 @@ class Responses:
         said: list[dict[str, Any]] = []
         if answer.text or not answer.calls:
             text = {"type": "output_text", "text": answer.text, "annotations": []}
-            said.append({"type": "message", "id": f"m_{answer.id}", "role": "assistant",
-                         "status": "completed", "content": [text]})  # fmt: skip
+            said.append(
+                {
+                    "type": "message",
+                    "id": f"m_{answer.id}",
+                    "role": "assistant",
+                    "status": "completed",
+                    "content": [text],
+                }
+            )
         said += [
-            {"type": "function_call", "id": f"fc_{answer.id}_{n}", "status": "completed",
-             "call_id": f"call_{answer.id}_{n}", "name": name, "arguments": json.dumps(told)}
+            {
+                "type": "function_call",
+                "id": f"fc_{answer.id}_{n}",
+                "status": "completed",
+                "call_id": f"call_{answer.id}_{n}",
+                "name": name,
+                "arguments": json.dumps(told),
+            }
             for n, (name, told) in enumerate(answer.calls)
-        ]  # fmt: skip
+        ]
         read = answer.usage.read + answer.usage.cached
         return {
             "id": f"resp_{answer.id}",
@@ -221,8 +249,15 @@ class Responses:
         for n, part in enumerate(whole["output"]):
             events.append({"type": "response.output_item.added", "output_index": n, "item": part})
             if part["type"] == "message":
-                events.append({"type": "response.output_text.delta", "item_id": part["id"],
-                               "output_index": n, "content_index": 0, "delta": answer.text})  # fmt: skip
+                events.append(
+                    {
+                        "type": "response.output_text.delta",
+                        "item_id": part["id"],
+                        "output_index": n,
+                        "content_index": 0,
+                        "delta": answer.text,
+                    }
+                )
             events.append({"type": "response.output_item.done", "output_index": n, "item": part})
         events.append({"type": "response.completed", "response": whole})
         return [(event["type"], event) for event in events]
@@ -245,10 +280,13 @@ class Chat:
         message: dict[str, Any] = {"role": "assistant", "content": answer.text or None}
         if answer.calls:
             message["tool_calls"] = [
-                {"id": f"call_{answer.id}_{n}", "type": "function",
-                 "function": {"name": name, "arguments": json.dumps(told)}}
+                {
+                    "id": f"call_{answer.id}_{n}",
+                    "type": "function",
+                    "function": {"name": name, "arguments": json.dumps(told)},
+                }
                 for n, (name, told) in enumerate(answer.calls)
-            ]  # fmt: skip
+            ]
         ended = "tool_calls" if answer.calls else "stop"
         read = answer.usage.read + answer.usage.cached
         return {
@@ -289,8 +327,12 @@ class Gemini:
     """Gemini: `/v1beta/models/MODEL:generateContent` and `:streamGenerateContent`."""
 
     def tools(self, asked: Mapping[str, Any]) -> list[Tool]:
-        offered = [one for told in asked.get("tools") or () if isinstance(told, dict)
-                   for one in told.get("functionDeclarations") or ()]  # fmt: skip
+        offered = [
+            one
+            for told in asked.get("tools") or ()
+            if isinstance(told, dict)
+            for one in told.get("functionDeclarations") or ()
+        ]
         schema = ("parametersJsonSchema", "parameters")
         return [
             Tool(one["name"], next((one[key] for key in schema if one.get(key)), {}))

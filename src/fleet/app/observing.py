@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
@@ -24,6 +23,9 @@ if TYPE_CHECKING:
     from fleet.adapters.git import Repository
     from fleet.app.place import FleetPlace
     from fleet.core.state import State
+
+LISTENING = "0A"
+"""How the kernel's tables of TCP sockets say that one listens (include/net/tcp_states.h)."""
 
 DIRTY_LOOKS = 24
 """Worktrees whose changes are counted in one look; more would make a status slow."""
@@ -52,16 +54,25 @@ def observe(place: FleetPlace, state: State, now_ms: int, warnings: Sequence[str
         except FleetError as failed:
             told.append(failed.text)
     rows = {}
+    listening = listening_ports() if begun else frozenset()
     for name, task in begun.items():
         ahead, behind = counts.get(name, (None, None))
-        in_git = {
+        port = _port(task)
+        looked = {
+            "port_open": None if port is None else port in listening,
             "head": heads.get(name),
             "ahead": ahead,
             "behind": behind,
             "dirty": dirty.get(name),
         }
-        rows[name] = _seen(place, state, task, in_git, now_ms)
+        rows[name] = _seen(place, state, task, looked, now_ms)
     return Observed(tasks=rows, coordinator=coordinator_facts(place), warnings=told)
+
+
+def _port(task: TaskSteps) -> int | None:
+    output: Any = task.worktree.output if task.worktree else None
+    port = (output or {}).get("port")
+    return port if isinstance(port, int) else None
 
 
 def _repository(place: FleetPlace) -> Repository:
@@ -144,18 +155,15 @@ def _dirty(state: State, repository: Repository, begun: Mapping[str, TaskSteps])
 
 
 def _seen(
-    place: FleetPlace, state: State, task: TaskSteps, in_git: dict[str, Any], now_ms: int
+    place: FleetPlace, state: State, task: TaskSteps, looked: dict[str, Any], now_ms: int
 ) -> Seen:
-    """Returns what git shows of a task, and beside it its port and its attempt's process."""
-    output: Any = task.worktree.output if task.worktree else None
-    port = (output or {}).get("port")
+    """Returns what was looked up of a task, and beside it its attempt's process."""
     work = task.last_work
     alive, pid, source = None, None, "journal"
     if work is not None and work.standing is Standing.RUNNING:
         alive, pid, source = _process(place, state, work.step.id, work.attempt)
     return Seen(
-        **in_git,
-        port_open=is_open(port) if isinstance(port, int) else None,
+        **looked,
         pid=pid,
         alive=alive,
         source=source,
@@ -190,8 +198,13 @@ def _boot() -> str:
     return boot_id()
 
 
-def is_open(port: int) -> bool:
-    """Returns whether something listens on a loopback port."""
-    with socket.socket() as probe:
-        probe.settimeout(0.2)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+def listening_ports() -> frozenset[int]:
+    """Returns the TCP ports that something listens on, from the kernel's own tables."""
+    found: set[int] = set()
+    for name in ("tcp", "tcp6"):
+        with suppress(OSError):
+            for row in Path("/proc/net", name).read_text().splitlines()[1:]:
+                fields = row.split()
+                if fields[3] == LISTENING:
+                    found.add(int(fields[1].rpartition(":")[2], 16))
+    return frozenset(found)

@@ -36,6 +36,8 @@ MODES: Final = {
     "deny": "dontAsk",
     "yolo": "bypassPermissions",
 }
+# Without a person, what a mode would ask about is denied: `edits` alone could never commit.
+COMMITTING: Final = ("Bash(git add *)", "Bash(git commit *)", "Bash(fleet *)")
 QUIET: Final = {
     "DISABLE_AUTOUPDATER": "1",
     "DISABLE_TELEMETRY": "1",
@@ -63,6 +65,8 @@ def prepare(
     session = resume or str(uuid.uuid5(uuid.NAMESPACE_URL, folder.absolute().as_uri()))
     words = ["--resume", session] if resume else ["--session-id", session]
     words += ["--permission-mode", MODES[agent.permissions]]
+    if agent.permissions == "edits":
+        words.append(f"--allowedTools={','.join(COMMITTING)}")
     if agent.model:
         words += ["--model", agent.model]
     if agent.prompt:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,6 +44,11 @@ _LIMITED = re.compile(
 _IN = re.compile(
     r"try again in ((?:\d+ (?:day|hour|minute|second)s?[, ]*(?:and )?)+)", re.IGNORECASE
 )
+_AT = re.compile(
+    r"try again at (?:([A-Z][a-z]{2}) (\d{1,2})(?:st|nd|rd|th), (\d{4}) )?(\d{1,2}:\d{2} [AP]M)"
+)
+MINUTE_MS: Final = 60_000
+DAY_MS: Final = 86_400_000
 _SPAN_S: Final = {"day": 86_400, "hour": 3600, "minute": 60, "second": 1}
 
 
@@ -102,7 +108,7 @@ def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:
     said = _complaint(last, events) or last_words(folder.output_tail()).removeprefix(": ")
     limited = _LIMITED.search(said) is not None
     started = any(e.get("type") == "turn.started" for e in events)
-    resume_at = ended.ended_at_ms + wait if limited and (wait := _wait_ms(said)) else None
+    resume_at = _reset_ms(said, ended.ended_at_ms) if limited else None
     return Report(
         ok=False,
         text=f"it ended with {ended.code}: {said}" if said else f"it ended with {ended.code}",
@@ -170,9 +176,23 @@ def _complaint(last: Mapping[str, Any], events: list[dict[str, Any]]) -> str:
     )
 
 
-def _wait_ms(text: str) -> int | None:
-    found = _IN.search(text)
-    if not found:
+def _reset_ms(text: str, ended_at_ms: int) -> int | None:
+    """Returns when the account opens again, by the words of an answer that was given then.
+
+    A time of day is in the local zone, and today's if no date stands before it; it is cut to the
+    minute, so the minute after it counts.
+    """
+    if found := _IN.search(text):
+        parts = re.findall(r"(\d+) (day|hour|minute|second)", found[1], re.IGNORECASE)
+        return ended_at_ms + 1000 * sum(int(count) * _SPAN_S[unit.lower()] for count, unit in parts)
+    if not (found := _AT.search(text)):
         return None
-    parts = re.findall(r"(\d+) (day|hour|minute|second)", found[1], re.IGNORECASE)
-    return sum(int(count) * _SPAN_S[unit.lower()] for count, unit in parts) * 1000
+    month, day, year, clock = found.groups()
+    today = datetime.fromtimestamp(ended_at_ms / 1000, UTC).astimezone()
+    date = f"{month} {day} {year}" if month else today.strftime("%b %d %Y")
+    try:
+        told = datetime.strptime(f"{date} {clock}", "%b %d %Y %I:%M %p").astimezone()
+    except ValueError:
+        return None
+    at_ms = int(told.timestamp()) * 1000 + MINUTE_MS
+    return at_ms if month or at_ms > ended_at_ms else at_ms + DAY_MS

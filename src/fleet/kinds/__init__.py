@@ -87,6 +87,8 @@ class World:
     run_child: Callable[[str, Plan, tuple[str, str, int]], Awaitable[str]]
     """Starts a run that answers to a step, or finds it again; returns how it ended."""
     cancel_run: Callable[[str], None]
+    endings: dict[str, asyncio.Future[Any]] = field(default_factory=dict)
+    """By worktree: the ending of what an attempt left running there; the next one waits for it."""
 
 
 @dataclass(slots=True)
@@ -150,9 +152,15 @@ class Work:
         return found
 
     def environment(
-        self, *, task: str, branch: str, worktree: str, port: int | None = None
+        self,
+        *,
+        task: str,
+        branch: str,
+        worktree: str,
+        port: int | None = None,
+        search: str | None = None,
     ) -> dict[str, str]:
-        """Returns what every program of a task finds in its environment."""
+        """Returns what every program of a task finds in its environment; `search` is its PATH."""
         root = self.world.root
         ceilings = dict.fromkeys(str(Path(p).parent) for p in (root, worktree))
         told = {
@@ -162,7 +170,7 @@ class Work:
             "FLEET_BRANCH": branch,
             "FLEET_WORKTREE": worktree,
             "GIT_CEILING_DIRECTORIES": ":".join(ceilings),
-            "PATH": f"{self.world.state / 'bin'}:{os.environ.get('PATH', os.defpath)}",
+            "PATH": f"{self.world.state / 'bin'}:{search or os.environ.get('PATH', os.defpath)}",
         }
         return told | ({"FLEET_PORT": str(port), "PORT": str(port)} if port else {})
 

@@ -55,6 +55,9 @@ async def run(work: Work) -> Outcome:
         return _failed(
             Failure.INFRA, f"no step tells where the worktree of {work.params['task']} is"
         )
+    before = work.world.endings.pop(str(place["path"]), None)
+    if before is not None:
+        await before
     try:
         harness = find_harness(_harness(work))
         launch = await work.world.in_thread(_launch, work, folder, place, harness)
@@ -73,8 +76,10 @@ async def run(work: Work) -> Outcome:
     ended, why = await _wait(work, folder, launch)
     if why == "stop":
         return Outcome(ending=Ending.STOPPED, text="stopped", evidence=_evidence(folder, launch))
-    # Whatever the agent started ends with it: a server left behind would keep the task's port.
-    await work.world.in_thread(_end, folder, GRACE_S)
+    if ended is None or why == "idle":
+        await work.world.in_thread(_end, folder, GRACE_S)
+    else:
+        _end_what_is_left(work, folder, place)
     if why == "idle":
         text = f"it said nothing for {work.params['idle_s']:g} s and was ended"
         return _failed(Failure.TASK, text, _evidence(folder, launch))
@@ -141,6 +146,7 @@ def _launch(
         branch=str(place["branch"]),
         worktree=str(path),
         port=place.get("port"),
+        search=prepared.env.get("PATH"),
     )
     own |= {
         "FLEET_ATTEMPT": str(_number(work)),
@@ -299,6 +305,15 @@ def _silent_s(folder: AttemptFolder) -> float:
         with contextlib.suppress(OSError):
             last = max(last, path.stat().st_mtime)
     return max(0.0, time.time() - last) if last else 0.0
+
+
+def _end_what_is_left(work: Work, folder: AttemptFolder, place: Mapping[str, Any]) -> None:
+    """Ends what an agent that has ended left running, a server that keeps the task's port, say.
+
+    The outcome does not wait for it; the next attempt in the same worktree does.
+    """
+    ending = asyncio.ensure_future(work.world.in_thread(_end, folder, GRACE_S))
+    work.world.endings[str(place["path"])] = ending
 
 
 def _end(folder: AttemptFolder, grace_s: float) -> None:

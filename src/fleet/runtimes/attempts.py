@@ -163,7 +163,8 @@ class Attempts:
         tasks = [live.task for live in self.live.values() if live.task is not None]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, *self.notes, return_exceptions=True)
+        endings = self.world.endings.values()
+        await asyncio.gather(*tasks, *self.notes, *endings, return_exceptions=True)
 
 
 def siblings_of(state: State, whole: str) -> dict[str, Any]:
