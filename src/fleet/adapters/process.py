@@ -166,6 +166,23 @@ def reap(known: Members, grace_s: float = 10.0) -> set[Identity]:
     return {who for who in seen if alive(who)}
 
 
+def population(variable: str) -> tuple[frozenset[str], frozenset[int]]:
+    """Returns the values that a variable has in any process's environment, and all session ids.
+
+    One pass over /proc, for whoever asks about many attempts at once.
+    """
+    prefix = f"{variable}=".encode()
+    values: set[str] = set()
+    sessions: set[int] = set()
+    for entry in _entries():
+        sessions.add(entry.session)
+        with contextlib.suppress(OSError):
+            for pair in Path(f"/proc/{entry.identity.pid}/environ").read_bytes().split(b"\0"):
+                if pair.startswith(prefix):
+                    values.add(os.fsdecode(pair[len(prefix) :]))
+    return frozenset(values), frozenset(sessions)
+
+
 @dataclass(slots=True)
 class ExitWatch:
     """Calls `on_exit` in its event loop as soon as a watched process ends, by pidfd: no polling, no

@@ -84,6 +84,8 @@ class World:
     in_thread: Callable[..., Awaitable[Any]]
     """Calls a blocking function in a bounded pool of threads."""
     log: Callable[..., None]
+    left_running: Callable[[Path], Awaitable[bool]]
+    """Returns whether a process of an ended attempt, named by its folder, still lives."""
     run_child: Callable[[str, Plan, tuple[str, str, int]], Awaitable[str]]
     """Starts a run that answers to a step, or finds it again; returns how it ended."""
     cancel_run: Callable[[str], None]

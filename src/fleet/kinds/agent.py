@@ -312,8 +312,12 @@ def _end_what_is_left(work: Work, folder: AttemptFolder, place: Mapping[str, Any
 
     The outcome does not wait for it; the next attempt in the same worktree does.
     """
-    ending = asyncio.ensure_future(work.world.in_thread(_end, folder, GRACE_S))
-    work.world.endings[str(place["path"])] = ending
+
+    async def end() -> None:
+        if await work.world.left_running(folder.path):
+            await work.world.in_thread(_end, folder, GRACE_S)
+
+    work.world.endings[str(place["path"])] = asyncio.ensure_future(end())
 
 
 def _end(folder: AttemptFolder, grace_s: float) -> None:

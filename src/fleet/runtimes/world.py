@@ -17,9 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fleet.adapters.attempts import AttemptFolder, ExitRecord, Launch
+from fleet.adapters.attempts import KEY_VARIABLE, AttemptFolder, ExitRecord, Launch
 from fleet.adapters.git import Repository, recover_landings
-from fleet.adapters.process import ExitWatch, alive
+from fleet.adapters.process import ExitWatch, alive, population
 from fleet.adapters.tmux import Tmux
 from fleet.kinds import World
 from fleet.runtimes.trees import Trees
@@ -33,6 +33,9 @@ THREADS = max(4, 2 * (os.cpu_count() or 1))
 
 GATHER_S = 0.002
 """How long a launch waits for others to share its tmux client."""
+
+CENSUS_S = 0.1
+"""How long a look at all processes waits for others who need one."""
 
 LOOK_S = 5.0
 """How often an attempt's folder is looked at when nothing was heard of it."""
@@ -52,6 +55,7 @@ class Sessions:
         self.asked: list[tuple[Launch, asyncio.Future[str | None]]] = []
         self.starter: asyncio.Task[None] | None = None
         self.ends: dict[Path, asyncio.Event] = {}
+        self.census: asyncio.Task[tuple[frozenset[str], frozenset[int]]] | None = None
         self.watch = ExitWatch(self._gone)
         self.folders: dict[tuple[int, int], Path] = {}
 
@@ -110,6 +114,26 @@ class Sessions:
                         return folder.exit_record()
         finally:
             self.ends.pop(launch.folder, None)
+
+    async def left_running(self, folder: Path) -> bool:
+        """Returns whether a process of an attempt that has ended still lives.
+
+        Those who ask at the same time share one look at all processes.
+        """
+        if self.census is None:
+            self.census = asyncio.create_task(self._count())
+        keys, sessions = await asyncio.shield(self.census)
+        attempt = AttemptFolder(folder)
+        claim = attempt.claim()
+        return attempt.key in keys or (claim is not None and claim.pid in sessions)
+
+    async def _count(self) -> tuple[frozenset[str], frozenset[int]]:
+        await asyncio.sleep(CENSUS_S)
+        self.census = None
+        found: tuple[frozenset[str], frozenset[int]] = await self.in_thread(
+            population, KEY_VARIABLE
+        )
+        return found
 
     def poked(self) -> None:
         """Looks at every awaited attempt: a wrapper has said that one of them ended."""
@@ -175,6 +199,7 @@ def make_world(
         make_worktree=trees.make,
         in_thread=sessions.in_thread,
         log=log,
+        left_running=sessions.left_running,
         run_child=children.run_child,
         cancel_run=children.cancel_run,
     )
