@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from fleet.app import knowing
 from fleet.app.place import PLAN_RUN
-from fleet.app.planning import harness_problems
 from fleet.app.telling import tell
 from fleet.core import messages as m
 from fleet.core.evolve import evolve
@@ -25,6 +24,8 @@ def lowered(place: FleetPlace) -> Plan:
     place.state.mkdir(mode=0o700, exist_ok=True)
     plan = knowing.plan_of(place)
     if plan is None:
+        from fleet.app.planning import harness_problems
+
         problems = harness_problems(place.documents)
         if problems:
             raise InvalidPlan(problems)
