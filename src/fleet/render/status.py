@@ -194,6 +194,12 @@ def next_commands(status: Mapping[str, Any]) -> list[str]:
         if phase["gate"] == "open" and not phase["merged_as"]:
             found.append(f"fleet merge {line(phase['id'])}")
             break
+    for phase in status["phases"]:
+        words = [one["state"] for one in status["tasks"] if one.get("phase") == phase["id"]]
+        through = words and all(word in ("verified", "accepted", "skipped") for word in words)
+        if phase["gate"] == "closed" and through and not phase["merged_as"]:
+            found.append(f"fleet gate {line(phase['id'])}")
+            break
     ready = [
         one["id"]
         for one in status["tasks"]
