@@ -254,3 +254,19 @@ def test_a_child_run_is_found_again_after_a_crash_and_cancelled_with_its_parent(
         state = replay(events(place, run))
         assert state is not None
         assert state.ended == "cancelled"
+
+
+def test_a_file_that_is_no_mail_is_named_in_the_log(place):
+    place.state.mkdir(mode=0o700)
+    tell(place, [m.StartRun(run="r", plan=chain(1))], run="r")
+    (place.state / "mailbox" / "new" / "00-garbage.json").write_text("{")
+    tell(place, [m.StartRun(run="s", plan=chain(1))], run="s")
+    log = place.state / "logs" / "coordinator.jsonl"
+    until(lambda: "a file that is no mail" in log.read_text())
+
+
+def test_a_coordinator_that_leaves_has_copied_its_log_back(place):
+    tell(place, [m.StartRun(run="r", plan=chain(20))], run="r")
+    until(lambda: ended(place, ["r"]) and holder(place.state) is None)
+    wal = place.state / "journal.db-wal"
+    assert not wal.exists() or wal.stat().st_size == 0

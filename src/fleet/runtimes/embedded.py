@@ -50,6 +50,9 @@ OWN_COMMANDS = (m.Tick, m.ReportOutcome)
 PLAN_RUN = "plan"
 """The run of the fleet's own plan, which follows the documents."""
 
+RESULTS_KEPT_MS = 7 * 86_400_000
+"""How long the result of a command is kept for who told it; its mail is long deleted then."""
+
 EDITS_S = 1.0
 """How often the documents are looked at for an edit."""
 
@@ -121,10 +124,17 @@ class Coordinator:
             await self.attempts.detach()
             with contextlib.suppress(DiskFull):  # a start without snapshots reads more, no less
                 self.runs.snapshot_all()
+                self._tidy()
             loop.remove_reader(self.waker.fileno())
             await self.sessions.close()
             self.reader.close()
             self.journal.close()
+
+    def _tidy(self) -> None:
+        """Lets go of what nobody will ask for any more, and of what the log has copied."""
+        self.mailbox.sweep()
+        self.journal.forget_handled(now_ms() - RESULTS_KEPT_MS)
+        self.journal.checkpoint()
 
     def _woken(self) -> None:
         self.waker.drain()
@@ -140,6 +150,9 @@ class Coordinator:
     async def _turn(self) -> bool:
         """Takes what has come, commits, acts; returns whether there was anything."""
         mails = self.mailbox.take(BATCH_COMMANDS)
+        while self.mailbox.garbage:
+            refused = self.mailbox.garbage.pop()
+            self.note("error", "a file that is no mail", path=str(refused.path), why=refused.why)
         for mail in mails:
             self._read(mail)
         taken = [self.inner.popleft() for _ in range(min(len(self.inner), BATCH_COMMANDS))]
