@@ -8,7 +8,7 @@ import pytest
 
 from fleet.files.calendar import make_calendar
 from fleet.render.exports import EXPORTS
-from fleet.render.plan import cells, render_plan, wants_ascii
+from fleet.render.plan import cells, render_plan
 from fleet.views.plan import PlannedPhase, PlannedTask, view_plan
 
 HOSTILE = [
@@ -108,15 +108,6 @@ def test_long_plans_fit_too():
     text = render_plan(view_of(tasks))
     assert max(map(cells, text.splitlines())) <= 80
     assert "and 260 more" in text
-
-
-@pytest.mark.parametrize(
-    ("environment", "encoding", "expected"),
-    [({}, "utf-8", False), ({}, "UTF8", False), ({}, "ANSI_X3.4-1968", True), ({}, None, True),
-     ({"FLEET_ASCII": "1"}, "utf-8", True), ({"FLEET_ASCII": "0"}, "utf-8", False)],
-)  # fmt: skip
-def test_who_gets_ascii(environment, encoding, expected):
-    assert wants_ascii(environment, encoding) is expected
 
 
 def test_csv_computes_nothing():

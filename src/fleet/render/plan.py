@@ -7,7 +7,7 @@ columns), then names. Names come from files that anybody may have written: every
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from textwrap import wrap
 from unicodedata import category, combining, east_asian_width
@@ -39,12 +39,6 @@ class Marks:
 
 UNICODE = Marks()
 ASCII = Marks(critical="#", planned="=", float_=".", point="+", cut="~", arrow=" -> ", tick="|")
-
-
-def wants_ascii(environment: Mapping[str, str], encoding: str | None) -> bool:
-    """Returns whether only ASCII may be printed: FLEET_ASCII is set, or the stream is no UTF-8."""
-    asked = environment.get("FLEET_ASCII", "") not in {"", "0"}
-    return asked or (encoding or "ascii").lower().replace("-", "") != "utf8"
 
 
 def render_plan(

@@ -77,7 +77,7 @@ def ascii_only() -> bool:
     environ = os.environ
     # Python itself sets LC_CTYPE=C.UTF-8 where LANG is C, so LANG is asked first.
     locale = environ.get("LC_ALL") or environ.get("LANG") or environ.get("LC_CTYPE")
-    if environ.get("FLEET_ASCII") or locale in PLAIN_LOCALES:
+    if environ.get("FLEET_ASCII", "") not in ("", "0") or locale in PLAIN_LOCALES:
         return True
     return "utf" not in (sys.stdout.encoding or "ascii").lower()
 
