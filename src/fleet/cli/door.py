@@ -25,6 +25,9 @@ PLAN, RUN, WATCH, LAND, TALK, INSIDE, FIRST = (
 
 LEAST_COLUMNS, USUAL_COLUMNS = 40, 100
 
+TIMED_OUT = 124
+"""The exit code of a wait that took too long, as of timeout(1)."""
+
 
 class Groups(TyperGroup):
     """Lists commands under the group that each names, in the order in which they are written."""

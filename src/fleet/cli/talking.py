@@ -10,6 +10,7 @@ import typer
 from fleet.cli.door import (
     INSIDE,
     TALK,
+    TIMED_OUT,
     DryRun,
     Json,
     app,
@@ -18,8 +19,6 @@ from fleet.cli.door import (
     say,
     say_json,
 )
-
-TIMED_OUT = 124
 
 
 @app.command(rich_help_panel=TALK)

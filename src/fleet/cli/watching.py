@@ -10,6 +10,7 @@ import typer
 
 from fleet.cli.door import (
     LAND,
+    TIMED_OUT,
     WATCH,
     DryRun,
     Ids,
@@ -21,8 +22,6 @@ from fleet.cli.door import (
     say_json,
     tell,
 )
-
-TIMED_OUT = 124
 
 
 @app.command(rich_help_panel=WATCH)

@@ -11,7 +11,7 @@ from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
 from fleet.core.plan import Ask, Need, Step
-from fleet.files.tasks import branch_of, judge, plain, trouble
+from fleet.files.tasks import branch_of, judge, machine_ladder, plain
 
 if TYPE_CHECKING:
     from fleet.files.documents import Phase
@@ -41,13 +41,7 @@ def phase_steps(fleet: Fleet, phase: Phase, before: str) -> list[Step]:
                 "approve": approve,
             },
             needs=tuple(needs),
-            ladder=(
-                trouble(2_000),
-                Ask(
-                    message=f"The gate of {phase.id} could not be judged.",
-                    choices=("retry", "fail"),
-                ),
-            ),
+            ladder=machine_ladder(f"The gate of {phase.id} could not be judged."),
             whole=phase.id,
         ),
         Step(
@@ -65,10 +59,7 @@ def phase_steps(fleet: Fleet, phase: Phase, before: str) -> list[Step]:
             },
             needs=(Need(step=f"{phase.id}/gate"),),
             uses={f"branch:{base}": 1},
-            ladder=(
-                trouble(2_000),
-                Ask(message=f"{phase.id} could not be merged.", choices=("retry", "fail")),
-            ),
+            ladder=machine_ladder(f"{phase.id} could not be merged."),
             whole=phase.id,
             released=phase.merge == "auto",
         ),

@@ -61,13 +61,7 @@ def task_steps(
             params=_worktree(fleet, task),
             needs=tuple(needs),
             uses=uses,
-            ladder=(
-                trouble(2_000),
-                Ask(
-                    message=f"The worktree of {task.id} could not be made.",
-                    choices=("retry", "fail"),
-                ),
-            ),
+            ladder=machine_ladder(f"The worktree of {task.id} could not be made."),
             whole=task.id,
             released=False,
         ),
@@ -212,19 +206,24 @@ def task_facts(fleet: Fleet, task: TaskDocument, phase: Phase) -> dict[str, obje
     }
 
 
-def trouble(backoff_ms: int) -> Retry:
+def machine_ladder(message: str) -> tuple[Rung, ...]:
+    """Returns the ladder of a step that no agent works on: try again, then ask a person."""
+    return (_trouble(2_000), Ask(message=message, choices=("retry", "fail")))
+
+
+def _trouble(backoff_ms: int) -> Retry:
     """Returns the rung for failures that are not the task's."""
     return Retry(times=MACHINE_TRIES - 1, backoff_ms=backoff_ms, on=TROUBLE)
 
 
 def _ladder(task: TaskDocument, attempts: int) -> tuple[Rung, ...]:
     again = Retry(times=attempts - 1, backoff_ms=task.backoff_ms or 0)
-    return (again, trouble(10_000), *_last(task, f"{task.id} failed.", ("retry", "skip", "fail")))
+    return (again, _trouble(10_000), *_last(task, f"{task.id} failed.", ("retry", "skip", "fail")))
 
 
 def _check_ladder(task: TaskDocument) -> tuple[Rung, ...]:
     message = f"{task.id} does not deliver what it promised."
-    return (trouble(2_000), *_last(task, message, ("rework", "retry", "skip", "fail")))
+    return (_trouble(2_000), *_last(task, message, ("rework", "retry", "skip", "fail")))
 
 
 def _last(task: TaskDocument, message: str, choices: tuple[str, ...]) -> tuple[Rung, ...]:

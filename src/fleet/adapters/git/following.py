@@ -23,13 +23,6 @@ from fleet.errors import Rejected
 
 RECORD: Final = "fleet-landing.json"
 LOCK_WAIT_S: Final = 5.0
-_UNDER_WAY: Final = (
-    "MERGE_HEAD",
-    "CHERRY_PICK_HEAD",
-    "REVERT_HEAD",
-    "rebase-merge",
-    "rebase-apply",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +70,7 @@ def plan(repo: Repository, place: Path, ref: str, old: str, new: str) -> Follow:
 
 def obstacles(repo: Repository, follow: Follow) -> Blocked | None:
     """Returns what in the checkout the step would overwrite, or None."""
-    under_way = [name for name in _UNDER_WAY if (follow.admin / name).exists()]
+    under_way = registration.under_way(follow.admin)
     site = follow.site
     status = site.git(
         *("status", "--porcelain", "-z", "--untracked-files=no", "--no-renames"),

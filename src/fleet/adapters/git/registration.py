@@ -25,6 +25,13 @@ from fleet.errors import Rejected
 
 PREFIX: Final = "fleet:"
 READY: Final = "fleet-ready"
+_UNDER_WAY: Final = (
+    "MERGE_HEAD",
+    "CHERRY_PICK_HEAD",
+    "REVERT_HEAD",
+    "rebase-merge",
+    "rebase-apply",
+)
 _KNOWN_EXTENSIONS: Final = frozenset(
     {"objectformat", "noop", "partialclone", "preciousobjects", "worktreeconfig"}
 )
@@ -164,6 +171,11 @@ def site_of(common: Path, admin: Path, path: Path) -> Site:
             hint=f"mend it: git --git-dir={common} worktree repair {path}",
         )
     return Site(admin, common, path)
+
+
+def under_way(admin: Path) -> list[str]:
+    """Returns git's names for the merges, picks and rebases that a worktree is in the middle of."""
+    return [name for name in _UNDER_WAY if (admin / name).exists()]
 
 
 def drop(registration: Registration) -> None:

@@ -28,13 +28,6 @@ RESCUE_LIMIT_BYTES: Final = 512 * 1024 * 1024
 REMADE: Final = frozenset(
     {"node_modules", "__pycache__", ".venv", ".tox", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
 )
-_UNDER_WAY: Final = (
-    "MERGE_HEAD",
-    "CHERRY_PICK_HEAD",
-    "REVERT_HEAD",
-    "rebase-merge",
-    "rebase-apply",
-)
 _MADE_HERE: Final = object()
 
 
@@ -217,7 +210,7 @@ def _state(worktree: Worktree) -> str:
 
 def _in_use(worktree: Worktree) -> list[str]:
     reasons = [f"process {pid} works in it" for pid in locks.inhabitants(worktree.path)]
-    reasons += [f"{n} is under way in it" for n in _UNDER_WAY if (worktree.admin / n).exists()]
+    reasons += [f"{name} is under way in it" for name in registration.under_way(worktree.admin)]
     return reasons
 
 
