@@ -8,7 +8,8 @@ import pytest
 
 from fleet.files.calendar import make_calendar
 from fleet.render.exports import EXPORTS
-from fleet.render.plan import cells, render_plan
+from fleet.render.plan import render_plan
+from fleet.render.text import width
 from fleet.views.plan import PlannedPhase, PlannedTask, view_plan
 
 HOSTILE = [
@@ -89,7 +90,7 @@ def test_120_columns_in_ascii():
 @pytest.mark.parametrize("plain_ascii", [True, False])
 def test_no_line_is_wider_than_the_terminal(columns, plain_ascii):
     text = render_plan(hostile(), columns=columns, plain_ascii=plain_ascii)
-    assert max(cells(line) for line in text.splitlines()) <= columns
+    assert max(width(line) for line in text.splitlines()) <= columns
     assert text.isascii() or not plain_ascii
 
 
@@ -106,7 +107,7 @@ def test_colour_is_only_there_when_asked_for():
 def test_long_plans_fit_too():
     tasks = [PlannedTask(id=f"t{i}", days=3, needs=(f"t{i - 1}",) if i else ()) for i in range(300)]
     text = render_plan(view_of(tasks))
-    assert max(map(cells, text.splitlines())) <= 80
+    assert max(map(width, text.splitlines())) <= 80
     assert "and 260 more" in text
 
 

@@ -36,6 +36,7 @@ def glyphs(monkeypatch):
         ("zero\u200bwidth \ufeff", "zero\\u200bwidth \\ufeff"),
         ("bytes \udcff\udc80", "bytes \\udcff\\udc80"),
         ("soft\xadhyphen", "soft\\xadhyphen"),
+        ("tag\U000e0041 \u180e", "tag\\U000e0041 \\u180e"),
         ("a\tb", "a    b"),
         ("two\nlines", "two\nlines"),
         ("漢字 é ✔", "漢字 é ✔"),

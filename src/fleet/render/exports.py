@@ -1,7 +1,7 @@
 """The plan in other programs' formats: Mermaid, SVG, Graphviz, iCalendar and CSV.
 
 Each format has its own way of being attacked by a name; each function here neutralises names for
-its own format, after `clean` has put them on one line. Ids of nodes are numbers, never names.
+its own format, after `line` has put them on one line. Ids of nodes are numbers, never names.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from datetime import date, timedelta
 from xml.sax.saxutils import escape
 
 from fleet.errors import NotFound
-from fleet.render.plan import clean, days_text
+from fleet.render.plan import days_text
+from fleet.render.text import line
 from fleet.views.plan import PlanView, TaskRow, number
 
 DAY_WIDTH, ROW_HEIGHT, LEFT = 24, 24, 260
@@ -97,7 +98,7 @@ def export_ics(view: PlanView) -> str:
             f"DESCRIPTION:{_ics(row.agent)}\\, {days_text(row.days)}",
             "END:VEVENT",
         ]
-    return "".join(_folded(line) + "\r\n" for line in [*lines, "END:VCALENDAR"])
+    return "".join(_folded(one) + "\r\n" for one in [*lines, "END:VCALENDAR"])
 
 
 def export_csv(view: PlanView) -> str:
@@ -151,7 +152,7 @@ def _after(day: str) -> str:
 
 
 def _mermaid(text: str) -> str:
-    kept = "".join(s if s.isalnum() or s in MERMAID_SIGNS else " " for s in clean(text))
+    kept = "".join(s if s.isalnum() or s in MERMAID_SIGNS else " " for s in line(text))
     kept = " ".join(kept.split())
     return f"Task {kept}" if kept.lower().startswith(MERMAID_WORDS) else kept
 
@@ -161,22 +162,22 @@ def _dot(text: str) -> str:
 
 
 def _dot_text(text: str) -> str:
-    return clean(text).replace("\\", "\\\\").replace('"', '\\"')
+    return line(text).replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _xml(text: str) -> str:
-    return escape(clean(text), {'"': "&quot;", "'": "&#39;"})
+    return escape(line(text), {'"': "&quot;", "'": "&#39;"})
 
 
 def _ics(text: str) -> str:
-    found = clean(text).replace("\\", "\\\\")
+    found = line(text).replace("\\", "\\\\")
     return found.replace(";", "\\;").replace(",", "\\,")
 
 
-def _folded(line: str) -> str:
-    """Returns the line folded at 75 bytes, never within a sign."""
+def _folded(text: str) -> str:
+    """Returns a line folded at 75 bytes, never within a sign."""
     found, used = "", 0
-    for sign in line:
+    for sign in text:
         size = len(sign.encode())
         if used + size > 75:
             found, used = found + "\r\n ", 1
@@ -185,5 +186,5 @@ def _folded(line: str) -> str:
 
 
 def _csv(text: str) -> str:
-    text = clean(text)
+    text = line(text)
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text

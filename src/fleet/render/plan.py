@@ -2,16 +2,15 @@
 
 No line is wider than `columns`. What does not fit goes in this order: agent and dates (under 100
 columns), then names. Names come from files that anybody may have written: everything goes through
-`clean` before it reaches a terminal.
+`line` or `wrapped` before it reaches a terminal.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from textwrap import wrap
-from unicodedata import category, combining, east_asian_width
 
+from fleet.render.text import cut, line, pad, width, wrapped
 from fleet.views.plan import PlanView, TaskRow, number
 
 WIDE = 100
@@ -52,32 +51,8 @@ def render_plan(
     lines = [*_headline(view, columns), ""]
     lines += _table(view, columns, marks, colour=colour)
     lines += ["", *_facts(view, columns, marks)]
-    text = "\n".join(line.rstrip() for line in lines) + "\n"
+    text = "\n".join(one.rstrip() for one in lines) + "\n"
     return text.encode("ascii", "replace").decode("ascii") if plain_ascii else text
-
-
-def clean(text: str) -> str:
-    """Returns the text on one line, without anything that steers a terminal or hides its order."""
-    spaced = " ".join(text.split())
-    return "".join("?" if category(sign)[0] in "CZ" and sign != " " else sign for sign in spaced)
-
-
-def cells(text: str) -> int:
-    """Returns how many columns a terminal gives to the text."""
-    return len(text) if text.isascii() else sum(map(_sign_cells, text))
-
-
-def fit(text: str, width: int, cut: str = "…") -> str:
-    """Returns the cleaned text padded, or cut with a mark, to exactly `width` cells."""
-    text = clean(text)
-    if cells(text) > width:
-        kept, used = "", 0
-        for sign in text:
-            if used + _sign_cells(sign) > width - 1:
-                break
-            kept, used = kept + sign, used + _sign_cells(sign)
-        text = kept + cut
-    return text + " " * (width - cells(text))
 
 
 def days_text(days: float) -> str:
@@ -85,20 +60,14 @@ def days_text(days: float) -> str:
     return f"{number(days)} day{'' if days == 1 else 's'}"
 
 
-def _sign_cells(sign: str) -> int:
-    if combining(sign) or category(sign) == "Me":
-        return 0
-    return 2 if east_asian_width(sign) in "WF" else 1
-
-
 def _headline(view: PlanView, columns: int) -> list[str]:
     count = len(view.tasks)
     parts = [
-        f"{clean(view.fleet) or 'plan'}: {count} task{'' if count == 1 else 's'}",
+        f"{line(view.fleet) or 'plan'}: {count} task{'' if count == 1 else 's'}",
         f"{view.start} to {view.finish}",
         f"{days_text(view.duration_days)} for {days_text(view.work_days)} of work",
     ]
-    return wrap(", ".join(parts), columns, break_on_hyphens=False)
+    return wrapped(", ".join(parts), columns)
 
 
 def _table(view: PlanView, columns: int, marks: Marks, *, colour: bool) -> list[str]:
@@ -129,7 +98,7 @@ def _table(view: PlanView, columns: int, marks: Marks, *, colour: bool) -> list[
     lines = [_line(heads, sizes, marks) + _axis(length, scale, bar_cells, marks)]
     for title, members in _groups(view):
         if title:
-            lines.append(fit(title, columns, marks.cut))
+            lines.append(cut(line(title), columns, marks.cut))
         for row in members:
             bar = _bar(row, scale, bar_cells, marks)
             if colour and row.critical:
@@ -157,12 +126,13 @@ def _texts(row: TaskRow, *, wide: bool) -> list[str]:
 
 def _line(texts: Sequence[str], sizes: Sequence[int], marks: Marks) -> str:
     return "".join(
-        fit(text, size, marks.cut) + "  " for text, size in zip(texts, sizes, strict=True)
+        pad(cut(line(text), size, marks.cut), size) + "  "
+        for text, size in zip(texts, sizes, strict=True)
     )
 
 
 def _column(texts: Iterable[str], least: int, most: int) -> int:
-    return min(most, max([least, *(cells(clean(text)) for text in texts)]))
+    return min(most, max([least, *(width(line(text)) for text in texts)]))
 
 
 def _span(row: TaskRow) -> str:
@@ -173,24 +143,24 @@ def _float(row: TaskRow) -> str:
     return "0 *" if row.critical else number(row.slack_days)
 
 
-def _bar(row: TaskRow, scale: float, width: int, marks: Marks) -> str:
-    first = min(width - 1, int((row.start_day - 1) * scale))
-    last = min(width, max(first + 1, int(row.end_day * scale)))
-    late = min(width, max(last, int(row.late_end_day * scale)))
+def _bar(row: TaskRow, scale: float, room: int, marks: Marks) -> str:
+    first = min(room - 1, int((row.start_day - 1) * scale))
+    last = min(room, max(first + 1, int(row.end_day * scale)))
+    late = min(room, max(last, int(row.late_end_day * scale)))
     body = marks.critical if row.critical else marks.planned
     if not row.days:
         return " " * (last - 1) + marks.point + marks.float_ * (late - last)
     return " " * first + body * (last - first) + marks.float_ * (late - last)
 
 
-def _axis(length: int, scale: float, width: int, marks: Marks) -> str:
+def _axis(length: int, scale: float, room: int, marks: Marks) -> str:
     """Returns day numbers over the first cell of their day, as many as fit."""
     step = next(s for s in _steps() if s * scale >= len(str(length)) + 2 or s >= length)
     axis = ""
     for day in [1, *range(step, length + 1, step)]:
         at = int((day - 1) * scale)
         text = f"{marks.tick}{day}"
-        if (at > len(axis) or not axis) and at + len(text) <= width:
+        if (at > len(axis) or not axis) and at + len(text) <= room:
             axis += " " * (at - len(axis)) + text
     return axis
 
@@ -225,38 +195,16 @@ def _facts(view: PlanView, columns: int, marks: Marks) -> list[str]:
         shares = (("50 %", view.risk.p50), ("80 %", view.risk.p80), ("95 %", view.risk.p95))
         told = [f"{share} sure within {days_text(round(days, 1))}" for share, days in shares]
         facts.append(("Risk", ", ".join(told)))
-    lines = []
-    for label, text in facts:
-        indent = " " * LABEL
-        lines += _wrapped(f"{label:<{LABEL}}{clean(text)}", columns, indent)
     for one in view.warnings:
         place = f"{one.place}: " if one.place else ""
-        lines += _wrapped(f"{'Warning':<{LABEL}}{clean(place + one.text)}", columns, " " * LABEL)
-    return lines
+        facts.append(("Warning", place + one.text))
+    return [told for label, text in facts for told in _fact(label, text, columns)]
 
 
-def _wrapped(text: str, columns: int, indent: str) -> list[str]:
-    """Returns the text on lines of at most `columns` cells, later ones indented."""
-    lines, line = [], text[: len(indent)]
-    words = text[len(indent) :].split(" ")
-    while words:
-        word = words.pop(0)
-        gap = " " if len(line) > len(indent) else ""
-        if cells(line) + len(gap) + cells(word) <= columns:
-            line += gap + word
-        elif gap:
-            lines.append(line)
-            line = indent
-            words.insert(0, word)
-        else:  # a word longer than a line
-            part = (
-                word[: (columns - len(indent)) // 2]
-                if not word.isascii()
-                else word[: columns - len(indent)]
-            )
-            line += part
-            words.insert(0, word[len(part) :])
-    return [*lines, line]
+def _fact(label: str, text: str, columns: int) -> list[str]:
+    """Returns a text on lines that hang from its label."""
+    first, *rest = wrapped(text, columns, " " * LABEL)
+    return [f"{label:<{LABEL}}{first.lstrip()}", *rest]
 
 
 def _some(names: Sequence[str], between: str, none: str) -> str:

@@ -12,7 +12,8 @@ import unicodedata
 from collections.abc import Sequence
 
 _CONTROL = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]"
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff"
+    r"\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff]"
 )
 LEAST = 6
 """Columns that a table leaves to each of its own."""
@@ -30,6 +31,8 @@ def plain(text: str) -> str:
 
 def _escaped(found: re.Match[str]) -> str:
     code = ord(found.group())
+    if code > 0xFFFF:
+        return f"\\U{code:08x}"
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
@@ -40,17 +43,22 @@ def line(text: str) -> str:
 
 def width(text: str) -> int:
     """Returns how many columns a text takes."""
-    return sum(
-        0 if unicodedata.combining(one) else 2 if unicodedata.east_asian_width(one) in "WF" else 1
-        for one in text
-    )
+    return len(text) if text.isascii() else sum(map(_sign_width, text))
 
 
-def cut(text: str, columns: int) -> str:
-    """Returns a text in at most so many columns, with an ellipsis where something is left out."""
+def _sign_width(sign: str) -> int:
+    if unicodedata.category(sign) in ("Mn", "Me"):
+        return 0
+    return 2 if unicodedata.east_asian_width(sign) in "WF" else 1
+
+
+def cut(text: str, columns: int, mark: str = "") -> str:
+    """Returns a text in at most so many columns, with a mark where something is left out: an
+    ellipsis unless told.
+    """
     if width(text) <= columns:
         return text
-    mark = ".." if ascii_only() else "…"
+    mark = mark or (".." if ascii_only() else "…")
     if columns <= width(mark):
         mark = ""
     return _fitting(text, columns - width(mark)) + mark
