@@ -14,14 +14,15 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from support.model_server import ModelServer
-from support.scripted_fleet import ScriptedFleet
+from support.model_server import ModelServer, Script, Turn
+from support.scripted_fleet import ScriptedFleet, until
 
 CACHE = Path(
     os.environ.get("PYTEST_REAL_CACHE") or Path(__file__).resolve().parents[2] / ".real"
@@ -30,6 +31,25 @@ REACH_S = 20
 INSTALL_S = 240
 WORDS = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64", "arm64": "arm64"}
 KEY = "dummy-key-000000000000000000000000"
+CODEX_CONFIG = """\
+model = "scripted"
+model_provider = "scripted"
+[analytics]
+enabled = false
+[feedback]
+enabled = false
+[features]
+plugins = false
+apps = false
+remote_plugin = false
+[model_providers.scripted]
+name = "scripted"
+base_url = "{url}/v1"
+env_key = "SCRIPTED_KEY"
+wire_api = "responses"
+request_max_retries = 1
+stream_max_retries = 1
+"""
 
 
 @dataclass(frozen=True)
@@ -165,6 +185,36 @@ class RealFleet(ScriptedFleet):
             **{name: os.environ[name] for name in os.environ if name.lower().endswith("_proxy")},
         }
 
+    def declare(self, server: ModelServer, turns: Sequence[Turn]) -> Script:
+        """Writes a fleet of one agent, `ada`; returns its model."""
+        model = server.play("ada", turns, cwd=self.worktree("ada"))
+        if self.name == "claude":
+            self.key = "ANTHROPIC_API_KEY"
+            self.agent("ada", {"ANTHROPIC_BASE_URL": model.url, "CLAUDE_CODE_MAX_RETRIES": "1"})
+        else:
+            self.key = "SCRIPTED_KEY"
+            self.put(".codex/config.toml", CODEX_CONFIG.format(url=model.url), self.home)
+            self.agent("ada", {})
+        self.write()
+        return model
+
+    def work(self, name: str) -> list[Turn]:
+        """Returns turns that write NAME.md, commit it and say so."""
+        return [
+            Turn.write(f"{{cwd}}/{name}.md", "good"),
+            Turn.run(f"git add {name}.md && git commit -qm {name}"),
+            Turn("It is written."),
+        ]
+
+    def ended(self, step: str) -> dict[str, Any]:
+        """Returns the outcome of a step's first attempt."""
+
+        def look() -> dict[str, Any] | None:
+            found = [one for one in self.history() if one.get("step") == step]
+            return next((one["outcome"] for one in found if one["event"] == "attempt-ended"), None)
+
+        return until(look, f"the end of {step}")
+
     def agent(self, name: str, env: Mapping[str, str], **told: object) -> None:
         """Declares a task `name` for an agent of its own; it must leave a good NAME.md."""
         self.settings["secrets"] = {self.key: f"file:{self.put('../key', KEY).resolve()}"}
@@ -208,10 +258,10 @@ def real(
     fleet_cli: Callable[..., object],
     monkeypatch: pytest.MonkeyPatch,
 ) -> RealFleet:
-    """A fleet of the program that the test module names in PROGRAM."""
+    """A fleet of the program that the test is parametrised with."""
     if not shutil.which("tmux"):
         pytest.skip("tmux is not installed")
-    name = request.module.PROGRAM
+    name = request.param
     binary = install(name)
     if isinstance(binary, str):
         pytest.skip(f"{name} is not to be had: {binary}")
