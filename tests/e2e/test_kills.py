@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 
-from support.scripted_fleet import ScriptedFleet, until
+from support.scripted_fleet import PATIENCE_S, ScriptedFleet, until
 
 
 def test_a_coordinator_killed_again_and_again_runs_each_attempt_once(fleet: ScriptedFleet) -> None:
@@ -65,6 +65,33 @@ def test_a_coordinator_killed_again_and_again_runs_each_attempt_once(fleet: Scri
     seqs = [one["seq"] for one in fleet.history()]
     assert seqs == list(range(1, len(seqs) + 1))
     assert fleet.git("status", "--porcelain") == ""
+    fleet.nothing_runs()
+
+
+def test_whoever_waits_brings_a_killed_coordinator_back(fleet: ScriptedFleet) -> None:
+    setup = f'touch "{fleet.gates}/setting-up"; {fleet.waits("set-up")}'
+    fleet.task("a", fleet.waits("a") + fleet.delivers("a"), deliverables=["a.md"], setup=[setup])
+    fleet.write()
+
+    def waits_over_a_kill(word: str, ready: Callable[[], object], *command: str) -> None:
+        waiting = subprocess.Popen(
+            [sys.executable, "-m", "fleet", *command],
+            cwd=fleet.root,
+            stdout=subprocess.DEVNULL,
+        )
+        until(ready, f"{command[0]} waits")
+        first = fleet.coordinator()
+        assert first is not None
+        os.kill(first, signal.SIGKILL)
+        second = until(fleet.coordinator, f"another coordinator, for {command[0]}")
+        assert second != first
+        fleet.go(word)
+        assert waiting.wait(PATIENCE_S) == 0, command
+
+    waits_over_a_kill("set-up", (fleet.gates / "setting-up").exists, "launch", "a")
+    assert fleet.row("a")["state"] == "working"
+    waits_over_a_kill("a", lambda: True, "wait", "a", "--for", "verified")
+    assert fleet.ran() == {"a 1": 1}
     fleet.nothing_runs()
 
 

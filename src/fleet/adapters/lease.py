@@ -107,6 +107,11 @@ def holder(folder: Path) -> Identity | None:
     return _known(folder)
 
 
+def was_killed(folder: Path) -> bool:
+    """Returns whether the last coordinator ended without leaving: it is named, and nobody holds."""
+    return (folder / IDENTITY).exists() and holder(folder) is None
+
+
 def start_of(pid: int) -> int | None:
     """Returns when a process started in clock ticks since boot, None for the dead and zombies."""
     try:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fleet.app.calendars import clock_of
 from fleet.app.launching import running_state
 from fleet.app.place import PLAN_RUN, FleetPlace, fold
-from fleet.app.telling import tell
+from fleet.app.telling import changes, tell
 from fleet.core import messages as m
 from fleet.errors import FleetError, NotFound, Rejected
 from fleet.views.forecast import planned_of
@@ -173,12 +173,10 @@ def ask(
         if name not in before and asked.question.message == text
     ]
     name = raised[-1] if raised else ""
-    deadline = time.monotonic() + (wait_s or 0)
-    while wait_s is not None and time.monotonic() < deadline:
-        seen = place.run_state(run)
-        if seen is not None and name in seen.answers:
-            return name, seen.answers[name].value
-        time.sleep(0.1)
+    if wait_s is not None:
+        for seen in changes(place, time.monotonic() + wait_s, run):
+            if name in seen.answers:
+                return name, seen.answers[name].value
     return name, None
 
 

@@ -10,8 +10,7 @@ from typing import Any
 from fleet.app.launching import begun
 from fleet.app.place import FleetPlace
 from fleet.app.revising import foreseen
-from fleet.app.telling import tell
-from fleet.app.watching import changes
+from fleet.app.telling import changes, tell
 from fleet.core import messages as m
 from fleet.core.state import CLOSED, Standing, State, StepState
 from fleet.errors import FleetError, NotFound, Rejected

@@ -13,7 +13,7 @@ from typing import Any
 
 from fleet.app.place import PLAN_RUN, FleetPlace, resolve_task, task_facts
 from fleet.app.revising import bring_up_to_date, foreseen, lowered
-from fleet.app.telling import ensure_coordinator, prepare_coordinator, tell
+from fleet.app.telling import changes, ensure_coordinator, prepare_coordinator, tell
 from fleet.core import messages as m
 from fleet.core.state import CLOSED, SETTLED_STANDINGS, Standing, State
 from fleet.errors import FleetError, NotFound, Rejected
@@ -21,6 +21,9 @@ from fleet.views.tasks import TaskSteps, name_of, phases_of, state_of, tasks_of,
 
 ALIVE_TIMEOUT_S = 60.0
 """How long a launch waits to see its agents live; they go on starting when it is over."""
+
+LIFE_POLL_S = 0.02
+"""How often it is looked for agents that come to life or go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,19 +176,20 @@ def wait_for_life(
     """Returns what became of launched tasks once each lives, ended, waits or asks."""
     deadline = time.monotonic() + ALIVE_TIMEOUT_S
     found: dict[str, Launched] = {}
-    while True:
-        state = place.run_state()
-        assert state is not None
+    rows: list[Launched] = []
+    for state in changes(place, deadline, poll_s=LIFE_POLL_S):
         steps = tasks_of(state)
-        for name in tasks:
-            if name not in found:
-                row = _launched(state, steps[name])
-                if row.state != "starting" or time.monotonic() > deadline:
-                    found[name] = row
-                    tell_of(row)
+        rows = [found.get(name) or _launched(state, steps[name]) for name in tasks]
+        for row in rows:
+            if row.task not in found and row.state != "starting":
+                found[row.task] = row
+                tell_of(row)
         if len(found) == len(tasks):
-            return [found[name] for name in tasks]
-        time.sleep(0.02)
+            break
+    for row in rows:
+        if row.task not in found:
+            tell_of(row)
+    return rows
 
 
 def _launched(state: State, task: TaskSteps) -> Launched:
@@ -291,12 +295,10 @@ def _hold(place: FleetPlace, ids: Sequence[str], *, every: bool, end: bool) -> l
 def wait_until_quiet(place: FleetPlace, tasks: Sequence[str]) -> None:
     """Waits until no attempt of the tasks runs any more, as long as a launch would wait."""
     deadline = time.monotonic() + ALIVE_TIMEOUT_S
-    while time.monotonic() < deadline:
-        state = running_state(place)
+    for state in changes(place, deadline, poll_s=LIFE_POLL_S):
         whole = {state.steps[step].step.whole for step in state.running}
         if not whole & set(tasks):
             return
-        time.sleep(0.02)
 
 
 def resume(place: FleetPlace, ids: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from fleet.app.launching import running_state
 from fleet.app.place import FleetPlace, resolve_task
+from fleet.app.telling import bring_back
 from fleet.core.state import Standing
 from fleet.errors import FleetError, Rejected
 from fleet.views.tasks import tasks_of
@@ -67,7 +68,7 @@ def log_lines(
 
     path, step, number = log_path(place, name, attempt)
     lines: deque[str] = deque(maxlen=last)
-    place_in_file, rest = 0, b""
+    place_in_file, rest, child = 0, b"", None
     while True:
         over = _is_over(running_state(place), step, number)
         if path.exists():
@@ -84,6 +85,7 @@ def log_lines(
         lines.clear()
         if over or not follow:
             return
+        child = bring_back(place, child)
         time.sleep(POLL_S)
 
 

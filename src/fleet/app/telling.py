@@ -1,4 +1,8 @@
-"""How a front door tells a run something: mail, a coordinator to read it, the wait for a result."""
+"""How a front door tells a run something: mail, a coordinator to read it, the wait for what comes.
+
+Whoever waits sees to it that there is somebody to wait for: a coordinator that was killed is
+started again, one that has left of its own accord had nothing to do and is left alone.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,17 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, suppress
 from typing import TYPE_CHECKING
 
 from fleet import codec
-from fleet.app.place import PLAN_RUN, FleetPlace
+from fleet.app.place import PLAN_RUN, FleetPlace, fold
 from fleet.errors import FleetError, Rejected
 
 if TYPE_CHECKING:
     from fleet.core.messages import Command
+    from fleet.core.state import State
 
 ANSWER_TIMEOUT_S = 60.0
 """How long a front door waits for the coordinator to say what became of a command."""
@@ -24,6 +29,9 @@ LOOK_S = 0.25
 """How long results are waited for before it is looked whether a coordinator still lives."""
 
 POLL_S = 0.004
+
+CHANGE_POLL_S = 0.05
+"""How often somebody who may wait for days looks for a change."""
 
 
 def actor() -> str:
@@ -112,6 +120,37 @@ def _gather(
     return len(results) == len(ids)
 
 
+def changes(
+    place: FleetPlace,
+    deadline: float | None = None,
+    run: str = PLAN_RUN,
+    *,
+    poll_s: float = CHANGE_POLL_S,
+) -> Iterator[State]:
+    """Yields a run's state now and after each change, until the deadline (monotonic seconds).
+
+    Raises FleetError when nothing was ever launched.
+    """
+    seen, look_at, child = -1, time.monotonic(), None
+    while True:
+        reader = place.reader()
+        if reader is None:
+            raise FleetError("nothing was launched yet")
+        with closing(reader):
+            seq = reader.last_seq(run)
+            state = fold(reader, run) if seq != seen else None
+        if state is not None:
+            seen = seq
+            yield state
+        now = time.monotonic()
+        if deadline is not None and now > deadline:
+            return
+        if now >= look_at:
+            look_at = now + LOOK_S
+            child = bring_back(place, child)
+        time.sleep(poll_s)
+
+
 def _log_hint(place: FleetPlace) -> str:
     return f"see {place.state / 'logs' / 'coordinator.jsonl'}"
 
@@ -176,6 +215,18 @@ def _spawn(place: FleetPlace, gate: int | None = None) -> int:
                 (os.POSIX_SPAWN_DUP2, said.fileno(), 2),
             ],
         )
+
+
+def bring_back(place: FleetPlace, child: int | None) -> int | None:
+    """Starts a coordinator in the place of one that was killed and returns its pid.
+
+    `child` is what this returned the last time: one that is still on its way is not doubled.
+    """
+    from fleet.adapters.lease import was_killed
+
+    if (child is None or _exit_code(child) is not None) and was_killed(place.state):
+        return ensure_coordinator(place)
+    return child
 
 
 def _exit_code(pid: int) -> int | None:

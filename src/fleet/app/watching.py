@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from fleet.app.calendars import clock_of
 from fleet.app.observing import observe
-from fleet.app.place import PLAN_RUN, FleetPlace, fold
+from fleet.app.place import PLAN_RUN, FleetPlace
 from fleet.app.revising import edit_in_words, planned_state
+from fleet.app.telling import changes
 from fleet.core.state import Standing
-from fleet.errors import FleetError, NotFound
+from fleet.errors import NotFound
 from fleet.views.status import phase_order, status_of
 from fleet.views.tasks import LINE, phases_of, tasks_of
 
 if TYPE_CHECKING:
     from fleet.core.state import State
 
-POLL_S = 0.05
 ENDS = ("failed", "skipped", "unreached")
 
 
@@ -84,26 +84,6 @@ def _has_come(found: str, word: str) -> bool | None:
             return word not in ("merged", "accepted", "verified")
         return False if found in ENDS else None
     return False if found in ENDS or found == "merged" else None
-
-
-def changes(
-    place: FleetPlace, deadline: float | None = None, run: str = PLAN_RUN
-) -> Iterator[State]:
-    """Yields a run's state now and after each change, until the deadline (monotonic seconds)."""
-    seen = -1
-    while True:
-        reader = place.reader()
-        if reader is None:
-            raise FleetError("nothing was launched yet")
-        with closing(reader):
-            seq = reader.last_seq(run)
-            state = fold(reader, run) if seq != seen else None
-        if state is not None:
-            seen = seq
-            yield state
-        if deadline is not None and time.monotonic() > deadline:
-            return
-        time.sleep(POLL_S)
 
 
 def history(place: FleetPlace, run: str = PLAN_RUN, after: int = 0) -> Iterator[dict[str, Any]]:
