@@ -229,3 +229,30 @@ def test_files_edited_while_a_fleet_runs(
     assert fleet.wait("a", "b").code == 0
     assert fleet.git("show", "fleet/b:bb.md") == "done"
     assert fleet.ran() == {"a 1": 1, "b 1": 1}
+
+
+def test_a_wait_says_what_only_a_person_can_move(fleet: ScriptedFleet) -> None:
+    fleet.task("a", deliverables=["a.md"])
+    fleet.task("b", fleet.waits("b"), deliverables=["b.md"], attempts=1)
+    fleet.write()
+    fleet.must("launch", "b")
+
+    def told(task: str, state: str) -> str:
+        done = fleet("wait", task, "--for", state, "--timeout", "0")
+        assert done.code == 124
+        return done.stderr
+
+    assert told("a", "verified") == "a is ready and not launched: fleet launch a\n"
+    assert told("b", "verified") == ""
+    fleet.must("stop", "b")
+    assert told("b", "verified") == "b is stopped: fleet resume b\n"
+    fleet.must("resume", "b")
+    fleet.go("b")
+    until(lambda: fleet.row("b")["state"] == "needs-you", "a question about b")
+    assert told("b", "verified") == "b needs you: fleet inbox\n"
+    fleet.must("launch", "a")
+    assert fleet.wait("a").code == 0
+    assert fleet.wait("a", "b", timeout_s=0).stderr == "b needs you: fleet inbox\n"
+    fleet.must("skip", "b")
+    until(lambda: told("a", "merged"), "the gate")
+    assert told("a", "merged") == "a is accepted and its phase not merged: fleet merge last\n"

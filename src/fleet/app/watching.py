@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -42,10 +42,12 @@ def wait(
     timeout_s: float | None,
     *,
     any_one: bool = False,
+    tell_of: Callable[[str], None] = lambda _: None,
 ) -> tuple[bool | None, dict[str, str]]:
     """Waits for tasks to come to a state or a later one of the same line.
 
     Returns whether they did (None: time ran out, False: one no longer can) and each task's state.
+    `tell_of` hears, once each, what only a person can move: the wait goes on for as long.
     """
     known = (*LINE, *ENDS, "needs-you", "held", "stopped", "lost")
     if word not in known:
@@ -54,15 +56,26 @@ def wait(
 
     tasks = chosen(place, running_state(place), ids)
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    told: set[str] = set()
     for state in changes(place, deadline):
         words = words_of(state, tasks)
-        met = [_has_come(found, word) for found in words.values()]
-        if any(one is True for one in met) if any_one else all(one is True for one in met):
+        met = {name: _has_come(found, word) for name, found in words.items()}
+        if any(met.values()) if any_one else all(met.values()):
             return True, words
-        if all(one is False for one in met) if any_one else any(one is False for one in met):
+        lost = [one is False for one in met.values()]
+        if all(lost) if any_one else any(lost):
             return False, words
         if state.ended == "cancelled":
             return False, words
+        stuck = [
+            _moved_by_people(state, name, found)
+            for name, found in words.items()
+            if met[name] is None
+        ]
+        for text in dict.fromkeys(stuck):
+            if text and text not in told:
+                told.add(text)
+                tell_of(text)
     return None, words_of(running_state(place), tasks)
 
 
@@ -72,6 +85,25 @@ def words_of(state: State, tasks: Sequence[str]) -> dict[str, str]:
 
     steps = tasks_of(state)
     return {name: word_of(state, steps[name]) for name in tasks}
+
+
+def _moved_by_people(state: State, name: str, word: str) -> str:
+    """Returns what a person has to do before a task goes on, an empty text when nothing."""
+    if word == "needs-you":
+        return f"{name} needs you: fleet inbox"
+    if word in ("held", "stopped"):
+        return f"{name} is {word}: fleet resume {name}"
+    first = tasks_of(state)[name].worktree
+    if word == "ready" and first is not None and not first.may_start:
+        return f"{name} is ready and not launched: fleet launch {name}"
+    phase = phases_of(state).get(str(tasks_of(state)[name].facts.get("phase") or ""))
+    if word in ("verified", "accepted") and phase is not None and phase.merge is not None:
+        merge = phase.merge
+        if merge.standing is Standing.READY and not merge.may_start:
+            return f"{name} is {word} and its phase not merged: fleet merge {phase.name}"
+    if state.paused and word in ("ready", "waiting"):
+        return "the run is paused: fleet resume"
+    return ""
 
 
 def _has_come(found: str, word: str) -> bool | None:

@@ -56,7 +56,8 @@ def wait(
     """Wait until tasks come to a state, or a later one."""
     from fleet.app.watching import wait as wait_for
 
-    met, words = wait_for(here(ctx), ids or [], state, timeout, any_one=any_one)
+    place = here(ctx)
+    met, words = wait_for(place, ids or [], state, timeout, any_one=any_one, tell_of=tell)
     if as_json:
         say_json({"schema": "fleet.wait/1", "met": met, "tasks": words})
     else:
