@@ -13,6 +13,12 @@ import pytest
 
 from support.scripted_fleet import ScriptedFleet, until
 
+HEARS_C_C = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from fleet.__main__ import main; main()"
+)
+"""Fleet as its own door starts it; else a shell's background job has it ignore C-c."""
+
 ESCAPES = r"printf '\033[2J\033]0;owned\007\033[31mred\r\b\010 \xff\xfe end\n'"
 
 
@@ -160,7 +166,7 @@ def test_mistakes_and_exit_codes(fleet: ScriptedFleet) -> None:
         done = fleet(*words, "--json")
         assert str(json.loads(done.stdout)["schema"]).startswith("fleet."), words
     waiting = subprocess.Popen(
-        [sys.executable, "-m", "fleet", "wait", "alpha"],
+        [sys.executable, "-c", HEARS_C_C, "wait", "alpha"],
         cwd=fleet.root, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
