@@ -6,6 +6,7 @@ import json
 import os
 import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -283,7 +284,7 @@ def test_doctor_finds_damage_and_repairs_it(repo, fleet_cli):
     mended = fleet_cli("doctor", "--repair", cwd=repo.root)
     assert "rebuilt" in mended.stdout
     assert levels(fleet_cli("doctor", "--json", cwd=repo.root).json())["journal"] == "ok"
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
