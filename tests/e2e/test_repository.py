@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from support.scripted_fleet import ScriptedFleet, until
+from support.scripted_fleet import Cli, ScriptedFleet, until
 
 
 def open_gate(fleet: ScriptedFleet, phase: str) -> None:
@@ -196,3 +198,29 @@ def test_a_declared_port_that_is_taken_names_who_has_it_and_auto_takes_the_next(
         assert "in use" in said, said
     fleet.must("retry", "fixed")
     assert fleet.wait("fixed").code == 0
+
+
+@pytest.mark.parametrize("form", ["sha256", "submodule"])
+def test_repositories_of_another_form_are_worked_in_and_landed_on(
+    tmp_path: Path, fleet_cli: Cli, form: str
+) -> None:
+    root = tmp_path / "repo"
+    if form == "sha256":
+        subprocess.run(["git", "init", "-q", "--object-format=sha256", root], check=True)
+    fleet = ScriptedFleet(tmp_path, fleet_cli, root=root)
+    if form == "submodule":
+        other = tmp_path / "other"
+        subprocess.run(["git", "clone", "-q", root, other], check=True)
+        fleet.git("-c", "protocol.file.allow=always", "submodule", "add", "-q", str(other), "lib")
+    fleet.task("a", phase="p", deliverables=["a.md"])
+    fleet.phases("p")
+    fleet.write()
+    modules = fleet.git("submodule", "status")
+    fleet.must("launch", "a")
+    assert fleet.wait("a").code == 0
+    open_gate(fleet, "p")
+    fleet.must("merge", "p")
+    assert (fleet.root / "a.md").read_text() == "done\n"
+    assert len(fleet.rev()) == (64 if form == "sha256" else 40)
+    assert fleet.git("status", "--porcelain") == ""
+    assert fleet.git("submodule", "status") == modules

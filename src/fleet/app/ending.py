@@ -63,7 +63,8 @@ def down(place: FleetPlace, *, every: bool = False, dry_run: bool = False) -> li
         time.sleep(0.02)
     _close_server(place, every=every)
     ended = f"ended the coordinator, pid {found.pid}"
-    return [*told, ended if every else f"{ended}; agents live on"]
+    lives = not every and state is not None and bool(state.running)
+    return [*told, f"{ended}; agents live on" if lives else ended]
 
 
 def _close_server(place: FleetPlace, *, every: bool) -> None:
