@@ -54,6 +54,8 @@ def launch(
 
     `every` and `phase` queue what is not ready, as `when_ready` does for `ids`.
     """
+    if not dry_run:
+        prepare_coordinator(place)  # it loads its program while the documents are read
     if place.run_state() is None:
         # A name that means nothing is to be refused before the run is started for it.
         chosen(place, None, ids, every=every, phase=phase)
@@ -81,7 +83,7 @@ def begun(place: FleetPlace) -> State:
     """
     state = place.run_state()
     if state is None:
-        prepare_coordinator(place)  # it loads its program while the documents are read
+        prepare_coordinator(place)
         plan = lowered(place)
         try:
             tell(place, [m.StartRun(run=PLAN_RUN, plan=plan)])

@@ -157,7 +157,9 @@ def _log_hint(place: FleetPlace) -> str:
 
 def _last_words(place: FleetPlace) -> str:
     """Returns the last line that a coordinator which could not start has left."""
-    said = (place.state / "logs" / "coordinator.err").read_text(errors="replace").split("\n")
+    said: list[str] = []
+    with suppress(OSError):
+        said = (place.state / "logs" / "coordinator.err").read_text(errors="replace").split("\n")
     return next((line for line in reversed(said) if line.strip()), "it said nothing")
 
 
@@ -195,26 +197,19 @@ def ensure_coordinator(place: FleetPlace) -> int | None:
 
 
 def _spawn(place: FleetPlace, gate: int | None = None) -> int:
-    logs = place.state / "logs"
-    logs.mkdir(mode=0o700, parents=True, exist_ok=True)
     argv = [sys.executable, "-m", "fleet.runtimes.embedded", os.fspath(place.root)]
     begin: tuple[object, ...] = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
     if gate is not None:
         argv.append("--gate")
         begin = (os.POSIX_SPAWN_DUP2, gate, 0)
-    with (logs / "coordinator.err").open("ab") as said:
-        # Not subprocess.Popen: nobody waits for this child, and it is to outlive us without a word.
-        return os.posix_spawn(
-            sys.executable,
-            argv,
-            coordinator_environ(os.environ),
-            setsid=True,
-            file_actions=[
-                begin,
-                (os.POSIX_SPAWN_DUP2, said.fileno(), 1),
-                (os.POSIX_SPAWN_DUP2, said.fileno(), 2),
-            ],
-        )
+    # Not subprocess.Popen: nobody waits for this child, and it is to outlive us without a word.
+    return os.posix_spawn(
+        sys.executable,
+        argv,
+        coordinator_environ(os.environ),
+        setsid=True,
+        file_actions=[begin, (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)],
+    )
 
 
 def bring_back(place: FleetPlace, child: int | None) -> int | None:

@@ -303,14 +303,19 @@ async def _serve(make: Callable[[], Coordinator]) -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Coordinates the fleet at argv[0]; with `--gate` only once a line has come, and not at all
-    when whoever prepared it has gone without a word.
+    when whoever prepared it has gone without a word. Until then it touches nothing.
     """
+    root = Path(argv[0])
     if "--gate" in argv[1:]:
         if not os.read(0, 1):
             return 0
         with open(os.devnull, "rb") as nothing:  # noqa: PTH123
             os.dup2(nothing.fileno(), 0)
-    return coordinate(Path(argv[0]))
+    logs = root / ".fleet/logs"
+    logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (logs / "coordinator.err").open("ab") as said:  # the terminal is of whoever started it
+        os.dup2(said.fileno(), 2)
+    return coordinate(root)
 
 
 if __name__ == "__main__":
