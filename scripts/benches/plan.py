@@ -61,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
         one = [scenes.timed(argv_plan)]
     figures = [
         scenes.ratio(f"plan --json, {TASKS:,} files, no cache", found["cold"], found["floor"], 2),
-        scenes.ratio("the same with the cache", found["warm"], found["floor"], 1),
-        scenes.ratio("the same, one file edited", one, found["floor"], 1),
+        scenes.ratio("the same with the cache", found["warm"], found["floor"], 2),
+        scenes.ratio("the same, one file edited", one, found["floor"], 2),
     ]
     return scenes.show("plan", "scripts/bench plan", figures)

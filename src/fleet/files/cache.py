@@ -37,6 +37,8 @@ def read(root: Path) -> Entries:
 def write(root: Path, entries: Mapping[str, tuple[str, dict[str, Any]]]) -> None:
     """Replaces the cache; a disk that is full or read-only is no failure."""
     folder = root / FOLDER
+    # Not `dump`: it never uses the encoder that is written in C.
+    text = json.dumps({"made_by": _made_by(), "entries": entries}, separators=(",", ":"))
     with contextlib.suppress(OSError):
         folder.parent.mkdir(mode=0o700, exist_ok=True)
         if folder.parent.is_symlink() or folder.is_symlink():
@@ -48,7 +50,7 @@ def write(root: Path, entries: Mapping[str, tuple[str, dict[str, Any]]]) -> None
         handle, temporary = tempfile.mkstemp(dir=folder, prefix="documents.")
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump({"made_by": _made_by(), "entries": entries}, file, separators=(",", ":"))
+                file.write(text)
             Path(temporary).replace(folder / NAME)
         except OSError:
             Path(temporary).unlink(missing_ok=True)

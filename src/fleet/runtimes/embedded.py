@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import signal
 import sys
@@ -25,7 +26,7 @@ from fleet import codec
 from fleet.adapters.crash import crash_point
 from fleet.adapters.journal import DiskFull, Journal, Reader
 from fleet.adapters.lease import Held, Lease
-from fleet.adapters.log import Log
+from fleet.adapters.log import Bridge, Log
 from fleet.adapters.mailbox import Mail, Mailbox, Waker
 from fleet.core import messages as m
 from fleet.core.plan import Plan
@@ -277,6 +278,8 @@ def coordinate(root: Path, *, stay: bool = False, echo: bool = False, level: str
             print(held.text, file=sys.stderr)  # noqa: T201 - the foreground command's own voice
         return 0 if not echo else 1
     log = Log(state / "logs" / "coordinator.jsonl", level=level)
+    bridge = Bridge(log)  # what asyncio or a library has to say is said in the same place
+    logging.getLogger().addHandler(bridge)
 
     def note(level: str, text: str, **fields: object) -> None:
         getattr(log, level)(text, **fields)
@@ -292,6 +295,7 @@ def coordinate(root: Path, *, stay: bool = False, echo: bool = False, level: str
         note("error", "coordinator died", why=repr(bug), trace=traceback.format_exc())
         raise
     finally:
+        logging.getLogger().removeHandler(bridge)
         lease.release()
         log.close()
     return 0

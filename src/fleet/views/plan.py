@@ -8,7 +8,7 @@ ends in a gate of no length that the next phase's tasks need, so that edges stay
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from math import ceil, floor
 from typing import Any
 
@@ -220,7 +220,7 @@ def plain(view: PlanView) -> dict[str, Any]:
     """Returns the view as the plain values of `fleet.plan/1`; whole numbers of days are
     integers.
     """
-    found: dict[str, Any] = {"schema": "fleet.plan/1", **_whole(asdict(view))}
+    found: dict[str, Any] = {"schema": "fleet.plan/1", **_plain(view)}
     if view.risk is None:
         del found["risk"]
     else:
@@ -236,14 +236,17 @@ def number(value: float) -> str:
     return f"{value:.3f}".rstrip("0").rstrip(".")
 
 
-def _whole(value: Any) -> Any:
+def _plain(value: Any) -> Any:
+    """Returns rows as dicts and tuples as lists; `asdict` would copy every leaf, and slowly."""
+    if value is None or isinstance(value, (str, int)):
+        return value
     if isinstance(value, float):
         return int(value) if value.is_integer() else value
-    if isinstance(value, dict):
-        return {name: _whole(each) for name, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_whole(each) for each in value]
-    return value
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
+    if is_dataclass(value):
+        return {one: _plain(getattr(value, one)) for one in value.__dataclass_fields__}
+    return [_plain(each) for each in value]
 
 
 def _row(

@@ -270,7 +270,6 @@ def test_tags_are_created_once(repo, user):
     with pytest.raises(Rejected):
         git.tag(repo, "-d", second)
     assert repo.tag_commit("v1") == first
-    assert repo.tags_at(first) == ("v1",)
 
 
 def test_names_are_never_confused(repo, user):
@@ -284,8 +283,8 @@ def test_names_are_never_confused(repo, user):
         None
     ] * 6
     assert repo.heads(["main", "twin", "nope"]) == {"main": first, "twin": sha}
-    assert repo.checked_out_at("main") == user.root
-    assert repo.checked_out_at("twin") is None
+    assert repo.holders("main") == (user.root,)
+    assert repo.holders("twin") == ()
 
 
 def test_files_of_a_commit(repo, user):

@@ -156,22 +156,9 @@ class Repository:
         """Returns the commit that the tag `name` leads to, or None."""
         return self._commit(f"refs/tags/{name}") if "\0" not in name else None
 
-    def tags_at(self, commit: str) -> tuple[str, ...]:
-        """Returns the names of the tags that lead to `commit`, sorted."""
-        listed = self.site.git(
-            *("for-each-ref", f"--points-at={_object(commit)}"),
-            *("--format=%(refname)", "refs/tags/"),
-        )
-        return tuple(line.removeprefix("refs/tags/") for line in listed.lines)
-
     def worktrees(self) -> tuple[WorktreeInfo, ...]:
         """Returns all worktrees, the main one first, as `git worktree list` sees them."""
         return tuple(_infos(_list_worktrees(self.site).out))
-
-    def checked_out_at(self, branch: str) -> Path | None:
-        """Returns the worktree that has `branch` checked out (or is rebasing it), or None."""
-        holders = self.holders(branch)
-        return holders[0] if holders else None
 
     def holders(self, branch: str) -> tuple[Path, ...]:
         """Returns every worktree that has `branch` checked out or is rebasing it."""
