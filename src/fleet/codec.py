@@ -326,7 +326,10 @@ def dump_state(state: State) -> str:
         if name not in _DERIVED and getattr(state, name) != default
     }
     plain["steps"] = [_encode_fields(one) for one in state.steps.values()]
-    plain["notes"] = [[n, note.step, note.text] for n, note in state.notes.items()]
+    plain["notes"] = [
+        [n, note.step, note.text, *([dict(note.about)] if note.about else [])]
+        for n, note in state.notes.items()
+    ]
     return _line(plain)
 
 
@@ -340,7 +343,7 @@ def load_state(text: str | bytes) -> State:
     state.parent = tuple(plain["parent"]) if plain.get("parent") else None
     state.questions = _values(_of(OpenQuestion))(plain.get("questions", {}))
     state.answers = _values(_of(Answered))(plain.get("answers", {}))
-    state.notes = {n: Note(step, note) for n, step, note in plain["notes"]}
+    state.notes = {n: Note(step, text, *about) for n, step, text, *about in plain["notes"]}
     for one in plain["steps"]:
         found = cast("StepState", _decode_as(StepState, one))
         state.steps[found.step.id] = found

@@ -301,7 +301,9 @@ def test_questions_of_every_sort():
         )
         run.wants(
             states.RunAttempt("c", 1),
-            states.DeliverNote("c", 1, 1, "Answer to your question 'which?': this"),
+            states.DeliverNote(
+                "c", 1, 1, "Answer to your question 'which?': this", {"value": "this", "note": ""}
+            ),
         )
         run.tell(m.ReportProgress(step="c", attempt=1, delivered=(1,))).expect(
             AttemptProgressed("c")
@@ -309,6 +311,33 @@ def test_questions_of_every_sort():
         run.tell(m.ReportProgress(step="c", attempt=1, delivered=(1,))).expect()
         run.tell(ended("c")).expect(AttemptEnded("c"), OVER)
         run.refuse(m.RaiseQuestion(question=m.Question(message="?")), "succeeded already")
+
+
+def test_who_waits_for_a_reply_names_its_request_and_the_question_ends_with_its_attempt():
+    allow = m.Question(
+        message="May I?",
+        choices=("allow", "deny"),
+        then=m.Then.REPLY,
+        about={"request": "r1"},
+        expires_at_ms=90,
+        default="deny",
+    )
+    with play(plan(step("a", ladder=(Retry(times=1),)), step("b", "a"))) as run:
+        run.expect(A).refuse(m.RaiseQuestion(question=allow, step="b"), "nobody waits")
+        run.tell(m.RaiseQuestion(question=allow, step="a")).expect(QuestionRaised("r.q1", "a"))
+        run.refuse(m.AnswerQuestion(id="r2", value="allow"), "not open")
+        run.tell(m.AnswerQuestion(id="r1", value="allow", note="once"))
+        run.expect(QuestionAnswered("r.q1"), NoteSent("a"))
+        about = {"request": "r1", "value": "allow", "note": "once"}
+        said = "Answer to your question 'May I?': allow\nonce"
+        run.wants(states.RunAttempt("a", 1), states.DeliverNote("a", 1, 1, said, about))
+        run.tell(m.RaiseQuestion(question=allow, step="a")).expect(QuestionRaised("r.q2", "a"))
+        run.quietly(failed("a")).stands(a="running")
+        assert not run.state.questions
+        run.at(90).tell(granted()).expect()
+        run.quietly(
+            m.ReportProgress(step="a", attempt=2, delivered=(1,)), ended("a", 2), ended("b")
+        )
 
 
 def test_an_answer_that_refuses_fails_the_step_and_so_does_silence():

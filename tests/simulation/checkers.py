@@ -196,6 +196,8 @@ class Observer:
                 self.failed[event.step] = None
             case m.QuestionRaised():
                 promise(event.id not in self.ids, "a question's id is used once")
+                waits = event.question.then is m.Then.REPLY
+                promise(not waits or event.step in self.live, "who waits for a reply lives")
                 self.ids.add(event.id)
                 self.asked[event.id] = event
             case m.QuestionAnswered():
@@ -224,6 +226,11 @@ class Observer:
         name, outcome = event.step, event.outcome
         del self.live[name], self.held_units[name]
         stopped = self.stopping.get(name)
+        self.asked = {
+            i: q
+            for i, q in self.asked.items()
+            if q.step != name or q.question.then is not m.Then.REPLY
+        }
         if outcome.ending is m.Ending.SUCCEEDED:
             self.asked = {i: q for i, q in self.asked.items() if q.step != name}
             promise(state.steps[name].standing is Standing.SUCCEEDED, "success is success")

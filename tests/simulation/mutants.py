@@ -178,5 +178,6 @@ MUTANTS = [
     Mutant("an event is lost on its way to the journal", codec._encode_fields, "if found != default:", 'if found != default and name != "rung":'),
     Mutant("a patch's own stop is not asked for", draft.apply, "if attempt is not None:", "if False:"),
     Mutant("nobody is asked", attempts.report_outcome, "m.Ending.ASKED and not why and", "m.Ending.ASKED and why and"),
+    Mutant("a question outlives the session that waits for its answer", evolve._close_questions, "if of_the_attempt and question.question.then is not m.Then.REPLY:", "if of_the_attempt:"),
     Mutant("a delivered note is sent again and again", evolve._progressed, "state.notes.pop(number, None)", "pass"),
 ]  # fmt: skip

@@ -256,7 +256,14 @@ def hostile_wish(dice: Random, state: State) -> m.Command:
     some = (name, *dice.sample(names, dice.randint(0, 1)))
     attempt = state.steps[name].attempt if name in state.steps else 1
     asked = list(state.questions) or ["r.q9"]
-    note = m.Question(message="?", expires_at_ms=dice.choice([None, state.at_ms + 300, 5]))
+    asked += [str(one.question.about["request"]) for one in state.questions.values()
+              if "request" in one.question.about]  # fmt: skip
+    note = m.Question(
+        message="?",
+        expires_at_ms=dice.choice([None, state.at_ms + 300, 5]),
+        then=dice.choice([m.Then.NOTE, m.Then.REPLY]),
+        about={"request": f"req{state.asked}"},
+    )
     wishes: list[tuple[float, m.Command]] = [
         (2, m.PauseRun()),
         (2, m.ResumeRun()),

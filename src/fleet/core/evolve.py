@@ -85,12 +85,12 @@ def _ended(state: State, event: m.AttemptEnded) -> None:
             outcome.until_ms, state.accounts.get(outcome.account, 0)
         )
     ending = outcome.ending
+    _close_questions(state, event.step, of_the_attempt=ending is not m.Ending.SUCCEEDED)
     if ending is m.Ending.FAILED and not one.stopping:
         one.tries += outcome.failure is Failure.TASK
         move(state, one, Standing.FAILING, event.at_ms)
     elif ending is m.Ending.SUCCEEDED:
         one.label, one.output = outcome.label, outcome.output
-        _close_questions(state, event.step)
         move(state, one, Standing.SUCCEEDED, event.at_ms)
     elif ending is m.Ending.ASKED and not one.stopping:
         move(state, one, Standing.ASKING, event.at_ms)
@@ -174,7 +174,7 @@ def _checked_in(state: State, event: m.CheckedIn) -> None:
 
 def _note_sent(state: State, event: m.NoteSent) -> None:
     state.noted = event.note
-    state.notes[event.note] = Note(event.step, event.text)
+    state.notes[event.note] = Note(event.step, event.text, event.about)
 
 
 def _settled(state: State, event: m.StepSettled) -> None:
@@ -188,8 +188,11 @@ def _settled(state: State, event: m.StepSettled) -> None:
     reopen(state)
 
 
-def _close_questions(state: State, step: str) -> None:
+def _close_questions(state: State, step: str, *, of_the_attempt: bool = False) -> None:
+    """Drops a step's questions; with `of_the_attempt` those that end with the attempt."""
     for question in [q for q in state.questions.values() if q.step == step]:
+        if of_the_attempt and question.question.then is not m.Then.REPLY:
+            continue
         del state.questions[question.id]
         state.alarms.pop(f"?{question.id}", None)
 

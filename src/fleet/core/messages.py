@@ -36,6 +36,8 @@ class Then(StrEnum):
 
     NOTE = "note"
     """It is delivered to the running attempt, or kept for the next one's brief."""
+    REPLY = "reply"
+    """It is delivered to the running attempt, which waits for it; with that the question ends."""
     AGAIN = "again"
     """The step is tried again and finds the answer among its inputs."""
     SETTLE = "settle"
@@ -163,7 +165,10 @@ class RaiseQuestion(Told):
 
 @record()
 class AnswerQuestion(Told):
-    """Answer an open question; `patch` is the change that the answer stands for."""
+    """Answer an open question; `patch` is the change that the answer stands for.
+
+    `id` may also be the `request` that the question is about: whoever asked knows no other name.
+    """
 
     id: str
     value: str
@@ -333,9 +338,12 @@ class CheckedIn(Told):
 
 @record()
 class NoteSent(Told):
+    """`about` is what the answer of a question adds: what it was about, its value and note."""
+
     note: int
     step: str
     text: str
+    about: Mapping[str, object] = field(default_factory=dict)
 
 
 @record()
@@ -383,6 +391,7 @@ class DeliverNote:
     attempt: int
     note: int
     text: str
+    about: Mapping[str, object] = field(default_factory=dict)
 
 
 Effect = RunAttempt | StopAttempt | DeliverNote

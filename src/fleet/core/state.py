@@ -147,6 +147,7 @@ class Note:
 
     step: str
     text: str
+    about: Mapping[str, object] = field(default_factory=dict)
 
 
 Value = TypeVar("Value")
@@ -283,7 +284,7 @@ def effects_of(state: State, step: str) -> list[Effect]:
         return [StopAttempt(step, attempt, stopping)]
     wanted: list[Effect] = [RunAttempt(step, attempt)]
     wanted += [
-        DeliverNote(step, attempt, number, note.text)
+        DeliverNote(step, attempt, number, note.text, note.about)
         for number, note in state.notes.items()
         if note.step == step
     ]

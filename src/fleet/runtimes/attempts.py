@@ -146,7 +146,7 @@ class Attempts:
         try:
             kind = load_kind(work.step.kind)
             if hasattr(kind, "deliver"):
-                await kind.deliver(work, effect.note, effect.text)
+                await kind.deliver(work, effect)
         except Exception as bug:  # noqa: BLE001 - the note stays wanted and is tried again
             live.notes.discard(effect.note)
             self.world.log(

@@ -100,7 +100,7 @@ def _as_believed(draft: Draft, told: m.Outcome, why: str) -> m.Outcome:
         told = replace(told, patch=None)
     if told.ending is m.Ending.ASKED and told.question is None:
         told = replace(told, ending=m.Ending.FAILED, text=told.text or "it asked nothing")
-    if told.question is not None and told.question.then is m.Then.NOTE:
+    if told.question is not None and told.question.then in (m.Then.NOTE, m.Then.REPLY):
         told = replace(told, question=replace(told.question, then=m.Then.AGAIN))
     if told.ending is m.Ending.STOPPED and not stopping:
         told = replace(told, ending=m.Ending.FAILED, failure=Failure.INFRA)

@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from fleet.core import messages as m
 from fleet.core.decide.draft import Draft, apply, ask, live, settle
 from fleet.core.patches import patch_problems
-from fleet.core.state import Standing
+from fleet.core.state import OpenQuestion, Standing
 from fleet.errors import Rejected
 
 
 def raise_question(draft: Draft, command: m.RaiseQuestion) -> None:
-    """Asks on behalf of a running step; the answer comes back as a note."""
+    """Asks on behalf of a running step; the answer comes back as a note.
+
+    Raises Rejected when nobody is there to wait for an answer.
+    """
     live(draft)
     if draft.state.ended:
         raise Rejected(f"the run has {draft.state.ended} already; nobody waits for an answer")
+    then = m.Then.NOTE
     if command.step:
         draft.step(command.step)
-    ask(draft, command.step, replace(command.question, then=m.Then.NOTE), command.by)
+    if command.question.then is m.Then.REPLY:
+        then = m.Then.REPLY
+        if command.step not in draft.state.running:
+            raise Rejected(f"step {command.step!r} is not running; nobody waits for an answer")
+    ask(draft, command.step, replace(command.question, then=then), command.by)
 
 
 def answer_question(draft: Draft, command: m.AnswerQuestion) -> None:
     """Takes an answer that the question allows, with the patch that it stands for."""
     live(draft)
-    asked = draft.state.questions.get(command.id)
+    asked = draft.state.questions.get(command.id) or _about(draft, command.id)
     if asked is None:
         closed = command.id in draft.origin.answers
         raise Rejected(f"question {command.id!r} is {'answered already' if closed else 'not open'}")
@@ -39,7 +48,13 @@ def answer_question(draft: Draft, command: m.AnswerQuestion) -> None:
         if problems:
             raise Rejected("the patch was refused: " + "; ".join(str(p) for p in problems))
         apply(draft, command.patch, command.by)
-    answer(draft, command.id, command.value, command.by, command.note, revised=bool(command.patch))
+    answer(draft, asked.id, command.value, command.by, command.note, revised=bool(command.patch))
+
+
+def _about(draft: Draft, request: str) -> OpenQuestion | None:
+    """Returns the open question that is about a request of a session."""
+    asked = draft.state.questions.values()
+    return next((one for one in asked if one.question.about.get("request") == request), None)
 
 
 def answer(
@@ -52,9 +67,10 @@ def answer(
     one = draft.state.known(step)
     if one is None:
         return
-    if question.then is m.Then.NOTE and step in draft.state.running:
+    if question.then in (m.Then.NOTE, m.Then.REPLY) and step in draft.state.running:
         text = f"Answer to your question {question.message!r}: {value}"
-        _send(draft, step, text if not note else f"{text}\n{note}", by)
+        about = {**question.about, "value": value, "note": note}
+        _send(draft, step, text if not note else f"{text}\n{note}", by, about)
     if question.then is m.Then.SETTLE and one.standing is Standing.ASKING:
         refused = value in question.refusals or (question.choices and value not in question.choices)
         standing = Standing.FAILED if refused else Standing.SUCCEEDED
@@ -86,6 +102,8 @@ def send_note(draft: Draft, command: m.SendNote) -> None:
     _send(draft, command.step, command.text, command.by)
 
 
-def _send(draft: Draft, step: str, text: str, by: str) -> None:
+def _send(
+    draft: Draft, step: str, text: str, by: str, about: Mapping[str, object] | None = None
+) -> None:
     number = draft.state.noted + 1
-    draft.emit(m.NoteSent, note=number, step=step, text=text, by=by)
+    draft.emit(m.NoteSent, note=number, step=step, text=text, about=about or {}, by=by)
