@@ -14,6 +14,7 @@ import os
 import platform
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,16 +186,18 @@ class RealFleet(ScriptedFleet):
             **{name: os.environ[name] for name in os.environ if name.lower().endswith("_proxy")},
         }
 
-    def declare(self, server: ModelServer, turns: Sequence[Turn]) -> Script:
-        """Writes a fleet of one agent, `ada`; returns its model."""
+    def declare(self, server: ModelServer, turns: Sequence[Turn], **told: object) -> Script:
+        """Writes a fleet of one agent, `ada`, of whom more is `told`; returns its model."""
         model = server.play("ada", turns, cwd=self.worktree("ada"))
         if self.name == "claude":
             self.key = "ANTHROPIC_API_KEY"
-            self.agent("ada", {"ANTHROPIC_BASE_URL": model.url, "CLAUDE_CODE_MAX_RETRIES": "1"})
+            self.agent(
+                "ada", {"ANTHROPIC_BASE_URL": model.url, "CLAUDE_CODE_MAX_RETRIES": "1"}, **told
+            )
         else:
             self.key = "SCRIPTED_KEY"
             self.put(".codex/config.toml", CODEX_CONFIG.format(url=model.url), self.home)
-            self.agent("ada", {})
+            self.agent("ada", {}, **told)
         self.write()
         return model
 
@@ -252,9 +255,19 @@ def server() -> Iterator[ModelServer]:
 
 
 @pytest.fixture
+def top(tmp_path: Path) -> Iterator[Path]:
+    """A folder outside of /dev: programs that shut themselves in have a /dev of their own."""
+    if not tmp_path.is_relative_to("/dev"):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(prefix="fleet-real-", dir="/var/tmp") as made:
+        yield Path(made)
+
+
+@pytest.fixture
 def real(
     request: pytest.FixtureRequest,
-    tmp_path: Path,
+    top: Path,
     fleet_cli: Callable[..., object],
     monkeypatch: pytest.MonkeyPatch,
 ) -> RealFleet:
@@ -265,6 +278,6 @@ def real(
     binary = install(name)
     if isinstance(binary, str):
         pytest.skip(f"{name} is not to be had: {binary}")
-    made = RealFleet(tmp_path, fleet_cli, name, binary)
+    made = RealFleet(top, fleet_cli, name, binary)
     monkeypatch.setenv("PATH", f"{made.bin}{os.pathsep}{os.environ['PATH']}")
     return made

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from support.model_server import ModelServer, Turn
+from support.scripted_fleet import until
 
 pytestmark = pytest.mark.real
 each_program = pytest.mark.parametrize("real", ["claude", "codex"], indirect=True)
@@ -31,14 +32,14 @@ def test_a_task_is_briefed_done_committed_and_judged(real, server: ModelServer):
 
 
 @each_program
-def test_an_exit_0_without_work_is_sent_back_with_the_evidence(real, server: ModelServer):
+def test_a_turn_that_ends_without_work_is_sent_back_within_the_attempt(real, server: ModelServer):
     model = real.declare(server, [Turn("All done!"), *real.work("ada")])
     real.must("launch", "--all")
     assert real.wait("ada").code == 0
     assert "no file ada.md is committed" not in model.asked(0)
     assert "no file ada.md is committed" in model.asked(1)
-    assert real.row("ada")["attempt"] == 2
-    assert len(real.attempts()) == 2
+    assert real.row("ada")["attempt"] == 1
+    assert len(real.attempts()) == 1
 
 
 @each_program
@@ -62,3 +63,52 @@ def test_a_usage_limit_lasts_until_its_reset(real, server: ModelServer):
     assert (outcome["failure"], outcome["account"]) == ("account", "codex"), outcome
     assert 0 <= outcome["until_ms"] - opens * 1000 <= 60_000, outcome
     assert real.row("ada")["attempt"] == 1
+
+
+@each_program
+def test_a_turn_that_never_delivers_is_sent_back_so_often_and_then_judged(real, server):
+    model = real.declare(server, [Turn("Done.")] * 12)
+    real.must("launch", "--all")
+    until(lambda: len(real.attempts()) > 1, "a second attempt")
+    assert len(model.played) >= 3
+    assert real.ended("ada/check")["evidence"]["deliverables"][0]["met"] is False
+
+
+@pytest.mark.parametrize("real", ["claude"], indirect=True)
+def test_permissions_are_asked_in_the_inbox_and_answered_from_the_command_line(real, server):
+    real.declare(server, real.work("ada"), permissions="ask")
+    real.must("launch", "--all")
+
+    def asked(what: str) -> dict[str, object]:
+        def look() -> dict[str, object] | None:
+            found = real.must("inbox", "--json").json()["questions"]
+            return next((one for one in found if what in one["message"]), None)
+
+        return until(look, f"a question about {what}")
+
+    question = asked("ada.md")
+    assert question["choices"] == ["allow", "deny"]
+    row = real.row("ada")
+    assert (row["state"], row["evidence"]["source"]) == ("needs-you", "hook")
+    real.must("approve", question["id"])
+    real.must("approve", asked("git add")["id"])
+    assert real.wait("ada").code == 0
+    assert real.git("show", "fleet/ada:ada.md") == "good"
+    assert real.must("inbox", "--json").json()["questions"] == []
+
+
+@each_program
+def test_a_session_that_was_lost_is_gone_on_with(real, server):
+    first, *rest = real.work("ada")
+    model = real.declare(server, [first, Turn("Wait.", fault="hang"), *rest])
+    real.must("launch", "--all")
+    until(lambda: len(model.played) == 2, "the turn that hangs")
+    real.tmux("kill-server")
+    assert real.wait("ada").code == 0
+    assert len(real.attempts()) == 2
+    assert "Write ada.md, dear ada." in model.asked(2)
+    assert "it was lost" in model.asked(2)
+    told = [one["outcome"]["output"]["session"] for one in real.history()
+            if one["event"] == "attempt-ended" and one["step"] == "ada/work"
+            and one["outcome"].get("output")]  # fmt: skip
+    assert told[-1] in str(model.played[0])

@@ -22,7 +22,7 @@ def task(name, state, **told):
         "id": name, "agent": "ana", "state": state, "since": "2026-11-20T11:30:00.000Z",
         "slack_days": 0, "attempt": 1, "deliverables": [{"met": False}, {"met": True}],
         "checks": [], "ahead": None, "behind": None, "dirty": None, "waiting_for": [], "why": "", "port": None,
-        "port_open": None, "evidence": {"source": "journal", "age_s": None}, "session": None,
+        "port_open": None, "evidence": {"source": "journal", "age_s": None}, "turn": None, "session": None,
         "last_checkin": None,
     }  # fmt: skip
     return usual | told

@@ -84,8 +84,8 @@ class Waiting:
         await work.stop.wait()
         return m.Outcome(ending=m.Ending.STOPPED)
 
-    async def deliver(self, work, note, text):
-        self.notes.append(text)
+    async def deliver(self, work, note):
+        self.notes.append(note.text)
         await self.slow.wait()
 
 
@@ -226,8 +226,8 @@ def test_a_note_that_could_not_be_delivered_is_tried_again(kind):
         await work.stop.wait()
         return m.Outcome(ending=m.Ending.STOPPED)
 
-    async def deliver(work, note, text):
-        tries.append(text)
+    async def deliver(work, note):
+        tries.append(note.text)
         if len(tries) == 1:
             raise OSError("no space")
 

@@ -159,18 +159,33 @@ def _seen(
 ) -> Seen:
     """Returns what was looked up of a task, and beside it its attempt's process."""
     work = task.last_work
-    alive, pid, source = None, None, "journal"
+    alive, pid, source, turn = None, None, "journal", ""
+    since_ms = work.since_ms if work is not None else 0
     if work is not None and work.standing is Standing.RUNNING:
         alive, pid, source = _process(place, state, work.step.id, work.attempt)
+        told = _turn(place, state, work.step.id, work.attempt)
+        if told and alive:
+            turn, source, since_ms = str(told["turn"]), "hook", int(told["at_ms"])
     return Seen(
         **looked,
         pid=pid,
         alive=alive,
         source=source,
-        age_s=round((now_ms - work.since_ms) / 1000, 1)
-        if work is not None and work.since_ms
-        else None,
+        age_s=round(max(0, now_ms - since_ms) / 1000, 1) if since_ms else None,
+        turn=turn,
     )
+
+
+def _turn(place: FleetPlace, state: State, step: str, attempt: int) -> dict[str, Any]:
+    """Returns the latest event of an attempt's hooks, {} when none has come."""
+    from fleet.adapters.layout import attempt_path
+
+    try:
+        folder = attempt_path(place.state, state.run, step, attempt)
+        found = json.loads((folder / "turn.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) and {"turn", "at_ms"} <= set(found) else {}
 
 
 def _process(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +21,9 @@ from fleet.cli.door import (
     say,
     say_json,
 )
+
+HOOK = Path(__file__).resolve().parent.parent / "hook.py"
+"""Run, not imported: it is a front door of its own, without anything of fleet."""
 
 
 @app.command(rich_help_panel=TALK)
@@ -158,6 +163,16 @@ def done(
     text = output.read_text(encoding="utf-8", errors="replace") if output is not None else None
     finish(text)
     say("noted; end the session when you are ready")
+
+
+@app.command(rich_help_panel=INSIDE)
+def hook() -> None:
+    """Take one event of an agent program's session, as JSON on standard input.
+
+    Fleet hands a shorter way to this to the programs that it starts.
+    """
+    argv = [sys.executable, "-I", "-S", str(HOOK)]
+    os.execv(sys.executable, argv)  # noqa: S606  no shell is wanted
 
 
 @app.command(rich_help_panel=INSIDE)

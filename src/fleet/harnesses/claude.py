@@ -1,19 +1,22 @@
 """claude: Claude Code. Headless with JSON events on standard output and the brief on standard
 input; or in its terminal.
 
-The session's id is chosen here, so that it is known before the first event. A permission mode is
-always given: the program's own default decides by itself. The last `result` event tells success;
-the exit code does not.
+The session's id is chosen here, so that it is known before the first event. Hooks come in by a
+settings file of the attempt's folder, beside whatever the person and the repository have. A
+permission mode is always given: the program's own default decides by itself. The last `result`
+event tells success; the exit code does not.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from fleet.adapters import hooks
 from fleet.adapters.attempts import AttemptFolder, ExitRecord
 from fleet.core.plan import Failure
 from fleet.harnesses import (
@@ -38,6 +41,7 @@ MODES: Final = {
 }
 # Without a person, what a mode would ask about is denied: `edits` alone could never commit.
 COMMITTING: Final = ("Bash(git add *)", "Bash(git commit *)", "Bash(fleet *)")
+EVENTS: Final = (*hooks.TELLING, *hooks.WAITING, "Notification", "StopFailure")
 QUIET: Final = {
     "DISABLE_AUTOUPDATER": "1",
     "DISABLE_TELEMETRY": "1",
@@ -65,6 +69,9 @@ def prepare(
     session = resume or str(uuid.uuid5(uuid.NAMESPACE_URL, folder.absolute().as_uri()))
     words = ["--resume", session] if resume else ["--session-id", session]
     words += ["--permission-mode", MODES[agent.permissions]]
+    settings = folder / "settings.json"
+    words += ["--settings", str(settings)]
+    files = {settings: json.dumps({"hooks": _hooks()}), **hooks.wishes(folder)}
     if agent.permissions == "edits":
         words.append(f"--allowedTools={','.join(COMMITTING)}")
     if agent.model:
@@ -77,9 +84,28 @@ def prepare(
     env = {**QUIET, **agent.env, "FLEET_BRIEF": str(brief)}
     if agent.mode == "interactive":
         opening = f"Read {brief} and do what it asks."
-        return Preparation(argv=["claude", *words, "--", opening], env=env, stdout="pane")
+        argv = ["claude", *words, "--", opening]
+        return Preparation(argv=argv, env=env, stdout="pane", files=files)
     argv = ["claude", "-p", "--output-format", "stream-json", "--verbose", *words]
-    return Preparation(argv=argv, env=env, stdin=brief)
+    return Preparation(argv=argv, env=env, stdin=brief, files=files)
+
+
+def _hooks() -> dict[str, object]:
+    """Returns the hooks as its settings hold them."""
+    return {
+        event: [
+            {
+                "hooks": [
+                    {
+                        "type": "command",
+                        "command": hooks.command(),
+                        "timeout": hooks.limit_of(event),
+                    }
+                ]
+            }
+        ]
+        for event in EVENTS
+    }
 
 
 def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:

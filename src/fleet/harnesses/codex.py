@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from fleet.adapters import hooks
 from fleet.adapters.attempts import AttemptFolder, ExitRecord
 from fleet.core.plan import Failure
 from fleet.harnesses import (
@@ -47,6 +48,8 @@ _IN = re.compile(
 _AT = re.compile(
     r"try again at (?:([A-Z][a-z]{2}) (\d{1,2})(?:st|nd|rd|th), (\d{4}) )?(\d{1,2}:\d{2} [AP]M)"
 )
+EVENTS: Final = (*hooks.TELLING, *hooks.WAITING, "Interrupt")
+TRUSTING: Final = "--dangerously-bypass-hook-trust"
 MINUTE_MS: Final = 60_000
 DAY_MS: Final = 86_400_000
 _SPAN_S: Final = {"day": 86_400, "hour": 3600, "minute": 60, "second": 1}
@@ -63,7 +66,10 @@ def prepare(
     roots = _git_folders(worktree)
     if roots:
         settings.append(f"sandbox_workspace_write.writable_roots={json.dumps(roots)}")
-    words = [word for setting in settings for word in ("-c", setting)]
+    settings += [_hook(event) for event in EVENTS]
+    # Without it the program passes over every hook that nobody has reviewed in its terminal.
+    words = [TRUSTING, *(word for setting in settings for word in ("-c", setting))]
+    wishes = hooks.wishes(folder)
     if agent.model:
         words += ["-m", agent.model]
     words += [agent.args] if isinstance(agent.args, str) and agent.args else agent.args
@@ -73,15 +79,22 @@ def prepare(
         start = (
             ["codex", "resume", *words, resume] if resume else ["codex", "--no-alt-screen", *words]
         )
-        return Preparation(argv=[*start, "--", opening], env=env, stdout="pane")
+        argv = [*start, "--", opening]
+        return Preparation(argv=argv, env=env, stdout="pane", files=wishes)
     start = ["codex", "exec", "--json", *words]
     # "-" reads the prompt from standard input.
     argv = [*start, "resume", resume, "-"] if resume else [*start, "-"]
     if not agent.prompt:
-        return Preparation(argv=argv, env=env, stdin=brief)
+        return Preparation(argv=argv, env=env, stdin=brief, files=wishes)
     told = folder / "prompt.md"
     text = f"{agent.prompt}\n\n{brief.read_text(encoding='utf-8')}"
-    return Preparation(argv=argv, env=env, stdin=told, files={told: text})
+    return Preparation(argv=argv, env=env, stdin=told, files={told: text, **wishes})
+
+
+def _hook(event: str) -> str:
+    """Returns the setting of one hook, as TOML."""
+    told = f'type="command", command={json.dumps(hooks.command())}'
+    return f"hooks.{event}=[{{hooks=[{{{told}, timeout={hooks.limit_of(event)}}}]}}]"
 
 
 def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:

@@ -86,6 +86,11 @@ class World:
     log: Callable[..., None]
     left_running: Callable[[Path], Awaitable[bool]]
     """Returns whether a process of an ended attempt, named by its folder, still lives."""
+    next_poke: Callable[[float], Awaitable[None]]
+    """Returns when somebody has poked the coordinator, or after so many seconds."""
+    judge: Callable[[Work, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+    """Returns what the check of an agent's step finds now in its worktree (`place`), as the kind
+    `check` puts it out, and `against`: the reasons why it is red."""
     run_child: Callable[[str, Plan, tuple[str, str, int]], Awaitable[str]]
     """Starts a run that answers to a step, or finds it again; returns how it ended."""
     cancel_run: Callable[[str], None]

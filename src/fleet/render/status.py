@@ -61,6 +61,10 @@ def _head(status: Mapping[str, Any], columns: int) -> list[str]:
     return lines
 
 
+QUIET = ("ended", "idle", "failed")
+"""Turns that are over while the program still runs."""
+
+
 def _needs_you(status: Mapping[str, Any], columns: int) -> list[str]:
     questions = status["questions"]
     if not questions:
@@ -95,6 +99,8 @@ def _row(task: Mapping[str, Any], now: datetime, *, wide: bool) -> list[str]:
     days = task["slack_days"]
     slack = "-" if days is None else "0 *" if days == 0 else f"{days:g}d"
     waits = ", ".join(task["waiting_for"]) or (task["why"].splitlines()[0] if task["why"] else "")
+    if not waits and task["state"] == "working" and task["turn"] in QUIET:
+        waits = f"its turn is {task['turn']}"
     cells = [
         task["id"],
         f"{glyph(task['state'])} {task['state']}",

@@ -8,11 +8,12 @@ the claim's holder is gone (by pidfd), and now and then in case both were missed
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,7 +22,7 @@ from fleet.adapters.attempts import KEY_VARIABLE, AttemptFolder, ExitRecord, Lau
 from fleet.adapters.git import Repository, recover_landings
 from fleet.adapters.process import ExitWatch, alive, population
 from fleet.adapters.tmux import Tmux
-from fleet.kinds import World
+from fleet.kinds import Work, World, load_kind
 from fleet.runtimes.trees import Trees
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Sessions:
         self.census: asyncio.Task[tuple[frozenset[str], frozenset[int]]] | None = None
         self.watch = ExitWatch(self._gone)
         self.folders: dict[tuple[int, int], Path] = {}
+        self.heard = asyncio.Event()
 
     async def in_thread(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """Returns what a blocking function returns, from a bounded pool of threads."""
@@ -139,6 +141,13 @@ class Sessions:
         """Looks at every awaited attempt: a wrapper has said that one of them ended."""
         for event in self.ends.values():
             event.set()
+        self.heard.set()
+        self.heard = asyncio.Event()
+
+    async def next_poke(self, timeout_s: float) -> None:
+        """Returns when somebody pokes, or after so many seconds."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.heard.wait(), timeout_s)
 
     def _gone(self, who: Identified) -> None:
         folder = self.folders.pop((who.pid, who.start_ticks), None)
@@ -178,6 +187,12 @@ class Children(Protocol):
         ...
 
 
+async def judge(work: Work, place: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns what the check of an agent's step finds now; the kinds do not know each other."""
+    found: Mapping[str, Any] = await load_kind("check").find_now(work, place)
+    return found
+
+
 def make_world(
     root: Path, state: Path, sessions: Sessions, log: Callable[..., None], children: Children
 ) -> World:
@@ -200,6 +215,8 @@ def make_world(
         in_thread=sessions.in_thread,
         log=log,
         left_running=sessions.left_running,
+        next_poke=sessions.next_poke,
+        judge=judge,
         run_child=children.run_child,
         cancel_run=children.cancel_run,
     )

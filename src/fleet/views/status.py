@@ -42,6 +42,9 @@ class Seen:
     alive: bool | None = None
     source: str = "journal"
     age_s: float | None = None
+    turn: str = ""
+    """What the program's hooks said last of its turn: started, working, asking, ended, idle,
+    failed, over; nothing where there are none."""
 
 
 @record(kw_only=False)
@@ -163,6 +166,7 @@ def _task_row(scene: _Scene, name: str, task: TaskSteps) -> dict[str, Any]:
         "attempt": task.attempts,
         "since": clock.time_of(since_ms) if since_ms else None,
         "evidence": {"source": seen.source, "age_s": seen.age_s},
+        "turn": seen.turn or None,
         "facts": {
             "reported": task.reported,
             "verified": commit is not None and seen.head in (None, commit),

@@ -10,7 +10,7 @@ goes on.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -84,7 +84,8 @@ async def run(work: Work) -> Outcome:
         return Outcome(ending=Ending.STOPPED, text="stopped before anything was judged")
     try:
         scene, found, tree = await work.world.in_thread(_look, work)
-        if not found.branch:
+        if not found.branch and not _known(work, found):
+            found.deliverables, found.checks, found.metrics = [], [], []
             await _judge(work, scene, found, tree)
         if not found.against:
             await work.world.in_thread(
@@ -99,6 +100,39 @@ async def run(work: Work) -> Outcome:
     if not found.against:
         return Outcome(ending=Ending.SUCCEEDED, output=found.plain() | {"said": _said(work)})
     return _red(work, found)
+
+
+async def find_now(work: Work, place: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the findings in the worktree of an agent that still runs, with `against`, or {}.
+
+    `work` is the agent's own: the check that follows it says what is wanted.
+    """
+    mine = work.step.id
+    check = work.siblings.get(mine.replace("/work", "/check", 1))
+    if check is None:
+        return {}
+    told = {mine: {"standing": "succeeded", "output": {"worktree": dict(place)}}}
+    looking = replace(work, step=replace(check, id=mine), inputs=told)
+    try:
+        scene, found, tree = await work.world.in_thread(_look, looking)
+        if not found.branch:
+            await _judge(looking, scene, found, tree)
+    except (_Stopped, FleetError):  # the check behind the agent will say it
+        return {}
+    plain: dict[str, Any] = found.plain() | {"against": found.against}
+    return plain
+
+
+def _known(work: Work, found: Findings) -> bool:
+    """Whether the agent's last turn was judged at this very commit, and green; takes that over."""
+    for one in work.inputs.values():
+        output: Any = one.get("output")
+        judged = output.get("judged") if isinstance(output, Mapping) else None
+        if judged and judged["commit"] == found.commit:
+            found.deliverables = list(judged["deliverables"])
+            found.checks, found.metrics = list(judged["checks"]), list(judged["metrics"])
+            return not bool(found.against)
+    return False
 
 
 def _said(work: Work) -> str:

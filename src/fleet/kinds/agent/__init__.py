@@ -16,6 +16,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,17 +26,17 @@ from fleet.adapters.attempts import (
     AttemptFolder,
     ExitRecord,
     Launch,
-    session_name,
     tail,
 )
 from fleet.adapters.crash import crash_point
-from fleet.core.messages import Ending, Outcome
+from fleet.core.messages import DeliverNote, Ending, Outcome
 from fleet.core.plan import Failure
 from fleet.errors import FleetError, NotFound, Rejected
-from fleet.harnesses import AgentFacts, Harness, Report, find_harness
-from fleet.harnesses import brief as briefs
+from fleet.harnesses import Report, find_harness
 from fleet.harnesses.secrets import mask, resolve
 from fleet.kinds import Work
+from fleet.kinds.agent.preparing import harness_of, number_of, prepare, session_of
+from fleet.kinds.agent.turns import Turns, answer_request
 
 SAID_BYTES: Final = 16_384
 TAIL_BYTES: Final = 4_096
@@ -43,6 +44,8 @@ GRACE_S: Final = 10.0
 CLAIM_S: Final = 15.0
 CLAIM_PAUSE_S: Final = 0.02
 IDLE_LOOKS: Final = 4
+JUDGED: Final = ("commit", "deliverables", "checks", "metrics")
+"""What the check behind it need not find again at the same commit."""
 
 
 async def run(work: Work) -> Outcome:
@@ -59,8 +62,8 @@ async def run(work: Work) -> Outcome:
     if before is not None:
         await before
     try:
-        harness = find_harness(_harness(work))
-        launch = await work.world.in_thread(_launch, work, folder, place, harness)
+        harness = find_harness(harness_of(work))
+        launch = await work.world.in_thread(prepare, work, folder, place, harness)
     except (Rejected, NotFound) as refused:
         return _failed(Failure.AGENT, f"{refused.text} {refused.hint}".strip())
     if folder.exit_record() is None and folder.claim() is None:
@@ -73,7 +76,8 @@ async def run(work: Work) -> Outcome:
             return _failed(Failure.AGENT, f"the session could not be started: {trouble}")
         crash_point("kinds.agent.after_launch")
     await _tell_started(work, folder, launch, place)
-    ended, why = await _wait(work, folder, launch)
+    turns = Turns(work, place, interactive=work.params["agent"].get("mode") == "interactive")
+    ended, why = await _wait(work, folder, launch, turns)
     if why == "stop":
         return Outcome(ending=Ending.STOPPED, text="stopped", evidence=_evidence(folder, launch))
     if ended is None or why == "idle":
@@ -85,164 +89,28 @@ async def run(work: Work) -> Outcome:
         return _failed(Failure.TASK, text, _evidence(folder, launch))
     crash_point("kinds.agent.before_outcome")
     report = await work.world.in_thread(harness.outcome, ended, folder)
-    outcome: Outcome = await work.world.in_thread(_outcome, work, folder, launch, place, report)
+    if why == "finished":
+        text = "its turn ended with everything in place"
+        report = replace(report, ok=True, text=text, output=turns.said or report.output)
+    outcome: Outcome = await work.world.in_thread(_outcome, work, folder, launch, turns, report)
     return outcome
 
 
-async def deliver(work: Work, note: int, text: str) -> None:
-    """Hands a note to the running agent: typed into an interactive session, else a file in
-    `notes/`.
+async def deliver(work: Work, note: DeliverNote) -> None:
+    """Hands a note to the running agent: as the answer that its session waits for, typed into an
+    interactive session, else as a file in `notes/`.
     """
     folder = work.folder / "notes"
 
     def write() -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{note}.md").write_text(text + "\n", encoding="utf-8")
+        (folder / f"{note.note}.md").write_text(note.text + "\n", encoding="utf-8")
+        answer_request(work.folder, note.about)
 
     await work.world.in_thread(write)
-    if work.params["agent"].get("mode") == "interactive":
+    if work.params["agent"].get("mode") == "interactive" and "request" not in note.about:
         with contextlib.suppress(FleetError):
-            await work.world.in_thread(work.world.tmux.send, _session(work), text)
-
-
-# --- preparing ------------------------------------------------------------------------------------
-
-
-def _harness(work: Work) -> str | list[str]:
-    named = work.params["agent"].get("harness") or "shell"
-    return named if isinstance(named, str) else [str(word) for word in named]
-
-
-def _session(work: Work) -> str:
-    return session_name(str(work.params["task"]), work.run, work.step.id, work.attempt)
-
-
-def _launch(
-    work: Work, folder: AttemptFolder, place: Mapping[str, Any], harness: Harness
-) -> Launch:
-    """Returns the launch; the brief and the harness's files are written unless somebody runs
-    already.
-    """
-    path, brief = Path(place["path"]), folder.path / "brief.md"
-    told: Mapping[str, Any] = work.params["agent"]
-    if folder.claim() is not None or folder.exit_record() is not None:
-        # It runs or has run: nothing is prepared again, only named.
-        return Launch(
-            key=(work.run, work.step.id, work.attempt),
-            session=_session(work),
-            folder=folder.path,
-            worktree=path,
-            argv=["true"],
-        )
-    folder.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    brief.write_text(_brief(work, place, harness), encoding="utf-8")
-    facts = _facts(work)
-    prepared = harness.prepare(facts, brief, folder.path, path, None)
-    for file, text in prepared.files.items():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
-    own = work.environment(
-        task=str(work.params["task"]),
-        branch=str(place["branch"]),
-        worktree=str(path),
-        port=place.get("port"),
-        search=prepared.env.get("PATH"),
-    )
-    own |= {
-        "FLEET_ATTEMPT": str(_number(work)),
-        "FLEET_AGENT": facts.id,
-        "FLEET_BRIEF": str(brief),
-    }
-    launch = Launch(
-        key=(work.run, work.step.id, work.attempt),
-        session=_session(work),
-        folder=folder.path,
-        worktree=path,
-        argv=list(prepared.argv),
-        admin_dir=Path(place["admin"]),
-        env={**prepared.env, **own},
-        secrets=resolve(told.get("secrets") or {}, work.world.root),
-        stdin=prepared.stdin,
-        stdout=prepared.stdout,
-        timeout_s=work.params.get("timeout_s"),
-    )
-    folder.write_spec(launch)
-    return launch
-
-
-def _facts(work: Work) -> AgentFacts:
-    told: Mapping[str, Any] = work.params["agent"]
-    return AgentFacts(
-        id=str(told["id"]),
-        name=str(told.get("name") or told["id"]),
-        harness=_harness(work),
-        model=str(told.get("model") or ""),
-        mode=told.get("mode") or "headless",
-        args=told.get("args") or (),
-        env={str(k): str(v) for k, v in (told.get("env") or {}).items()},
-        permissions=str(told.get("permissions") or "edits"),
-        prompt=_text(work, told.get("prompt")),
-        limits=told.get("limits") or {},
-    )
-
-
-def _number(work: Work) -> int:
-    """Returns which try of the task this is, over all its rounds."""
-    earlier = 0
-    for one in work.inputs.values():
-        told: Any = one.get("evidence") or {}
-        output: Any = one.get("output")
-        if isinstance(output, Mapping):
-            earlier = max(earlier, int(output.get("attempts") or 0))
-        earlier = max(earlier, int(told.get("attempts") or 0))
-    return earlier + work.attempt
-
-
-def _text(work: Work, digest: object) -> str:
-    """Returns the text that a digest names; a missing one is said, not passed over."""
-    if not digest:
-        return ""
-    try:
-        return (work.world.state / "texts" / str(digest)).read_text(encoding="utf-8")
-    except OSError as lost:
-        raise Rejected(f"the text {digest} of {work.params['task']} is not there: {lost}") from lost
-
-
-def _brief(work: Work, place: Mapping[str, Any], harness: Harness) -> str:
-    params, agent = work.params, work.params["agent"]
-    earlier = [
-        f"{name} found at commit {str(one['evidence'].get('commit'))[:12]}:\n\n"
-        + briefs.findings(one["evidence"], str(one.get("text") or ""))
-        for name, one in work.inputs.items()
-        if one.get("standing") == "failed" and isinstance(one.get("evidence"), Mapping)
-    ]
-    if work.attempt > 1:
-        before = AttemptFolder(work.folder.parent / str(work.attempt - 1))
-        report = harness.outcome(before.exit_record(), before)
-        if not report.ok:
-            shown = briefs.fence(before.output_tail(TAIL_BYTES), briefs.TAIL_CHARS)
-            earlier.append(f"The attempt before this one failed: {report.text}\n\n{shown}")
-    return briefs.write(
-        briefs.Told(
-            task=str(params["task"]),
-            name=str(params.get("name") or params["task"]),
-            agent=str(agent.get("name") or agent["id"]),
-            branch=str(place["branch"]),
-            worktree=str(place["path"]),
-            attempt=_number(work),
-            port=place.get("port"),
-            rules=_text(work, params.get("rules")),
-            prompt=_text(work, agent.get("prompt")),
-            body=_text(work, params.get("brief")),
-            deliverables=params.get("deliverables") or (),
-            checks=params.get("checks") or (),
-            evidence=params.get("evidence") or (),
-            dependencies=place.get("after") or {},
-            earlier=earlier,
-            answers=[(a.question.message, f"{a.value} {a.note}".strip()) for a in work.answers],
-            note=str(params.get("note") or ""),
-        )
-    )
+            await work.world.in_thread(work.world.tmux.send, session_of(work), note.text)
 
 
 # --- waiting --------------------------------------------------------------------------------------
@@ -262,24 +130,28 @@ async def _tell_started(
         "pid": claim.pid if claim else None,
         "worktree": str(place["path"]),
         "folder": str(folder.path),
-        "attempt": _number(work),
+        "attempt": number_of(work),
+        "turn": "",
     }
     if "started" not in work.facts or work.facts.get("session") != launch.session:
         facts["started"] = work.now_ms
     work.report(facts)
 
 
-async def _wait(work: Work, folder: AttemptFolder, launch: Launch) -> tuple[ExitRecord | None, str]:
-    """Returns the exit record and why the wait ended: `exit`, `stop` or `idle`; None for a lost
-    attempt.
+async def _wait(
+    work: Work, folder: AttemptFolder, launch: Launch, turns: Turns
+) -> tuple[ExitRecord | None, str]:
+    """Returns the exit record and why the wait ended: `exit`, `stop`, `finished` or `idle`; None
+    for a lost attempt.
     """
+    attended = asyncio.ensure_future(turns.attend())
     exit_ = asyncio.ensure_future(work.world.wait_for_exit(launch))
     stop = asyncio.ensure_future(work.stop.wait())
     idle_s = work.params.get("idle_s")
     try:
         while True:
             await asyncio.wait(
-                (exit_, stop),
+                (exit_, stop, attended),
                 timeout=idle_s / IDLE_LOOKS if idle_s else None,
                 return_when=asyncio.FIRST_COMPLETED,
             )
@@ -288,10 +160,14 @@ async def _wait(work: Work, folder: AttemptFolder, launch: Launch) -> tuple[Exit
             if stop.done():
                 await work.world.in_thread(_end, folder, GRACE_S)
                 return None, "stop"
-            if idle_s and _silent_s(folder) > idle_s:
+            if attended.done():
+                attended.result()
+                await work.world.in_thread(_end, folder, GRACE_S)
+                return None, "finished"
+            if idle_s and not turns.waits and _silent_s(folder) > idle_s:
                 return None, "idle"
     finally:
-        for one in (exit_, stop):
+        for one in (exit_, stop, attended):
             if not one.done():
                 one.cancel()
 
@@ -333,7 +209,7 @@ def _end(folder: AttemptFolder, grace_s: float) -> None:
 
 
 def _outcome(
-    work: Work, folder: AttemptFolder, launch: Launch, place: Mapping[str, Any], report: Report
+    work: Work, folder: AttemptFolder, launch: Launch, turns: Turns, report: Report
 ) -> Outcome:
     secrets: dict[str, str] = {}
     with contextlib.suppress(FleetError):
@@ -353,13 +229,15 @@ def _outcome(
     said = _done(folder)
     said = report.output if said is None else said
     output = {
-        "worktree": dict(place),
-        "head": _head(work, place),
+        "worktree": dict(turns.place),
+        "head": _head(work, turns.place),
         "said": mask(said or "", secrets)[-SAID_BYTES:],
         "session": report.session or launch.session,
         "usage": dict(report.usage),
-        "attempt": _number(work),
+        "attempt": number_of(work),
     }
+    if turns.green:
+        output["judged"] = {name: turns.judged[name] for name in JUDGED}
     return Outcome(ending=Ending.SUCCEEDED, text=text, output=output)
 
 

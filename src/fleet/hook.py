@@ -1,0 +1,269 @@
+"""`fleet hook`: what an agent program calls when something happens in its session.
+
+Law: the standard library only and nothing of fleet, for it starts hundreds of times a day in front
+of every tool call. It reads one event (Claude Code's vocabulary, which others model theirs on) on
+standard input, keeps the latest in the attempt's folder, and mails what changes: the state of the
+turn, a permission that is wanted. It answers the program only where it has something to say; else
+it prints nothing and ends with 0, whatever goes wrong: no agent may fail for want of fleet.
+
+In the attempt's folder, which FLEET_BRIEF lies in:
+    hooks.json          what this session asks fleet about: {"stop": bool, "wait_s": seconds}
+    turn.json           the latest event: {turn, event, at_ms, session, tool}
+    stops/ID            a turn that has ended and waits for `answers/ID.json`: {block, reason}
+    asked/REQUEST       a permission that is asked for, with this process's pid
+    answers/ID.json     what the coordinator answers
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import time
+
+TURNS = {
+    "SessionStart": "started",
+    "UserPromptSubmit": "working",
+    "BeforeAgent": "working",
+    "PreToolUse": "working",
+    "BeforeTool": "working",
+    "PostToolUse": "working",
+    "PostToolUseFailure": "working",
+    "AfterTool": "working",
+    "PermissionRequest": "asking",
+    "Stop": "ended",
+    "AfterAgent": "ended",
+    "StopFailure": "failed",
+    "Interrupt": "idle",
+    "SessionEnd": "over",
+}
+NOTICES = {"permission_prompt": "asking", "ToolPermission": "asking", "idle_prompt": "idle"}
+SHOWN_CHARS = 400
+POLL_S = 0.05
+ABSENT_S = 5.0
+"""How long a coordinator that is not there is waited for."""
+
+WAIT_S = 3600.0
+"""How long an answer is waited for, unless the session says otherwise."""
+
+LATE_S = 15.0
+"""How much longer than the question itself this waits: its expiry is an answer, too."""
+
+
+def main() -> int:
+    """Takes one event and returns 0."""
+    with contextlib.suppress(Exception):  # nothing here may stop an agent
+        event = json.load(sys.stdin)
+        brief = os.environ.get("FLEET_BRIEF")
+        if brief and isinstance(event, dict):
+            Session(os.path.dirname(brief)).take(event)
+    return 0
+
+
+class Session:
+    """The attempt whose program calls; its folder says which it is."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        rest, attempt = os.path.split(folder)
+        rest, step = os.path.split(rest)
+        rest, self.run = os.path.split(rest)
+        self.attempt = int(attempt)
+        self.step = step.replace("%2F", "/").replace("%25", "%")
+        self.state = os.path.dirname(rest)
+        self.wishes = _read(self._at("hooks.json"))
+
+    def take(self, event: dict[str, object]) -> None:
+        """Keeps an event, mails what it changes and prints what the program waits for."""
+        name = str(event.get("hook_event_name") or "")
+        turn = TURNS.get(name) or NOTICES.get(str(event.get("notification_type") or ""))
+        inner = bool(event.get("agent_id"))  # of an agent inside the agent: not the session's turn
+        if name in ("Stop", "AfterAgent") and _goes_on(event):
+            turn = "working"
+        if turn and (not inner or turn == "asking"):
+            self._note(event, name, turn)
+        self._close_answered(allowed=name == "PostToolUse")
+        if name == "PermissionRequest":
+            self._ask(event)
+        elif turn == "ended" and not inner and self.wishes.get("stop"):
+            self._end(event, name)
+
+    # --- the turn ---------------------------------------------------------------------------------
+
+    def _note(self, event: dict[str, object], name: str, turn: str) -> None:
+        before = _read(self._at("turn.json"))
+        now_ms = time.time_ns() // 1_000_000
+        session = str(event.get("session_id") or before.get("session") or "")
+        seen = {
+            "turn": turn,
+            "event": name,
+            "at_ms": now_ms,
+            "session": session,
+            "tool": str(event.get("tool_name") or ""),
+        }
+        _write(self._at("turn.json"), seen)
+        if (before.get("turn"), before.get("session")) != (turn, session):
+            facts = {"turn": turn, "turn_at_ms": now_ms, "program_session": session}
+            self._mail(
+                {
+                    "is": "report-progress",
+                    "step": self.step,
+                    "attempt": self.attempt,
+                    "facts": facts,
+                }
+            )
+
+    # --- permissions ------------------------------------------------------------------------------
+
+    def _ask(self, event: dict[str, object]) -> None:
+        """Asks a person for a permission and prints the answer; without one it prints nothing."""
+        request = f"{time.time_ns()}-{os.getpid()}"
+        tool = str(event.get("tool_name") or "a tool")
+        wait_s = float(self.wishes.get("wait_s") or WAIT_S)  # type: ignore[arg-type]
+        marker = self._at("asked", request)
+        _write(marker, {"pid": os.getpid()})
+        self._mail(
+            {
+                "is": "raise-question",
+                "step": self.step,
+                "question": {
+                    "message": f"May it use {tool}? {_shown(event.get('tool_input'))}".strip(),
+                    "kind": "choice",
+                    "choices": ["allow", "deny"],
+                    "topic": "permission",
+                    "then": "reply",
+                    "default": "deny",
+                    "expires_at_ms": int((time.time() + wait_s) * 1000),
+                    "about": {"request": request, "tool": tool},
+                },
+            }
+        )
+        found = self._answer(request, wait_s + LATE_S)
+        with contextlib.suppress(OSError):
+            os.unlink(marker)
+        if found is None:
+            return
+        decision: dict[str, str] = {"behavior": str(found.get("value"))}
+        if found.get("value") != "allow":
+            decision = {"behavior": "deny", "message": str(found.get("note") or "It was denied.")}
+        _say({"hookSpecificOutput": {"hookEventName": "PermissionRequest", "decision": decision}})
+
+    def _close_answered(self, *, allowed: bool) -> None:
+        """Closes questions that were answered in the program itself: it has ended their hooks."""
+        folder = self._at("asked")
+        names = os.listdir(folder) if os.path.isdir(folder) else []
+        for name in names:
+            pid = _read(os.path.join(folder, name)).get("pid")
+            if not os.path.exists(f"/proc/{pid}"):
+                self._mail(
+                    {
+                        "is": "answer-question",
+                        "id": name,
+                        "value": "allow" if allowed else "deny",
+                        "note": "It was answered in the session.",
+                    }
+                )
+                with contextlib.suppress(OSError):
+                    os.unlink(os.path.join(folder, name))
+
+    # --- the end of a turn ------------------------------------------------------------------------
+
+    def _end(self, event: dict[str, object], name: str) -> None:
+        """Lets fleet judge what was done; prints what is missing, which sends the agent back."""
+        stop = f"{time.time_ns()}-{os.getpid()}"
+        said = event.get("last_assistant_message") or event.get("prompt_response") or ""
+        _write(self._at("stops", stop), {"said": str(said)})
+        self._poke()
+        found = self._answer(stop, float(self.wishes.get("wait_s") or WAIT_S))  # type: ignore[arg-type]
+        if found is not None and found.get("block"):
+            word = "deny" if name == "AfterAgent" else "block"
+            _say({"decision": word, "reason": str(found.get("reason") or "")})
+
+    # --- the coordinator --------------------------------------------------------------------------
+
+    def _answer(self, name: str, wait_s: float) -> dict[str, object] | None:
+        """Returns an answer once it is there; None when it is late or nobody can give it."""
+        path, until = self._at("answers", f"{name}.json"), time.monotonic() + wait_s
+        absent = 0.0
+        while time.monotonic() < until:
+            if os.path.exists(path):
+                return _read(path)
+            time.sleep(POLL_S)
+            absent = 0.0 if self._attended() else absent + POLL_S
+            if absent > ABSENT_S:
+                return None
+        return None
+
+    def _attended(self) -> bool:
+        pid = _read(os.path.join(self.state, "coordinator.json")).get("pid")
+        return os.path.exists(f"/proc/{pid}")
+
+    def _mail(self, command: dict[str, object]) -> None:
+        """Puts a command into the mailbox as its protocol says: whole, synced, then renamed."""
+        now_ns = time.time_ns()
+        name = f"{now_ns:020d}-{os.getpid():010d}-000000-{os.urandom(4).hex()}"
+        who = f"agent:{os.environ.get('FLEET_AGENT', '')}"
+        body = {
+            "id": name,
+            "sent_at_ms": now_ns // 1_000_000,
+            "actor": who,
+            "command": {"run": self.run, **command, "by": who},
+        }
+        box = os.path.join(self.state, "mailbox")
+        draft = os.path.join(box, "tmp", name)
+        handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with open(handle, "w", encoding="utf-8") as file:
+            json.dump(body, file)
+            file.flush()
+            os.fsync(handle)
+        os.rename(draft, os.path.join(box, "new", f"{name}.json"))
+        self._poke()
+
+    def _poke(self) -> None:
+        with contextlib.suppress(OSError):
+            handle = os.open(os.path.join(self.state, "wake"), os.O_WRONLY | os.O_NONBLOCK)
+            os.write(handle, b"\n")
+            os.close(handle)
+
+    def _at(self, *names: str) -> str:
+        return os.path.join(self.folder, *names)
+
+
+def _goes_on(event: dict[str, object]) -> bool:
+    """Whether a turn that ended leaves something running that will speak again."""
+    return bool(event.get("background_tasks") or event.get("session_crons"))
+
+
+def _shown(wanted: object) -> str:
+    if isinstance(wanted, dict):
+        for name in ("command", "file_path", "url", "path"):
+            if isinstance(wanted.get(name), str):
+                return str(wanted[name])[:SHOWN_CHARS]
+    return json.dumps(wanted)[:SHOWN_CHARS] if wanted else ""
+
+
+def _read(path: str) -> dict[str, object]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _write(path: str, told: dict[str, object]) -> None:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    draft = f"{path}.{os.getpid()}"
+    with open(draft, "w", encoding="utf-8") as file:
+        json.dump(told, file)
+    os.replace(draft, path)
+
+
+def _say(told: dict[str, object]) -> None:
+    sys.stdout.write(json.dumps(told))
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

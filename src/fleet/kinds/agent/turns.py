@@ -1,0 +1,119 @@
+"""What the hooks of a running session ask: that a turn which ended be judged before it is over.
+
+A turn that ends without its deliverables, or with a red check, is sent back to work with the
+evidence, so many times at most, before a new attempt is spent; in its terminal a turn that ends
+with everything in place ends the session. `hook` says which files this is spoken through.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from fleet.adapters.attempts import tail
+from fleet.adapters.hooks import WISHES
+from fleet.harnesses import brief as briefs
+from fleet.kinds import Work
+
+TURNS_BACK: Final = 2
+"""How often one attempt is sent back to work; then its end is an end."""
+
+LOOK_S: Final = 5.0
+FILE_BYTES: Final = 1 << 20
+
+
+@dataclass(slots=True)
+class Turns:
+    """The turns of one attempt: what is waited for in them, and how the last one was judged."""
+
+    work: Work
+    place: Mapping[str, Any]
+    interactive: bool
+    judging: bool = False
+    judged: Mapping[str, Any] = field(default_factory=dict)
+    """The latest findings, as the kind `check` puts them out; nothing before the first."""
+    said: str = ""
+
+    @property
+    def folder(self) -> Path:
+        """The attempt's folder."""
+        return self.work.folder
+
+    @property
+    def waits(self) -> bool:
+        """Whether the session waits for fleet or for a person, and so rightly says nothing."""
+        return self.judging or any(_names(self.folder / "asked"))
+
+    async def attend(self) -> None:
+        """Answers turns that end; returns when the session may be ended: all is there."""
+        if not (self.folder / WISHES).exists():
+            await self.work.stop.wait()
+        while True:
+            for stop in _names(self.folder / "stops"):
+                answer = self.folder / "answers" / f"{stop}.json"
+                if not answer.exists() and await self._judge(stop, answer):
+                    return
+            await self.work.world.next_poke(LOOK_S)
+
+    async def _judge(self, stop: str, answer: Path) -> bool:
+        """Judges the turn that has ended and answers it; returns whether the session may end."""
+        self.said = str(_plain(self.folder / "stops" / stop).get("said") or "")
+        self.judging = True
+        try:
+            self.judged = await self.work.world.judge(self.work, self.place)
+        finally:
+            self.judging = False
+        against = self.judged.get("against") or ()
+        block = bool(against) and self._sent_back() < TURNS_BACK
+        reason = ""
+        if block:
+            reason = f"This is not done yet.\n\n{briefs.findings(self.judged, '; '.join(against))}"
+        await self.work.world.in_thread(_answer, answer, {"block": block, "reason": reason})
+        return self.interactive and self.green
+
+    @property
+    def green(self) -> bool:
+        """Whether the latest judgement found everything in place."""
+        return bool(self.judged) and not self.judged["against"]
+
+    def _sent_back(self) -> int:
+        answers = self.folder / "answers"
+        return sum(bool(_plain(answers / name).get("block")) for name in _names(answers))
+
+
+def answer_request(folder: Path, about: Mapping[str, object]) -> None:
+    """Writes the answer that a session's request waits for; nothing when it is about none."""
+    request = str(about.get("request") or "")
+    if request and "/" not in request:
+        told = {"value": about.get("value"), "note": about.get("note")}
+        _answer(folder / "answers" / f"{request}.json", told)
+
+
+def session_of_program(folder: Path) -> str:
+    """Returns the program's own id of its session, as its hooks told it, or an empty text."""
+    return str(_plain(folder / "turn.json").get("session") or "")
+
+
+def _answer(path: Path, told: Mapping[str, object]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}")
+    draft.write_text(json.dumps(told), encoding="utf-8")
+    draft.replace(path)
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(one.name for one in folder.iterdir() if not one.name.startswith("."))
+    except OSError:
+        return []
+
+
+def _plain(path: Path) -> Mapping[str, Any]:
+    try:
+        found = json.loads(tail(path, FILE_BYTES))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
