@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import functools
+import json
 import os
 import platform
 import shutil
@@ -34,6 +35,7 @@ WORDS = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64", "arm64": "arm64"}
 KEY = "dummy-key-000000000000000000000000"
 CODEX_CONFIG = """\
 model = "scripted"
+check_for_update_on_startup = false
 model_provider = "scripted"
 [analytics]
 enabled = false
@@ -50,6 +52,8 @@ env_key = "SCRIPTED_KEY"
 wire_api = "responses"
 request_max_retries = 1
 stream_max_retries = 1
+[projects."{root}"]
+trust_level = "trusted"
 """
 
 
@@ -191,12 +195,19 @@ class RealFleet(ScriptedFleet):
         model = server.play("ada", turns, cwd=self.worktree("ada"))
         if self.name == "claude":
             self.key = "ANTHROPIC_API_KEY"
+            accepted = {"approved": [KEY[-20:]], "rejected": []}
+            trusted = {str(self.root): {"hasTrustDialogAccepted": True}}
+            told_once = {"hasCompletedOnboarding": True, "hasSeenAutoDefaultNudge": True}
+            home = {**told_once, "customApiKeyResponses": accepted, "projects": trusted}
+            self.put(".claude.json", json.dumps(home), self.home)
             self.agent(
                 "ada", {"ANTHROPIC_BASE_URL": model.url, "CLAUDE_CODE_MAX_RETRIES": "1"}, **told
             )
         else:
             self.key = "SCRIPTED_KEY"
-            self.put(".codex/config.toml", CODEX_CONFIG.format(url=model.url), self.home)
+            self.put(
+                ".codex/config.toml", CODEX_CONFIG.format(url=model.url, root=self.root), self.home
+            )
             self.agent("ada", {}, **told)
         self.write()
         return model

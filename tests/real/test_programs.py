@@ -112,3 +112,14 @@ def test_a_session_that_was_lost_is_gone_on_with(real, server):
             if one["event"] == "attempt-ended" and one["step"] == "ada/work"
             and one["outcome"].get("output")]  # fmt: skip
     assert told[-1] in str(model.played[0])
+
+
+@each_program
+def test_a_session_in_its_terminal_ends_once_its_turn_ends_with_everything_in_place(real, server):
+    model = real.declare(server, [Turn("Not yet."), *real.work("ada")], mode="interactive")
+    real.must("launch", "--all")
+    assert real.wait("ada").code == 0
+    assert "no file ada.md is committed" in model.asked(1)
+    assert real.row("ada")["attempt"] == 1
+    assert real.ended("ada/work")["output"]["said"] == "It is written."
+    real.nothing_runs()
