@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from fleet.adapters.attempts import tail
-from fleet.adapters.hooks import WISHES
 from fleet.harnesses import brief as briefs
 from fleet.kinds import Work
 
@@ -49,8 +48,6 @@ class Turns:
 
     async def attend(self) -> None:
         """Answers turns that end; returns when the session may be ended: all is there."""
-        if not (self.folder / WISHES).exists():
-            await self.work.stop.wait()
         while True:
             for stop in _names(self.folder / "stops"):
                 answer = self.folder / "answers" / f"{stop}.json"
