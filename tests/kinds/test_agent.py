@@ -171,10 +171,29 @@ def test_done_with_an_output_beats_the_standard_output(world: KindWorld):
     assert state.steps["a/work"].output["said"] == "the answer"
 
 
-def test_a_silent_agent_is_ended(world: KindWorld):
-    state = world.play(world.plan(*world.task("a", "sleep 989", work={"idle_s": 0.6})))
-    assert "said nothing" in state.steps["a/work"].text
+def test_a_silent_agent_is_asked_about_and_ended_only_by_a_person(world: KindWorld):
+    def stop(player):
+        (asked,) = player.state.questions.values()
+        assert "no progress" in asked.question.message
+        player.tell(m.AnswerQuestion(id=asked.id, value="stop", at_ms=now_ms()))
+
+    plan = world.plan(*world.task("a", "sleep 989", work={"idle_s": 0.6}))
+    state = world.play(plan, until=lambda s: bool(s.questions), then=stop)
+    assert "ended by a person" in state.steps["a/work"].text
     assert state.steps["a/work"].failure == "task"
+
+
+def test_a_silent_agent_that_goes_on_withdraws_the_question(world: KindWorld):
+    go = world.root.parent / "go"
+    command = f"while [ ! -e {go} ]; do sleep 0.1; done; echo on; sleep 1; {COMMIT}"
+    plan = world.plan(
+        *world.task("a", command, deliverables=["OUT.md"], work={"idle_s": 0.6}, attempts=1)
+    )
+    world.play(plan, until=lambda s: bool(s.questions), then=lambda _: go.touch())
+    assert world.state is not None
+    assert standings(world.state)["a"] == "succeeded"
+    first = next(iter(world.state.answers.values()))
+    assert (first.value, first.note) == ("wait", "It went on by itself.")
 
 
 PROGRAM = """

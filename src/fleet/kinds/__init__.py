@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fleet.adapters.attempts import ExitRecord, Launch
     from fleet.adapters.git import Repository, Request, StartConflict, Worktree
     from fleet.adapters.tmux import Tmux
+    from fleet.core.messages import Command
     from fleet.core.plan import Plan, Step
     from fleet.core.state import Answered
     from fleet.errors import FleetError
@@ -119,6 +120,8 @@ class Work:
     world: World
     report: Callable[[Mapping[str, object]], None]
     """Reports progress: facts about this step, journaled and merged over the earlier ones."""
+    tell: Callable[[Command], None] = lambda _command: None
+    """Tells the run something else than progress: a question that a person must answer."""
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the attempt is to end now; `run` then ends what it started and returns STOPPED."""
     plan_step: Callable[[str], Step | None] = lambda _name: None

@@ -85,6 +85,7 @@ class Attempts:
             now_ms=now_ms(),
             world=self.world,
             report=report,
+            tell=lambda command: self.post(run, command),
         )
 
     def _start(self, state: State, step: str, attempt: int) -> Live:

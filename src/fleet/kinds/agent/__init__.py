@@ -36,6 +36,7 @@ from fleet.harnesses import Report, find_harness
 from fleet.harnesses.secrets import mask, resolve
 from fleet.kinds import Work
 from fleet.kinds.agent.preparing import harness_of, number_of, prepare, session_of
+from fleet.kinds.agent.silence import Silence
 from fleet.kinds.agent.turns import Turns, answer_request
 
 SAID_BYTES: Final = 16_384
@@ -85,7 +86,7 @@ async def run(work: Work) -> Outcome:
     else:
         _end_what_is_left(work, folder, place)
     if why == "idle":
-        text = f"it said nothing for {work.params['idle_s']:g} s and was ended"
+        text = f"it showed no progress for {work.params['idle_s']:g} s and was ended by a person"
         return _failed(Failure.TASK, text, _evidence(folder, launch))
     crash_point("kinds.agent.before_outcome")
     report = await work.world.in_thread(harness.outcome, ended, folder)
@@ -148,6 +149,7 @@ async def _wait(
     exit_ = asyncio.ensure_future(work.world.wait_for_exit(launch))
     stop = asyncio.ensure_future(work.stop.wait())
     idle_s = work.params.get("idle_s")
+    silence = Silence(work, turns, float(idle_s or 0))
     try:
         while True:
             await asyncio.wait(
@@ -164,23 +166,12 @@ async def _wait(
                 attended.result()
                 await work.world.in_thread(_end, folder, GRACE_S)
                 return None, "finished"
-            if idle_s and not turns.waits and _silent_s(folder) > idle_s:
+            if idle_s and await silence.is_the_end():
                 return None, "idle"
     finally:
         for one in (exit_, stop, attended):
             if not one.done():
                 one.cancel()
-
-
-def _silent_s(folder: AttemptFolder) -> float:
-    """Returns for how long nothing was printed; 0 when that cannot be told or the clock was set
-    back.
-    """
-    last = 0.0
-    for path in (folder.log, folder.stdout):
-        with contextlib.suppress(OSError):
-            last = max(last, path.stat().st_mtime)
-    return max(0.0, time.time() - last) if last else 0.0
 
 
 def _end_what_is_left(work: Work, folder: AttemptFolder, place: Mapping[str, Any]) -> None:

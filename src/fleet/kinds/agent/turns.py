@@ -89,6 +89,17 @@ def answer_request(folder: Path, about: Mapping[str, object]) -> None:
         _answer(folder / "answers" / f"{request}.json", told)
 
 
+def read_answer(folder: Path, request: str) -> Mapping[str, Any] | None:
+    """Returns the answer of a request, None before there is one."""
+    path = folder / "answers" / f"{request}.json"
+    return _plain(path) if path.exists() else None
+
+
+def turn_of(folder: Path) -> str:
+    """Returns what the session's hooks said last of its turn, an empty text without hooks."""
+    return str(_plain(folder / "turn.json").get("turn") or "")
+
+
 def session_of_program(folder: Path) -> str:
     """Returns the program's own id of its session, as its hooks told it, or an empty text."""
     return str(_plain(folder / "turn.json").get("session") or "")
