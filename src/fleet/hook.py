@@ -40,7 +40,7 @@ TURNS = {
 }
 NOTICES = {"permission_prompt": "asking", "ToolPermission": "asking", "idle_prompt": "idle"}
 SHOWN_CHARS = 400
-POLL_S = 0.05
+POLL_S = 0.01
 ABSENT_S = 5.0
 """How long a coordinator that is not there is waited for."""
 
@@ -144,6 +144,7 @@ class Session:
             os.unlink(marker)
         if found is None:
             return
+        self._note(event, "PermissionRequest", "working")
         decision: dict[str, str] = {"behavior": str(found.get("value"))}
         if found.get("value") != "allow":
             decision = {"behavior": "deny", "message": str(found.get("note") or "It was denied.")}
@@ -153,6 +154,7 @@ class Session:
         """Closes questions that were answered in the program itself: it has ended their hooks."""
         folder = self._at("asked")
         names = os.listdir(folder) if os.path.isdir(folder) else []
+        names = [one for one in names if not one.startswith(".")]
         for name in names:
             pid = _read(os.path.join(folder, name)).get("pid")
             if not os.path.exists(f"/proc/{pid}"):
@@ -254,7 +256,8 @@ def _read(path: str) -> dict[str, object]:
 
 def _write(path: str, told: dict[str, object]) -> None:
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    draft = f"{path}.{os.getpid()}"
+    folder, name = os.path.split(path)
+    draft = os.path.join(folder, f".{name}.{os.getpid()}")
     with open(draft, "w", encoding="utf-8") as file:
         json.dump(told, file)
     os.replace(draft, path)

@@ -23,7 +23,8 @@ BRIEF_LIMIT_S: Final = 30
 """The time limit of a hook that only tells."""
 
 WAITING: Final = ("PermissionRequest", "Stop")
-TELLING: Final = ("SessionStart", "UserPromptSubmit", "PostToolUse", "SessionEnd")
+TELLING: Final = ("UserPromptSubmit", "PostToolUse", "SessionEnd")
+"""What only a session in a terminal tells: headless, a program works for as long as it lives."""
 
 
 def command() -> str:
@@ -35,6 +36,13 @@ def command() -> str:
 def wishes(folder: Path) -> dict[Path, str]:
     """Returns the file that says what a session asks of fleet: to judge its turns, and how long."""
     return {folder / WISHES: json.dumps({"stop": True, "wait_s": ANSWER_S})}
+
+
+def events(*more: str, interactive: bool) -> tuple[str, ...]:
+    """Returns the events that a session is hooked for, with `more` that its program has; few, for
+    every one costs the agent the start of a process.
+    """
+    return ("SessionStart", *(TELLING if interactive else ()), *WAITING, *more)
 
 
 def limit_of(event: str) -> int:

@@ -41,7 +41,7 @@ MODES: Final = {
 }
 # Without a person, what a mode would ask about is denied: `edits` alone could never commit.
 COMMITTING: Final = ("Bash(git add *)", "Bash(git commit *)", "Bash(fleet *)")
-EVENTS: Final = (*hooks.TELLING, *hooks.WAITING, "Notification", "StopFailure")
+MORE_EVENTS: Final = ("Notification", "StopFailure")
 QUIET: Final = {
     "DISABLE_AUTOUPDATER": "1",
     "DISABLE_TELEMETRY": "1",
@@ -71,7 +71,10 @@ def prepare(
     words += ["--permission-mode", MODES[agent.permissions]]
     settings = folder / "settings.json"
     words += ["--settings", str(settings)]
-    files = {settings: json.dumps({"hooks": _hooks()}), **hooks.wishes(folder)}
+    files = {
+        settings: json.dumps({"hooks": _hooks(interactive=agent.mode == "interactive")}),
+        **hooks.wishes(folder),
+    }
     if agent.permissions == "edits":
         words.append(f"--allowedTools={','.join(COMMITTING)}")
     if agent.model:
@@ -90,7 +93,7 @@ def prepare(
     return Preparation(argv=argv, env=env, stdin=brief, files=files)
 
 
-def _hooks() -> dict[str, object]:
+def _hooks(*, interactive: bool) -> dict[str, object]:
     """Returns the hooks as its settings hold them."""
     return {
         event: [
@@ -104,7 +107,7 @@ def _hooks() -> dict[str, object]:
                 ]
             }
         ]
-        for event in EVENTS
+        for event in hooks.events(*MORE_EVENTS, interactive=interactive)
     }
 
 

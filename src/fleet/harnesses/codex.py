@@ -48,7 +48,6 @@ _IN = re.compile(
 _AT = re.compile(
     r"try again at (?:([A-Z][a-z]{2}) (\d{1,2})(?:st|nd|rd|th), (\d{4}) )?(\d{1,2}:\d{2} [AP]M)"
 )
-EVENTS: Final = (*hooks.TELLING, *hooks.WAITING, "Interrupt")
 TRUSTING: Final = "--dangerously-bypass-hook-trust"
 MINUTE_MS: Final = 60_000
 DAY_MS: Final = 86_400_000
@@ -66,7 +65,8 @@ def prepare(
     roots = _git_folders(worktree)
     if roots:
         settings.append(f"sandbox_workspace_write.writable_roots={json.dumps(roots)}")
-    settings += [_hook(event) for event in EVENTS]
+    more = ("Interrupt",) if interactive else ()
+    settings += [_hook(event) for event in hooks.events(*more, interactive=interactive)]
     # Without it the program passes over every hook that nobody has reviewed in its terminal.
     words = [TRUSTING, *(word for setting in settings for word in ("-c", setting))]
     wishes = hooks.wishes(folder)

@@ -49,11 +49,15 @@ class Turns:
     async def attend(self) -> None:
         """Answers turns that end; returns when the session may be ended: all is there."""
         while True:
-            for stop in _names(self.folder / "stops"):
-                answer = self.folder / "answers" / f"{stop}.json"
-                if not answer.exists() and await self._judge(stop, answer):
+            answers = self.folder / "answers"
+            over = [
+                s for s in _names(self.folder / "stops") if not (answers / f"{s}.json").exists()
+            ]
+            for stop in over:
+                if await self._judge(stop, answers / f"{stop}.json"):
                     return
-            await self.work.world.next_poke(LOOK_S)
+            if not over:
+                await self.work.world.next_poke(LOOK_S)
 
     async def _judge(self, stop: str, answer: Path) -> bool:
         """Judges the turn that has ended and answers it; returns whether the session may end."""

@@ -1,0 +1,275 @@
+"""What fleet adds to agent programs: to a headless turn, to memory, between a hook and the inbox.
+
+    main([-n=ROUNDS])
+
+The programs are those that `tests/real` has installed (PYTEST_REAL_CACHE or .real), their model is
+scripted and on loopback. The floor of a turn is the same command without fleet and its hooks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+import scenes
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+
+KEY = "dummy-key-000000000000000000000000"
+SESSIONS, ASKED = 50, 40
+BINARIES = {
+    "claude": "claude-*/node_modules/@anthropic-ai/claude-code-linux-*/claude",
+    "codex": "codex-*/node_modules/@openai/codex/vendor/*/bin/codex",
+}
+CODEX = """\
+model = "scripted"
+model_provider = "scripted"
+[analytics]
+enabled = false
+[features]
+plugins = false
+apps = false
+remote_plugin = false
+[model_providers.scripted]
+name = "scripted"
+base_url = "{url}/v1"
+env_key = "SCRIPTED_KEY"
+wire_api = "responses"
+"""
+
+
+class Program:
+    """One agent program with a home of its own and a scripted model for each turn."""
+
+    def __init__(self, folder: Path, name: str, binary: Path) -> None:
+        self.name, self.folder, self.count = name, folder, 0
+        self.home, self.bin = folder / "home", folder / "bin"
+        for made in (self.home / ".codex", self.bin):
+            made.mkdir(parents=True)
+        (self.bin / name).symlink_to(binary)
+
+    def _scene(self, server: object, *, driven: bool) -> tuple[Path, dict[str, str]]:
+        """Returns a fresh repository and what the program's environment needs."""
+        from support.model_server import Turn
+
+        self.count += 1
+        root = scenes.make_repository(self.folder / f"r{self.count}", 20)
+        work = root.parent / f"{root.name}.worktrees" / "ada" if driven else root
+        turns = [
+            Turn.write("{cwd}/ada.md", "good"),
+            Turn.run("git add ada.md && git commit -qm ada"),
+            Turn("It is written."),
+        ]
+        model = server.play(f"m{self.count}", turns, cwd=work)  # type: ignore[attr-defined]
+        (self.home / ".codex/config.toml").write_text(CODEX.format(url=model.url))
+        env = {
+            "HOME": str(self.home),
+            "ANTHROPIC_BASE_URL": model.url,
+            "ANTHROPIC_API_KEY": KEY,
+            "SCRIPTED_KEY": KEY,
+        }
+        return root, env
+
+    def bare(self, server: object) -> float:
+        """Returns the seconds of the program's own command, as fleet would call it."""
+        from fleet.harnesses import AgentFacts, find_harness
+
+        root, env = self._scene(server, driven=False)
+        brief = root.parent / f"{root.name}.md"
+        brief.write_text("Write ada.md.")
+        made = find_harness(self.name).prepare(
+            AgentFacts(id="ada", harness=self.name), brief, self.folder / "attempt", root, None
+        )
+        words, argv = list(made.argv), []
+        while words:
+            word = words.pop(0)
+            if word == "--settings" or (word == "-c" and words[0].startswith("hooks.")):
+                words.pop(0)
+            elif word != "--dangerously-bypass-hook-trust":
+                argv.append(word)
+        path = f"{self.bin}{os.pathsep}{os.environ['PATH']}"
+        began = time.perf_counter()
+        with brief.open("rb") as told:
+            subprocess.run(
+                argv, cwd=root, env={**os.environ, **made.env, **env, "PATH": path}, stdin=told,
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True,
+            )  # fmt: skip
+        took = time.perf_counter() - began
+        assert (root / "ada.md").exists()
+        return took
+
+    def driven(self, server: object) -> float:
+        """Returns the seconds from the wrapper's claim to its exit record, turn judged and all."""
+        root, env = self._scene(server, driven=True)
+        agent = {
+            "id": "ada",
+            "harness": self.name,
+            "mode": "headless",
+            "env": {**env, "PATH": f"{self.bin}{os.pathsep}{os.environ['PATH']}"},
+        }
+        (root / "agents").mkdir()
+        (root / "tasks").mkdir()
+        (root / "coordination.md").write_text("---\nfleet: bench\nbase: main\n---\n\nWork.\n")
+        (root / "agents/ada.yaml").write_text(json.dumps(agent))
+        (root / "tasks/ada.md").write_text(
+            "---\nagent: ada\ndeliverables: [ada.md]\n---\n\nWrite ada.md.\n"
+        )
+        try:
+            for words in (("launch", "--all"), ("wait", "ada", "--timeout", "60")):
+                subprocess.run(
+                    scenes.fleet("-C", str(root), *words), check=True, capture_output=True
+                )
+            folder = root / ".fleet/attempts/plan/ada%2Fwork/1"
+            ended_ms = json.loads((folder / "exit").read_text())["ended_at_ms"]
+            return float(ended_ms) / 1000 - (folder / "claim").stat().st_mtime
+        finally:
+            scenes.end_fleet(root)
+            shutil.rmtree(root.parent / f"{root.name}.worktrees", ignore_errors=True)
+
+
+def turn_figures(folder: Path, rounds: int) -> list[scenes.Figure]:
+    """Returns what fleet adds to one headless turn of each program that is installed."""
+    from support.model_server import ModelServer
+
+    cache = Path(os.environ.get("PYTEST_REAL_CACHE") or ROOT / ".real")
+    figures = []
+    for name, where in BINARIES.items():
+        binary = next(iter(cache.glob(where)), None)
+        if binary is None:
+            figures.append(scenes.Figure(f"a turn of {name}", "not installed", note=str(cache)))
+            continue
+        program = Program(folder / name, name, binary)
+        with ModelServer() as server:
+            found = scenes.in_turn(
+                rounds,
+                bare=lambda: program.bare(server),  # noqa: B023 - called in this round
+                driven=lambda: program.driven(server),  # noqa: B023
+            )
+        bare, driven = (statistics.median(found[case]) for case in ("bare", "driven"))
+        added_ms = (driven - bare) * 1000
+        met = added_ms <= max(150, bare * 100)
+        figures.append(
+            scenes.Figure(
+                f"a turn of {name}, what fleet adds",
+                f"{added_ms:.0f} ms",
+                "<= 10 % or 150 ms",
+                met,
+                f"{driven / bare:.2f}x; median {driven * 1000:.0f} ms against {bare * 1000:.0f} ms",
+            )
+        )
+    return figures
+
+
+def memory_mb(folder: Path) -> float:
+    """Returns what one more live agent costs fleet itself, in MB of proportional memory."""
+    held = {}
+    for count in (1, SESSIONS):
+        root, notes = scenes.make_repository(folder / f"memory{count}", 20), folder / f"n{count}"
+        notes.mkdir()
+        scenes.write_fleet(root, count, f"date +%s%N >{notes}/$FLEET_TASK; exec sleep 900")
+        try:
+            with scenes.coordinator(root) as pid:
+                subprocess.run(
+                    scenes.fleet("-C", str(root), "launch", "--all"),
+                    check=True,
+                    capture_output=True,
+                )
+                scenes.until(lambda: len(list(notes.iterdir())) == count)  # noqa: B023
+                time.sleep(1)
+                held[count] = sum(_pss(one) for one in _ours(root, pid))
+        finally:
+            scenes.end_fleet(root)
+    return (held[SESSIONS] - held[1]) / (SESSIONS - 1) / 1e6
+
+
+def _ours(root: Path, coordinator: int) -> list[psutil.Process]:
+    """Returns the coordinator, the tmux server and all below it but the agents."""
+    from fleet.app.place import FleetPlace
+
+    socket = FleetPlace(root).socket
+    said = subprocess.run(
+        ["tmux", "-L", socket, "display-message", "-p", "#{pid}"], capture_output=True, check=True
+    )
+    server = psutil.Process(int(said.stdout))
+    below = [one for one in server.children(recursive=True) if one.name() != "sleep"]
+    return [psutil.Process(coordinator), server, *below]
+
+
+def _pss(one: psutil.Process) -> int:
+    return int(one.memory_full_info().pss)
+
+
+def asking_ms(folder: Path) -> list[float]:
+    """Returns how long each permission took from the start of its hook to the journal, sorted."""
+    import fleet.hook
+    from fleet.adapters.journal import Reader
+
+    root = scenes.make_repository(folder / "asking", 20)
+    scenes.write_fleet(root, 1, "exec sleep 900")
+    found: list[float] = []
+    hooks: list[subprocess.Popen[bytes]] = []
+    try:
+        subprocess.run(
+            scenes.fleet("-C", str(root), "launch", "--all"), check=True, capture_output=True
+        )
+        brief = root / ".fleet/attempts/plan/t0%2Fwork/1/brief.md"
+        event = b'{"hook_event_name": "PermissionRequest", "tool_name": "Bash"}'
+        reader = Reader(root / ".fleet")
+        for _ in range(ASKED):
+            seq = reader.last_seq("plan")
+            began = time.time()
+            hook = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(fleet.hook.__file__)],
+                env={"FLEET_BRIEF": str(brief)},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+            )
+            hooks.append(hook)
+            assert hook.stdin is not None
+            hook.stdin.write(event)
+            hook.stdin.close()
+            scenes.until(lambda: _raised(reader, seq))  # noqa: B023
+            found.append((time.time() - began) * 1000)
+        reader.close()
+    finally:
+        for hook in hooks:
+            hook.kill()
+            hook.wait()
+        scenes.end_fleet(root)
+    return sorted(found)
+
+
+def _raised(reader: object, seq: int) -> bool:
+    rows = reader.events("plan", after=seq)  # type: ignore[attr-defined]
+    return any(json.loads(row.body)["is"] == "question-raised" for row in rows)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Prints the table; returns 1 when a target is missed."""
+    rounds = next((int(word[3:]) for word in argv if word.startswith("-n=")), 5)
+    # Programs that shut themselves in have a /dev of their own, and put no helpers under /tmp.
+    os.environ.setdefault("BENCH_TMP", "/var/tmp")
+    with scenes.scratch() as folder:
+        figures = turn_figures(folder, rounds)
+        held = memory_mb(folder)
+        lags = asking_ms(folder)
+    high = lags[round(len(lags) * 0.95) - 1]
+    figures += [
+        scenes.Figure(
+            f"memory for one more live agent of {SESSIONS}", f"{held:.2f} MB", "<= 3 MB", held <= 3
+        ),
+        scenes.Figure(
+            "hook to inbox, P95", f"{high:.0f} ms", "< 200 ms", high < 200,
+            f"P50 {lags[len(lags) // 2]:.0f} ms",
+        ),
+    ]  # fmt: skip
+    return scenes.show("agents", "scripts/bench agents", figures)
