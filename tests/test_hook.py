@@ -122,8 +122,10 @@ def test_a_permission_is_asked_and_answered(
     said = json.loads(hook.communicate()[0])["hookSpecificOutput"]["decision"]
     assert said["behavior"] == behavior
     assert said.get("message", "") == answer["note"]
-    _, asked = attempt.mail()
+    _, asked, goes_on = attempt.mail()
     assert isinstance(asked, m.RaiseQuestion)
+    assert isinstance(goes_on, m.ReportProgress)
+    assert goes_on.facts["turn"] == attempt.turn == "working"
     question = asked.question
     assert question.message == "May it use Bash? rm -rf x"
     assert (question.then, question.default, question.about["request"]) == (
