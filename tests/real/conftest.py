@@ -1,8 +1,8 @@
 """Real agent programs, of pinned versions, in an empty home, against a scripted model on loopback.
 
-The programs come from their registry once for each machine, into PYTEST_REAL_CACHE or `.real/` of
+The programs come from their registries once for each machine, into PYTEST_REAL_CACHE or `.real/` of
 this checkout; only their platform packages, and nothing of them is run while they are installed.
-Where npm or the registry is not to be had, or nothing there runs on this machine, these tests are
+Where npm or a registry is not to be had, or nothing there runs on this machine, these tests are
 skipped and say so.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import functools
+import json
 import os
 import platform
 import shutil
@@ -52,14 +53,35 @@ stream_max_retries = 1
 """
 
 
+OPENCODE_CONFIG = {
+    "share": "disabled",
+    "model": "scripted/model",
+    "small_model": "scripted/model",
+    "enabled_providers": ["scripted"],
+    "provider": {
+        "scripted": {
+            "npm": "@ai-sdk/openai-compatible",
+            "options": {"apiKey": "{env:MODEL_KEY}"},
+            "models": {"model": {"limit": {"context": 200_000, "output": 8_000}}},
+        }
+    },
+}
+GEMINI_CONFIG = {
+    "general": {"maxAttempts": 1, "enableAutoUpdate": False},
+    "privacy": {"usageStatisticsEnabled": False},
+    "security": {"auth": {"selectedType": "gemini-api-key"}},
+}
+
+
 @dataclass(frozen=True)
 class Program:
-    """An agent program: its package for this platform, and where in it the binary lies."""
+    """An agent program: its packages for this platform, and where in their folder the binary is."""
 
     name: str
     version: str
     package: str
     binary: str
+    key: str = "MODEL_KEY"
 
     @property
     def folder(self) -> Path:
@@ -67,26 +89,49 @@ class Program:
 
     def find(self) -> Path | None:
         """Returns the binary that is installed."""
-        return next(iter(self.folder.glob(f"node_modules/{self.binary}")), None)
+        return next(iter(self.folder.glob(self.binary)), None)
 
 
 def _programs() -> Mapping[str, Program]:
     words = WORDS.get(platform.machine(), platform.machine())
-    claude, codex = "2.1.329", "0.169.0"
-    return {
-        "claude": Program(
+    claude, codex, opencode, copilot, gemini = "2.1.329", "0.169.0", "1.18.33", "1.0.102", "0.61.0"
+    found = [
+        Program(
             "claude",
             claude,
             f"@anthropic-ai/claude-code-linux-{words}@{claude}",
-            "@anthropic-ai/claude-code-linux-*/claude",
+            "node_modules/@anthropic-ai/claude-code-linux-*/claude",
+            "ANTHROPIC_API_KEY",
         ),
-        "codex": Program(
+        Program(
             "codex",
             codex,
             f"@openai/codex@{codex}-linux-{words}",
-            "@openai/codex/vendor/*/bin/codex",
+            "node_modules/@openai/codex/vendor/*/bin/codex",
+            "SCRIPTED_KEY",
         ),
-    }
+        Program(
+            "opencode",
+            opencode,
+            f"opencode-linux-{words}@{opencode}",
+            "node_modules/opencode-linux-*/bin/opencode",
+        ),
+        Program(
+            "gemini",
+            gemini,
+            f"@google/gemini-cli@{gemini}",
+            "node_modules/@google/gemini-cli/bundle/gemini.js",
+            "GEMINI_API_KEY",
+        ),
+        Program(
+            "copilot",
+            copilot,
+            f"@github/copilot-linux-{words}@{copilot}",
+            "node_modules/@github/copilot-linux-*/copilot",
+            "COPILOT_PROVIDER_API_KEY",
+        ),
+    ]
+    return {program.name: program for program in found}
 
 
 PROGRAMS = _programs()
@@ -103,8 +148,8 @@ def install(name: str) -> Path | str:
         found = program.find() or _fetch(program)
     if isinstance(found, str):
         return found
-    home = os.environ["HOME"]  # the poisoned one
-    told = {"HOME": home, "PATH": os.defpath, "DISABLE_AUTOUPDATER": "1"}
+    # HOME is the poisoned one.
+    told = {name: os.environ[name] for name in ("HOME", "PATH")} | {"DISABLE_AUTOUPDATER": "1"}
     try:
         done = subprocess.run(
             [found, "--version"],
@@ -185,16 +230,10 @@ class RealFleet(ScriptedFleet):
             **{name: os.environ[name] for name in os.environ if name.lower().endswith("_proxy")},
         }
 
-    def declare(self, server: ModelServer, turns: Sequence[Turn]) -> Script:
+    def declare(self, server: ModelServer, turns: Sequence[Turn], **told: object) -> Script:
         """Writes a fleet of one agent, `ada`; returns its model."""
         model = server.play("ada", turns, cwd=self.worktree("ada"))
-        if self.name == "claude":
-            self.key = "ANTHROPIC_API_KEY"
-            self.agent("ada", {"ANTHROPIC_BASE_URL": model.url, "CLAUDE_CODE_MAX_RETRIES": "1"})
-        else:
-            self.key = "SCRIPTED_KEY"
-            self.put(".codex/config.toml", CODEX_CONFIG.format(url=model.url), self.home)
-            self.agent("ada", {})
+        self.agent("ada", SETTINGS[self.name](self, model.url), **told)
         self.write()
         return model
 
@@ -217,7 +256,8 @@ class RealFleet(ScriptedFleet):
 
     def agent(self, name: str, env: Mapping[str, str], **told: object) -> None:
         """Declares a task `name` for an agent of its own; it must leave a good NAME.md."""
-        self.settings["secrets"] = {self.key: f"file:{self.put('../key', KEY).resolve()}"}
+        key = PROGRAMS[self.name].key
+        self.settings["secrets"] = {key: f"file:{self.put('../key', KEY).resolve()}"}
         self.task(
             name,
             "",
@@ -226,7 +266,7 @@ class RealFleet(ScriptedFleet):
                 "args": told.pop("args", []),
                 **told,
                 "env": {**self.env, **env},
-                "secrets": [self.key],
+                "secrets": [key],
             },
             body=f"Write {name}.md, dear {name}.",
             deliverables=[f"{name}.md"],
@@ -234,14 +274,49 @@ class RealFleet(ScriptedFleet):
             backoff="1s",
         )
 
-    key = "MODEL_KEY"
-
     def attempts(self) -> list[Path]:
         """Returns the folders of all attempts of agents, in their order."""
         found = (self.state / "attempts").rglob("claim")
         return sorted(
             (one.parent for one in found), key=lambda one: (one / "claim").stat().st_mtime_ns
         )
+
+
+def _claude(fleet: RealFleet, url: str) -> dict[str, str]:
+    return {"ANTHROPIC_BASE_URL": url, "CLAUDE_CODE_MAX_RETRIES": "1"}
+
+
+def _codex(fleet: RealFleet, url: str) -> dict[str, str]:
+    fleet.put(".codex/config.toml", CODEX_CONFIG.format(url=url), fleet.home)
+    return {}
+
+
+def _opencode(fleet: RealFleet, url: str) -> dict[str, str]:
+    told = json.loads(json.dumps(OPENCODE_CONFIG))
+    told["provider"]["scripted"]["options"]["baseURL"] = f"{url}/v1"
+    fleet.put(".config/opencode/opencode.json", json.dumps(told), fleet.home)
+    config = {"XDG_CONFIG_HOME": str(fleet.home / ".config")}
+    return {**config, "OPENCODE_DISABLE_MODELS_FETCH": "1", "OPENCODE_DISABLE_DEFAULT_PLUGINS": "1"}
+
+
+def _gemini(fleet: RealFleet, url: str) -> dict[str, str]:
+    fleet.put(".gemini/settings.json", json.dumps(GEMINI_CONFIG), fleet.home)
+    return {"GOOGLE_GEMINI_BASE_URL": url, "GEMINI_MODEL": "gemini-2.5-pro"}
+
+
+def _copilot(fleet: RealFleet, url: str) -> dict[str, str]:
+    model = {"COPILOT_PROVIDER_BASE_URL": f"{url}/v1", "COPILOT_MODEL": "scripted"}
+    return {**model, "COPILOT_OFFLINE": "true"}
+
+
+SETTINGS: Mapping[str, Callable[[RealFleet, str], dict[str, str]]] = {
+    "claude": _claude,
+    "codex": _codex,
+    "opencode": _opencode,
+    "gemini": _gemini,
+    "copilot": _copilot,
+}
+"""What makes each program ask the model at a URL: variables, after its files are in its home."""
 
 
 @pytest.fixture
