@@ -1,13 +1,17 @@
-"""OpenCode, Gemini CLI, Copilot CLI: how they are started, what their recorded words mean."""
+"""The programs that tell their end themselves: how they are started, and what their recorded
+words mean.
+"""
 
 from __future__ import annotations
 
 import json
 
 import pytest
+import yaml
 
 from fleet.adapters.attempts import AttemptFolder, ExitRecord
 from fleet.core.plan import Failure
+from fleet.errors import Rejected
 from fleet.harnesses import OPENING_CHARS, AgentFacts, chosen_session, find_harness, wait_ms
 
 PERMISSIONS = ("ask", "edits", "auto", "plan", "deny", "yolo")
@@ -63,12 +67,12 @@ def test_headless_reads_the_brief_and_touches_only_the_attempts_folder(
 
 @pytest.mark.parametrize("name", ["opencode", "gemini", "copilot"])
 def test_in_a_terminal_the_brief_is_the_first_prompt(prepared, place, name):
-    ready, argv = prepared(name, mode="interactive", resume="S")
+    ready, _ = prepared(name, mode="interactive", resume="S")
     assert (ready.stdin, ready.stdout) == (None, "pane")
     assert ready.argv[-1].partition("=")[2] == place[0].read_text()
     assert not {"run", "stream-json", "--output-format=json"} & set(ready.argv)
     place[0].write_text("x" * (OPENING_CHARS + 1))
-    ready, argv = prepared(name, mode="interactive")
+    ready, _ = prepared(name, mode="interactive")
     assert ready.argv[-1].endswith(f"=Read {place[0]} and do what it asks.")
 
 
@@ -88,10 +92,16 @@ def test_a_session_is_begun_or_gone_on_with(prepared, place, name, new, again):
 
 
 def test_opencode_is_told_what_it_may_do_by_a_variable(prepared):
-    told = {
-        one: json.loads(prepared("opencode", permissions=one)[0].env["OPENCODE_PERMISSION"])
-        for one in PERMISSIONS
-    }
+    def rules(mode):
+        return {
+            one: json.loads(
+                prepared("opencode", permissions=one, mode=mode)[0].env["OPENCODE_PERMISSION"]
+            )
+            for one in PERMISSIONS
+        }
+
+    assert '"ask"' not in json.dumps(list(rules("headless").values()))  # it would end its turn
+    told = rules("interactive")
     assert told["edits"]["edit"] == "allow"
     assert told["edits"]["bash"]["*"] == "ask"
     assert told["edits"]["bash"]["git commit *"] == "allow"
@@ -294,7 +304,161 @@ def test_copilot_is_judged_by_its_result(outcome, events, code, failure, resume_
         assert (report.output, report.session) == ("It is written.", "S")
 
 
-@pytest.mark.parametrize("name", ["opencode", "gemini", "copilot"])
+AIDER_HEAD = """\
+Aider v0.86.2
+Model: openai/fake-model with whole edit format
+Git repo: ../repo/.git/worktrees/wt with 0 files
+Repo-map: disabled
+
+"""
+AIDER_SAID = """\
+ada.md
+
+```
+good
+
+```
+
+It is written.
+"""
+AIDER_END = """\
+
+Tokens: 1.2k sent, 1,024 cache hit, 345 received. Cost: $0.01 message, $0.02 session.
+Applied edit to ada.md
+Commit 30c367e feat: ada
+"""
+AIDER_LIMITED = """\
+litellm.RateLimitError: RateLimitError: OpenAIException - too much
+The API provider has rate limited you. Try again later or check your quotas.
+Retrying in 0.2 seconds...
+litellm.RateLimitError: RateLimitError: OpenAIException - too much
+The API provider has rate limited you. Try again later or check your quotas.
+"""
+AIDER_REFUSED = "litellm.AuthenticationError: OpenAIException - no such key\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "failure"),
+    [
+        (AIDER_HEAD + AIDER_SAID + AIDER_END, 0, None),
+        (AIDER_HEAD + AIDER_LIMITED + AIDER_SAID + AIDER_END, 0, None),
+        (AIDER_HEAD + AIDER_LIMITED, 0, Failure.ACCOUNT),
+        (AIDER_HEAD + AIDER_SAID + AIDER_END + AIDER_LIMITED, 0, Failure.ACCOUNT),
+        (AIDER_HEAD + AIDER_REFUSED, 0, Failure.AGENT),
+        (AIDER_HEAD, 0, Failure.AGENT),
+        ("", 1, Failure.AGENT),
+    ],
+)
+def test_aider_is_judged_by_its_counts_and_errors(tmp_path, text, code, failure):
+    made = AttemptFolder(tmp_path)
+    made.stdout.write_text(text)
+    end = ExitRecord(code, None, "exited", ENDED_AT_MS)
+    report = find_harness("aider").outcome(end, made)
+    assert (report.ok, report.failure) == (failure is None, failure)
+    if report.ok:
+        assert report.output.endswith("It is written.")
+        assert "Aider" not in report.output
+        assert report.usage == {
+            "input_tokens": 1_200,
+            "cached_tokens": 1_024,
+            "output_tokens": 345,
+            "usd": 0.02,
+            "turns": 1,
+        }
+
+
+def test_aider_writes_nothing_into_the_worktree_and_runs_no_commands(prepared, place):
+    for one in PERMISSIONS:
+        ready, argv = prepared("aider", permissions=one)
+        assert f"--message-file {place[0]}" in argv
+        assert f"--chat-history-file {place[1]}/" in argv
+        assert f"--input-history-file {place[1]}/" in argv
+        assert "--map-tokens 0" in argv
+        assert "--no-suggest-shell-commands" in ready.argv
+        assert ("--chat-mode ask" in argv) == (one in {"ask", "plan", "deny"})
+        assert ready.env["AIDER_GITIGNORE"] == "false"
+    shown, argv = prepared("aider", mode="interactive", permissions="ask")
+    assert (shown.stdout, shown.stdin) == ("pane", None)
+    assert "--yes-always" not in shown.argv
+    assert f"--read {place[0]}" in argv
+    assert "--chat-mode" not in argv
+
+
+def mini_run(status, content, submission=""):
+    usage = {
+        "prompt_tokens": 14,
+        "completion_tokens": 2,
+        "prompt_tokens_details": {"cached_tokens": 4},
+    }
+    return json.dumps(
+        {
+            "info": {
+                "exit_status": status,
+                "submission": submission,
+                "model_stats": {"instance_cost": 0.25, "api_calls": 2},
+            },
+            "messages": [
+                {"role": "system", "content": "You are helpful."},
+                {"role": "assistant", "content": None, "extra": {"response": {"usage": usage}}},
+                {"role": "user", "content": "No call.", "extra": {"response": {"usage": usage}}},
+                {"role": "exit", "content": content, "extra": {"exit_status": status}},
+            ],
+        }
+    )
+
+
+RATE = "litellm.RateLimitError: RateLimitError: OpenAIException - Please try again in 20s"
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "failure", "resume_at_ms"),
+    [
+        (mini_run("Submitted", "It is written.", "It is written.\n"), 0, None, None),
+        (mini_run("LimitsExceeded", "LimitsExceeded"), 0, Failure.TASK, None),
+        (mini_run("RateLimitError", RATE), 1, Failure.ACCOUNT, ENDED_AT_MS + 20_000),
+        (mini_run("BadRequestError", "litellm.BadRequestError: no"), 1, Failure.AGENT, None),
+        ('{"info": {"exit_status": "X"}}', 1, Failure.AGENT, None),
+        ('{"info": [], "messages": 3}', 1, Failure.AGENT, None),
+        ("[]", 0, Failure.AGENT, None),
+        ("", 1, Failure.AGENT, None),
+    ],
+)
+def test_mini_is_judged_by_its_trajectory(outcome, text, code, failure, resume_at_ms):
+    report = outcome("mini", [], code, files={"trajectory.json": text})
+    assert (report.ok, report.failure, report.resume_at_ms) == (
+        failure is None,
+        failure,
+        resume_at_ms,
+    )
+    if report.ok:
+        assert report.output == "It is written."
+        assert report.usage == {
+            "input_tokens": 20,
+            "cached_tokens": 8,
+            "output_tokens": 4,
+            "usd": 0.25,
+            "turns": 2,
+        }
+
+
+def test_mini_refuses_permissions_that_it_cannot_keep_to(prepared, place):
+    for one in PERMISSIONS[:-1]:
+        with pytest.raises(Rejected) as refused:
+            prepared("mini", permissions=one)
+        assert "yolo" in refused.value.hint
+    run = place[1] / "run.yaml"
+    ready, argv = prepared("mini", permissions="yolo")
+    assert f"-c mini.yaml -c {run}" in argv
+    told = yaml.safe_load(ready.files[run])
+    assert told["run"]["task"] == place[0].read_text()
+    assert told["agent"] == {"mode": "yolo", "confirm_exit": False}
+    shown, _ = prepared("mini", mode="interactive")
+    assert yaml.safe_load(shown.files[run])["agent"] == {"mode": "confirm", "confirm_exit": True}
+    with pytest.raises(Rejected):
+        prepared("mini", mode="interactive", permissions="deny")
+
+
+@pytest.mark.parametrize("name", ["opencode", "gemini", "copilot", "aider", "mini"])
 def test_in_a_terminal_the_exit_code_is_all_there_is(tmp_path, name):
     made = AttemptFolder(tmp_path)
     for code, ok in ((0, True), (1, False)):

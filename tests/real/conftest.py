@@ -15,6 +15,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ CACHE = Path(
 REACH_S = 20
 INSTALL_S = 240
 WORDS = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64", "arm64": "arm64"}
+SAID = "It is written."
 KEY = "dummy-key-000000000000000000000000"
 CODEX_CONFIG = """\
 model = "scripted"
@@ -82,6 +84,7 @@ class Program:
     package: str
     binary: str
     key: str = "MODEL_KEY"
+    asked: str = "--version"
 
     @property
     def folder(self) -> Path:
@@ -95,6 +98,7 @@ class Program:
 def _programs() -> Mapping[str, Program]:
     words = WORDS.get(platform.machine(), platform.machine())
     claude, codex, opencode, copilot, gemini = "2.1.329", "0.169.0", "1.18.33", "1.0.102", "0.61.0"
+    aider, mini = "0.86.2", "2.4.6"
     found = [
         Program(
             "claude",
@@ -130,6 +134,15 @@ def _programs() -> Mapping[str, Program]:
             "node_modules/@github/copilot-linux-*/copilot",
             "COPILOT_PROVIDER_API_KEY",
         ),
+        Program("aider", aider, f"aider-chat=={aider}", "bin/aider", "OPENAI_API_KEY"),
+        Program(
+            "mini",
+            mini,
+            f"mini-swe-agent=={mini} litellm==1.106.2 mcp==2.3.0",
+            "bin/mini",
+            "OPENAI_API_KEY",
+            "--help",
+        ),
     ]
     return {program.name: program for program in found}
 
@@ -145,14 +158,14 @@ def install(name: str) -> Path | str:
     (CACHE / ".gitignore").write_text("*\n")
     with (CACHE / f"{program.folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # test runs side by side install once
-        found = program.find() or _fetch(program)
+        found = program.find() or (_build if "==" in program.package else _fetch)(program)
     if isinstance(found, str):
         return found
     # HOME is the poisoned one.
     told = {name: os.environ[name] for name in ("HOME", "PATH")} | {"DISABLE_AUTOUPDATER": "1"}
     try:
         done = subprocess.run(
-            [found, "--version"],
+            [found, program.asked],
             env=told,
             capture_output=True,
             text=True,
@@ -168,52 +181,76 @@ def install(name: str) -> Path | str:
 
 
 def _fetch(program: Program) -> Path | str:
+    """Installs from npm."""
     npm = shutil.which("npm")
     if npm is None:
         return "npm is not installed"
     kept = CACHE / f"{program.folder.name}.npm"  # one each: two are installed side by side
-    outside = {n: v for n, v in os.environ.items() if not n.lower().endswith("_proxy")}
-    real = Path(os.environ["PYTEST_REAL_HOME"]) / ".npmrc"
-    outside |= {
+    told = {
         "HOME": str(CACHE),
         "npm_config_cache": str(kept),
-        "npm_config_userconfig": str(real),
+        "npm_config_userconfig": str(Path(os.environ["PYTEST_REAL_HOME"]) / ".npmrc"),
         "npm_config_update_notifier": "false",
     }
     fresh = CACHE / f"{program.folder.name}.new"
     shutil.rmtree(fresh, ignore_errors=True)
     quiet = ["--no-audit", "--no-fund", "--fetch-retries=0", f"--fetch-timeout={REACH_S * 1000}"]
-    ask = [npm, "view", *quiet, program.package, "version"]
-    get = [
-        npm,
-        "install",
-        *quiet,
-        "--ignore-scripts",
-        "--no-save",
-        "--prefix",
-        str(fresh),
-        program.package,
-    ]
-    for argv, limit_s in ((ask, REACH_S), (get, INSTALL_S)):
-        try:
-            done = subprocess.run(
-                argv,
-                env=outside,
-                cwd=CACHE,
-                capture_output=True,
-                text=True,
-                timeout=limit_s,
-                check=False,
-                stdin=subprocess.DEVNULL,
-            )
-        except (OSError, subprocess.TimeoutExpired) as lost:
-            return f"{program.package}: npm {argv[1]}: {type(lost).__name__}"
-        if done.returncode:
-            return f"{program.package}: npm {argv[1]}: {done.stderr.strip()[:160]!r}"
+    get = ["--ignore-scripts", "--no-save", "--prefix", str(fresh), program.package]
+    trouble = _run([npm, "view", *quiet, program.package, "version"], told, REACH_S) or _run(
+        [npm, "install", *quiet, *get], told, INSTALL_S
+    )
+    if trouble:
+        return trouble
     shutil.rmtree(program.folder, ignore_errors=True)
     fresh.rename(program.folder)
     shutil.rmtree(kept, ignore_errors=True)
     return program.find() or f"{program.package} holds no {program.binary}"
+
+
+def _build(program: Program) -> Path | str:
+    """Installs from PyPI, into an environment of its own that stays where it was made."""
+    if sys.version_info < (3, 13):
+        python = sys.executable
+    else:
+        names = ("python3.12", "python3.11")
+        python = next((found for name in names if (found := shutil.which(name))), "")
+    if not python:
+        return "no Python older than 3.13 is installed"
+    # What pip is told of its index is the user's own.
+    told = {"HOME": os.environ["PYTEST_REAL_HOME"], "PIP_NO_CACHE_DIR": "1"}
+    pip = [str(program.folder / "bin/python"), "-m", "pip", "install", "-q", "--retries=0"]
+    wheels = ["--only-binary=:all:", f"--timeout={REACH_S}", *program.package.split()]
+    reach = ["--dry-run", "--no-deps", "--target", str(program.folder / "none"), *wheels]
+    trouble = (
+        _run([python, "-m", "venv", "--clear", str(program.folder)], told, INSTALL_S)
+        or _run([*pip, *reach], told, INSTALL_S)
+        or _run([*pip, *wheels], told, INSTALL_S)
+    )
+    found = program.find()
+    if trouble or found is None:
+        shutil.rmtree(program.folder, ignore_errors=True)
+        return trouble or f"{program.package} holds no {program.binary}"
+    return found
+
+
+def _run(argv: Sequence[str], told: Mapping[str, str], limit_s: int) -> str:
+    """Runs a step of an installation; returns what went wrong, or nothing."""
+    outside = {n: v for n, v in os.environ.items() if not n.lower().endswith("_proxy")}
+    outside = {n: v for n, v in outside.items() if not n.startswith("XDG_")}
+    try:
+        done = subprocess.run(
+            argv,
+            env=outside | told,
+            cwd=CACHE,
+            capture_output=True,
+            text=True,
+            timeout=limit_s,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.TimeoutExpired) as lost:
+        return f"{argv[-1]}: {Path(argv[0]).name}: {type(lost).__name__}"
+    return f"{argv[-1]}: {done.stderr.strip()[:160]!r}" if done.returncode else ""
 
 
 class RealFleet(ScriptedFleet):
@@ -232,17 +269,21 @@ class RealFleet(ScriptedFleet):
 
     def declare(self, server: ModelServer, turns: Sequence[Turn], **told: object) -> Script:
         """Writes a fleet of one agent, `ada`; returns its model."""
-        model = server.play("ada", turns, cwd=self.worktree("ada"))
+        toolless = self.name == "aider"
+        model = server.play("ada", turns, cwd=self.worktree("ada"), toolless=toolless)
         self.agent("ada", SETTINGS[self.name](self, model.url), **told)
         self.write()
         return model
 
     def work(self, name: str) -> list[Turn]:
         """Returns turns that write NAME.md, commit it and say so."""
+        if self.name == "aider":  # it asks for no tools, and for the message of its commit apart
+            return [Turn(f"{name}.md\n```\ngood\n```\n\nIt is written."), Turn(f"feat: {name}")]
+        done = f"echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT; echo {SAID}"
         return [
             Turn.write(f"{{cwd}}/{name}.md", "good"),
             Turn.run(f"git add {name}.md && git commit -qm {name}"),
-            Turn("It is written."),
+            Turn.run(done) if self.name == "mini" else Turn(SAID),
         ]
 
     def ended(self, step: str) -> dict[str, Any]:
@@ -264,6 +305,7 @@ class RealFleet(ScriptedFleet):
             agent={
                 "harness": self.name,
                 "args": told.pop("args", []),
+                "permissions": "yolo" if self.name == "mini" else "edits",
                 **told,
                 "env": {**self.env, **env},
                 "secrets": [key],
@@ -309,12 +351,32 @@ def _copilot(fleet: RealFleet, url: str) -> dict[str, str]:
     return {**model, "COPILOT_OFFLINE": "true"}
 
 
+def _aider(fleet: RealFleet, url: str) -> dict[str, str]:
+    return {
+        "OPENAI_API_BASE": f"{url}/v1",
+        "AIDER_MODEL": "openai/scripted",
+        "AIDER_EDIT_FORMAT": "whole",
+    }
+
+
+def _mini(fleet: RealFleet, url: str) -> dict[str, str]:
+    return {
+        "OPENAI_API_BASE": f"{url}/v1",
+        "MSWEA_MODEL_NAME": "openai/scripted",
+        "MSWEA_COST_TRACKING": "ignore_errors",
+        "MSWEA_MODEL_RETRY_STOP_AFTER_ATTEMPT": "1",
+        "MSWEA_GLOBAL_CONFIG_DIR": str(fleet.home / "mini"),
+    }
+
+
 SETTINGS: Mapping[str, Callable[[RealFleet, str], dict[str, str]]] = {
     "claude": _claude,
     "codex": _codex,
     "opencode": _opencode,
     "gemini": _gemini,
     "copilot": _copilot,
+    "aider": _aider,
+    "mini": _mini,
 }
 """What makes each program ask the model at a URL: variables, after its files are in its home."""
 

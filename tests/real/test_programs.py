@@ -18,7 +18,7 @@ def of(*names: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("real", names, indirect=True)
 
 
-@of("claude", "codex", "opencode", "gemini", "copilot")
+@of("claude", "codex", "opencode", "gemini", "copilot", "aider", "mini")
 def test_a_task_is_briefed_done_committed_and_judged(real, server: ModelServer):
     model = real.declare(server, real.work("ada"))
     real.must("launch", "--all")
@@ -27,10 +27,14 @@ def test_a_task_is_briefed_done_committed_and_judged(real, server: ModelServer):
     assert "Keep to the rules." in model.asked(0)
     assert real.git("show", "fleet/ada:ada.md") == "good"
     output = real.ended("ada/work")["output"]
-    assert output["said"] == "It is written."
-    assert len(output["session"]) >= 30
+    assert output["said"].endswith("It is written.")
+    if real.name not in {"aider", "mini"}:  # they have no sessions of their own
+        assert len(output["session"]) >= 30
     used = output["usage"]
-    assert (used["input_tokens"], used["cached_tokens"], used["output_tokens"]) == (30, 12, 6)
+    if real.name == "aider":  # counts no cached ones, and not the commit's message
+        assert (used["input_tokens"], used["output_tokens"]) == (14, 2)
+    else:
+        assert (used["input_tokens"], used["cached_tokens"], used["output_tokens"]) == (30, 12, 6)
     assert real.row("ada")["facts"]["verified"]
     assert real.git("status", "--porcelain", cwd=real.worktree("ada")) == ""
     real.nothing_runs()
@@ -54,8 +58,14 @@ def test_an_exit_0_without_work_is_sent_back_with_the_evidence(real, server: Mod
     assert len(real.attempts()) == 2
 
 
-@of("claude", "codex", "gemini")
-@pytest.mark.parametrize("status", [429, 529])
+@pytest.mark.parametrize(
+    ("real", "status"),
+    [
+        *[(name, status) for name in ("claude", "codex", "gemini") for status in (429, 529)],
+        ("copilot", 529),  # the others try again for a minute or more before they tell
+    ],
+    indirect=["real"],
+)
 def test_a_limit_for_good_is_the_accounts_and_no_retry_is_spent(real, server: ModelServer, status):
     real.declare(server, [Turn("This is too much.", status=status, for_good=True)])
     real.must("launch", "--all")

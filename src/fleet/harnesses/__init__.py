@@ -22,10 +22,12 @@ from fleet.core.plan import Failure
 from fleet.errors import NotFound
 
 HARNESSES: Final = {
+    "aider": "fleet.harnesses.aider",
     "claude": "fleet.harnesses.claude",
     "codex": "fleet.harnesses.codex",
     "copilot": "fleet.harnesses.copilot",
     "gemini": "fleet.harnesses.gemini",
+    "mini": "fleet.harnesses.mini",
     "opencode": "fleet.harnesses.opencode",
     "script": "fleet.harnesses.script",
     "shell": "fleet.harnesses.shell",
@@ -282,8 +284,12 @@ def last_words(text: str) -> str:
     return f": {said}" if said else ""
 
 
-def find_program(name: str, environ: Mapping[str, str], cure: str) -> Found | str:
-    """Returns the program with the first line of its `--version`, or the problem with its cure."""
+def find_program(
+    name: str, environ: Mapping[str, str], cure: str, asked: str = "--version"
+) -> Found | str:
+    """Returns the program with the first line of its `--version` (or what else it is `asked`), or
+    the problem with its cure.
+    """
     import shutil
     import subprocess
 
@@ -292,7 +298,7 @@ def find_program(name: str, environ: Mapping[str, str], cure: str) -> Found | st
         return f"{name} is not on PATH: {cure}"
     try:
         done = subprocess.run(
-            [path, "--version"],
+            [path, asked],
             capture_output=True,
             stdin=subprocess.DEVNULL,
             timeout=20,
@@ -300,10 +306,10 @@ def find_program(name: str, environ: Mapping[str, str], cure: str) -> Found | st
             env=dict(environ),
         )
     except (OSError, subprocess.TimeoutExpired):
-        return f"{path} --version gave no answer: {cure}"
+        return f"{path} {asked} gave no answer: {cure}"
     said = done.stdout.decode("utf-8", "replace").strip().splitlines()
     if done.returncode or not said:
-        return f"{path} --version failed with {done.returncode}: {cure}"
+        return f"{path} {asked} failed with {done.returncode}: {cure}"
     return Found(said[0], path)
 
 

@@ -2,10 +2,10 @@
 input; or in its terminal.
 
 It chooses the id of its session itself. What it may do is said in OPENCODE_PERMISSION, which
-outranks every file of the user's; without a person, what it would ask about is refused. It has no
-judge of its own, so `auto` is `edits`. Usage is told for each step and summed here. The last
-`step_finish` tells success, unless an `error` follows; a limit is retried inside for minutes
-before it is told.
+outranks every file of the user's. Without a person, what it would ask about is denied: a question
+that nobody answers would end its turn. It has no judge of its own, so `auto` is `edits`. Usage is
+told for each step and summed here. The last `step_finish` tells success, unless an `error` follows;
+a limit is retried inside for minutes before it is told.
 """
 
 from __future__ import annotations
@@ -31,23 +31,7 @@ from fleet.harnesses import (
 
 TAIL_BYTES: Final = 8 << 20  # all of its steps count, not only the last
 READING: Final = dict.fromkeys(("read", "glob", "grep", "list", "todoread", "todowrite"), "allow")
-ASKING: Final = dict.fromkeys(
-    ("edit", "bash", "webfetch", "websearch", "external_directory"), "ask"
-)
-LOOKING: Final = {"*": "deny", **READING}
-EDITING: Final = {
-    **ASKING,
-    "edit": "allow",
-    "bash": {"*": "ask", **{f"{command} *": "allow" for command in COMMITS}},
-}
-PERMISSIONS: Final[Mapping[str, Mapping[str, object]]] = {
-    "ask": ASKING,
-    "edits": EDITING,
-    "auto": EDITING,
-    "plan": LOOKING,
-    "deny": LOOKING,
-    "yolo": {"*": "allow"},
-}
+ASKED_FOR: Final = ("edit", "bash", "webfetch", "websearch", "external_directory")
 QUIET: Final = {
     "OPENCODE_DISABLE_AUTOUPDATE": "1",
     "OPENCODE_DISABLE_LSP_DOWNLOAD": "1",
@@ -71,7 +55,7 @@ def prepare(
     words += agent.words
     env = {
         **QUIET,
-        "OPENCODE_PERMISSION": json.dumps(PERMISSIONS[agent.permissions]),
+        "OPENCODE_PERMISSION": json.dumps(_rules(agent)),
         **agent.env,
         "FLEET_BRIEF": str(brief),
     }
@@ -103,6 +87,20 @@ def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:
 def check(environ: Mapping[str, str]) -> Found | str:
     """Returns the program and its version, or the problem with its cure."""
     return find_program("opencode", environ, "npm install -g opencode-ai")
+
+
+def _rules(agent: AgentFacts) -> dict[str, object]:
+    """Returns what it may do; of the rules that fit, the last one counts."""
+    if agent.permissions == "yolo":
+        return {"*": "allow"}
+    if agent.permissions in {"plan", "deny"}:
+        return {"*": "deny", **READING}
+    unsure = "ask" if agent.mode == "interactive" else "deny"
+    asked = dict.fromkeys(ASKED_FOR, unsure)
+    if agent.permissions == "ask":
+        return {**asked}
+    commits = {f"{command} *": "allow" for command in COMMITS}
+    return {**asked, "edit": "allow", "bash": {"*": unsure, **commits}}
 
 
 def _part(event: Mapping[str, Any]) -> Mapping[str, Any]:
