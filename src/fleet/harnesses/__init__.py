@@ -40,6 +40,14 @@ COMMITS: Final = ("git add", "git commit", "fleet")
 """The commands that `edits` allows besides edits: without them nothing could be committed, and
 without a person nobody could allow them."""
 
+PERMITTED: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
+    "mini": {
+        "headless": frozenset({"yolo"}),
+        "interactive": frozenset({"ask", "edits", "auto", "yolo"}),
+    },
+}
+"""The permissions by mode of a program that cannot keep to all of them: others are refused."""
+
 LIMIT_WORDS: Final = r"\b(?:usage|rate) limit|too many requests|\b(?:429|529)\b|overloaded"
 """How every program says that an account is used up; each adds its own."""
 

@@ -3,8 +3,10 @@ standard input; or in its terminal.
 
 The session's id is chosen here. What it may do are rules for its tools; without a person, what it
 would ask about is refused. It has no judge that could be relied on, so `auto` is `edits`; `plan`
-and `deny` refuse writing and commands themselves. Its `result` event tells success (it ends with 0
-after a signal, too), and its usage stands in a file that it writes at its end.
+and `deny` refuse writing and commands themselves. In its terminal it asks once in each new
+worktree whether the folder is to be trusted, and that is left to a person. Its `result` event tells
+success (it ends with 0 after a signal, too), and its usage stands in a file that it writes at its
+end.
 """
 
 from __future__ import annotations

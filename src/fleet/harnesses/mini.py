@@ -17,6 +17,7 @@ from fleet.adapters.attempts import AttemptFolder, ExitRecord, tail
 from fleet.errors import Rejected
 from fleet.harnesses import (
     NOTHING,
+    PERMITTED,
     AgentFacts,
     Found,
     Heard,
@@ -49,7 +50,7 @@ def prepare(
     """
     interactive = agent.mode == "interactive"
     wild = agent.permissions == "yolo"
-    if agent.permissions in {"plan", "deny"} or not (interactive or wild):
+    if agent.permissions not in PERMITTED["mini"][agent.mode]:
         raise Rejected(
             f"mini cannot keep to permissions {agent.permissions!r}: a shell is its only tool",
             hint="`permissions: yolo`, or `mode: interactive`, where it asks before each command",
