@@ -220,7 +220,7 @@ def _build(program: Program) -> Path | str:
     told = {"HOME": os.environ["PYTEST_REAL_HOME"], "PIP_NO_CACHE_DIR": "1"}
     pip = [str(program.folder / "bin/python"), "-m", "pip", "install", "-q", "--retries=0"]
     wheels = ["--only-binary=:all:", f"--timeout={REACH_S}", *program.package.split()]
-    reach = ["--dry-run", "--no-deps", "--target", str(program.folder / "none"), *wheels]
+    reach = ["--dry-run", "--no-deps", *wheels]
     trouble = (
         _run([python, "-m", "venv", "--clear", str(program.folder)], told, INSTALL_S)
         or _run([*pip, *reach], told, INSTALL_S)
@@ -235,8 +235,12 @@ def _build(program: Program) -> Path | str:
 
 def _run(argv: Sequence[str], told: Mapping[str, str], limit_s: int) -> str:
     """Runs a step of an installation; returns what went wrong, or nothing."""
-    outside = {n: v for n, v in os.environ.items() if not n.lower().endswith("_proxy")}
-    outside = {n: v for n, v in outside.items() if not n.startswith("XDG_")}
+    poisoned = ("XDG_", "PIP_NO_INDEX")
+    outside = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(poisoned) and not name.lower().endswith("_proxy")
+    }
     try:
         done = subprocess.run(
             argv,
