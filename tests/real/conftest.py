@@ -16,6 +16,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from support.scripted_fleet import ScriptedFleet, until
 CACHE = Path(
     os.environ.get("PYTEST_REAL_CACHE") or Path(__file__).resolve().parents[2] / ".real"
 ).absolute()
+HOMES = "/var/tmp"
 REACH_S = 20
 INSTALL_S = 240
 WORDS = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64", "arm64": "arm64"}
@@ -260,11 +262,12 @@ def _run(argv: Sequence[str], told: Mapping[str, str], limit_s: int) -> str:
 class RealFleet(ScriptedFleet):
     """A fleet whose agents are a real program in a home of its own, its model scripted."""
 
-    def __init__(self, top: Path, cli: Callable[..., object], name: str, binary: Path) -> None:
+    def __init__(
+        self, top: Path, cli: Callable[..., object], name: str, binary: Path, home: Path
+    ) -> None:
         super().__init__(top, cli)  # type: ignore[arg-type]
-        self.name, self.home, self.bin = name, top / "home", top / "bin"
-        for folder in (self.home, self.bin):
-            folder.mkdir()
+        self.name, self.home, self.bin = name, home, top / "bin"
+        self.bin.mkdir()
         (self.bin / name).symlink_to(binary)
         self.env = {
             "HOME": str(self.home),
@@ -398,7 +401,7 @@ def real(
     tmp_path: Path,
     fleet_cli: Callable[..., object],
     monkeypatch: pytest.MonkeyPatch,
-) -> RealFleet:
+) -> Iterator[RealFleet]:
     """A fleet of the program that the test is parametrised with."""
     if not shutil.which("tmux"):
         pytest.skip("tmux is not installed")
@@ -406,6 +409,9 @@ def real(
     binary = install(name)
     if isinstance(binary, str):
         pytest.skip(f"{name} is not to be had: {binary}")
-    made = RealFleet(tmp_path, fleet_cli, name, binary)
-    monkeypatch.setenv("PATH", f"{made.bin}{os.pathsep}{os.environ['PATH']}")
-    return made
+    # Not below /dev, where tests work: codex keeps there what its sandbox, which has a /dev of its
+    # own, runs.
+    with tempfile.TemporaryDirectory(dir=HOMES, ignore_cleanup_errors=True) as home:
+        made = RealFleet(tmp_path, fleet_cli, name, binary, Path(home))
+        monkeypatch.setenv("PATH", f"{made.bin}{os.pathsep}{os.environ['PATH']}")
+        yield made
