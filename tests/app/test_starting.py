@@ -137,6 +137,25 @@ def test_init_picks_the_agent_program_that_is_there(repo, fleet_cli, tmp_path):
     assert (repo.root / ".fleet/schema/agent.json").is_file()
 
 
+@pytest.mark.parametrize("name", ["gemini", "opencode", "copilot", "aider", "mini"])
+def test_init_makes_agents_of_each_program_that_hold(repo, fleet_cli, name):
+    told = fleet_cli("init", "--harness", name, cwd=repo.root)
+    assert f"run by {name}" in told.stdout
+    checked = fleet_cli("check", cwd=repo.root)
+    assert checked.code == 0, checked.stdout
+
+
+def test_a_program_that_cannot_keep_to_permissions_is_a_problem(repo, fleet_cli):
+    fleet_cli("init", "--harness", "mini", cwd=repo.root)
+    agent = repo.root / "agents/agent-1.yaml"
+    agent.write_text(agent.read_text().replace("mode: interactive", "mode: headless"))
+    told = fleet_cli("check", cwd=repo.root)
+    assert told.code != 0
+    assert "mini cannot keep to permissions 'edits' headless" in told.stdout + told.stderr
+    agent.write_text(agent.read_text().replace("permissions: edits", "permissions: yolo"))
+    assert fleet_cli("check", cwd=repo.root).code == 0
+
+
 @pytest.mark.parametrize(
     ("make", "sentence", "cure"),
     [

@@ -1,8 +1,8 @@
 """Real agent programs, of pinned versions, in an empty home, against a scripted model on loopback.
 
-The programs come from their registry once for each machine, into PYTEST_REAL_CACHE or `.real/` of
+The programs come from their registries once for each machine, into PYTEST_REAL_CACHE or `.real/` of
 this checkout; only their platform packages, and nothing of them is run while they are installed.
-Where npm or the registry is not to be had, or nothing there runs on this machine, these tests are
+Where npm or a registry is not to be had, or nothing there runs on this machine, these tests are
 skipped and say so.
 """
 
@@ -15,6 +15,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,9 +30,11 @@ from support.scripted_fleet import ScriptedFleet, until
 CACHE = Path(
     os.environ.get("PYTEST_REAL_CACHE") or Path(__file__).resolve().parents[2] / ".real"
 ).absolute()
+HOMES = "/var/tmp"
 REACH_S = 20
 INSTALL_S = 240
 WORDS = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64", "arm64": "arm64"}
+SAID = "It is written."
 KEY = "dummy-key-000000000000000000000000"
 CODEX_CONFIG = """\
 model = "scripted"
@@ -57,14 +60,36 @@ trust_level = "trusted"
 """
 
 
+OPENCODE_CONFIG = {
+    "share": "disabled",
+    "model": "scripted/model",
+    "small_model": "scripted/model",
+    "enabled_providers": ["scripted"],
+    "provider": {
+        "scripted": {
+            "npm": "@ai-sdk/openai-compatible",
+            "options": {"apiKey": "{env:MODEL_KEY}"},
+            "models": {"model": {"limit": {"context": 200_000, "output": 8_000}}},
+        }
+    },
+}
+GEMINI_CONFIG = {
+    "general": {"maxAttempts": 1, "enableAutoUpdate": False},
+    "privacy": {"usageStatisticsEnabled": False},
+    "security": {"auth": {"selectedType": "gemini-api-key"}},
+}
+
+
 @dataclass(frozen=True)
 class Program:
-    """An agent program: its package for this platform, and where in it the binary lies."""
+    """An agent program: its packages for this platform, and where in their folder the binary is."""
 
     name: str
     version: str
     package: str
     binary: str
+    key: str = "MODEL_KEY"
+    asked: str = "--version"
 
     @property
     def folder(self) -> Path:
@@ -72,26 +97,59 @@ class Program:
 
     def find(self) -> Path | None:
         """Returns the binary that is installed."""
-        return next(iter(self.folder.glob(f"node_modules/{self.binary}")), None)
+        return next(iter(self.folder.glob(self.binary)), None)
 
 
 def _programs() -> Mapping[str, Program]:
     words = WORDS.get(platform.machine(), platform.machine())
-    claude, codex = "2.1.329", "0.169.0"
-    return {
-        "claude": Program(
+    claude, codex, opencode, copilot, gemini = "2.1.329", "0.169.0", "1.18.33", "1.0.102", "0.61.0"
+    aider, mini = "0.86.2", "2.4.6"
+    found = [
+        Program(
             "claude",
             claude,
             f"@anthropic-ai/claude-code-linux-{words}@{claude}",
-            "@anthropic-ai/claude-code-linux-*/claude",
+            "node_modules/@anthropic-ai/claude-code-linux-*/claude",
+            "ANTHROPIC_API_KEY",
         ),
-        "codex": Program(
+        Program(
             "codex",
             codex,
             f"@openai/codex@{codex}-linux-{words}",
-            "@openai/codex/vendor/*/bin/codex",
+            "node_modules/@openai/codex/vendor/*/bin/codex",
+            "SCRIPTED_KEY",
         ),
-    }
+        Program(
+            "opencode",
+            opencode,
+            f"opencode-linux-{words}@{opencode}",
+            "node_modules/opencode-linux-*/bin/opencode",
+        ),
+        Program(
+            "gemini",
+            gemini,
+            f"@google/gemini-cli@{gemini}",
+            "node_modules/@google/gemini-cli/bundle/gemini.js",
+            "GEMINI_API_KEY",
+        ),
+        Program(
+            "copilot",
+            copilot,
+            f"@github/copilot-linux-{words}@{copilot}",
+            "node_modules/@github/copilot-linux-*/copilot",
+            "COPILOT_PROVIDER_API_KEY",
+        ),
+        Program("aider", aider, f"aider-chat=={aider}", "bin/aider", "OPENAI_API_KEY"),
+        Program(
+            "mini",
+            mini,
+            f"mini-swe-agent=={mini} litellm==1.106.2 mcp==2.3.0",
+            "bin/mini",
+            "OPENAI_API_KEY",
+            "--help",
+        ),
+    ]
+    return {program.name: program for program in found}
 
 
 PROGRAMS = _programs()
@@ -105,14 +163,14 @@ def install(name: str) -> Path | str:
     (CACHE / ".gitignore").write_text("*\n")
     with (CACHE / f"{program.folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # test runs side by side install once
-        found = program.find() or _fetch(program)
+        found = program.find() or (_build if "==" in program.package else _fetch)(program)
     if isinstance(found, str):
         return found
-    home = os.environ["HOME"]  # the poisoned one
-    told = {"HOME": home, "PATH": os.defpath, "DISABLE_AUTOUPDATER": "1"}
+    # HOME is the poisoned one.
+    told = {name: os.environ[name] for name in ("HOME", "PATH")} | {"DISABLE_AUTOUPDATER": "1"}
     try:
         done = subprocess.run(
-            [found, "--version"],
+            [found, program.asked],
             env=told,
             capture_output=True,
             text=True,
@@ -128,62 +186,91 @@ def install(name: str) -> Path | str:
 
 
 def _fetch(program: Program) -> Path | str:
+    """Installs from npm."""
     npm = shutil.which("npm")
     if npm is None:
         return "npm is not installed"
     kept = CACHE / f"{program.folder.name}.npm"  # one each: two are installed side by side
-    outside = {n: v for n, v in os.environ.items() if not n.lower().endswith("_proxy")}
-    real = Path(os.environ["PYTEST_REAL_HOME"]) / ".npmrc"
-    outside |= {
+    told = {
         "HOME": str(CACHE),
         "npm_config_cache": str(kept),
-        "npm_config_userconfig": str(real),
+        "npm_config_userconfig": str(Path(os.environ["PYTEST_REAL_HOME"]) / ".npmrc"),
         "npm_config_update_notifier": "false",
     }
     fresh = CACHE / f"{program.folder.name}.new"
     shutil.rmtree(fresh, ignore_errors=True)
     quiet = ["--no-audit", "--no-fund", "--fetch-retries=0", f"--fetch-timeout={REACH_S * 1000}"]
-    ask = [npm, "view", *quiet, program.package, "version"]
-    get = [
-        npm,
-        "install",
-        *quiet,
-        "--ignore-scripts",
-        "--no-save",
-        "--prefix",
-        str(fresh),
-        program.package,
-    ]
-    for argv, limit_s in ((ask, REACH_S), (get, INSTALL_S)):
-        try:
-            done = subprocess.run(
-                argv,
-                env=outside,
-                cwd=CACHE,
-                capture_output=True,
-                text=True,
-                timeout=limit_s,
-                check=False,
-                stdin=subprocess.DEVNULL,
-            )
-        except (OSError, subprocess.TimeoutExpired) as lost:
-            return f"{program.package}: npm {argv[1]}: {type(lost).__name__}"
-        if done.returncode:
-            return f"{program.package}: npm {argv[1]}: {done.stderr.strip()[:160]!r}"
+    get = ["--ignore-scripts", "--no-save", "--prefix", str(fresh), program.package]
+    trouble = _run([npm, "view", *quiet, program.package, "version"], told, REACH_S) or _run(
+        [npm, "install", *quiet, *get], told, INSTALL_S
+    )
+    if trouble:
+        return trouble
     shutil.rmtree(program.folder, ignore_errors=True)
     fresh.rename(program.folder)
     shutil.rmtree(kept, ignore_errors=True)
     return program.find() or f"{program.package} holds no {program.binary}"
 
 
+def _build(program: Program) -> Path | str:
+    """Installs from PyPI, into an environment of its own that stays where it was made."""
+    if sys.version_info < (3, 13):
+        python = sys.executable
+    else:
+        names = ("python3.12", "python3.11")
+        python = next((found for name in names if (found := shutil.which(name))), "")
+    if not python:
+        return "no Python older than 3.13 is installed"
+    # What pip is told of its index is the user's own.
+    told = {"HOME": os.environ["PYTEST_REAL_HOME"], "PIP_NO_CACHE_DIR": "1"}
+    pip = [str(program.folder / "bin/python"), "-m", "pip", "install", "-q", "--retries=0"]
+    wheels = ["--only-binary=:all:", f"--timeout={REACH_S}", *program.package.split()]
+    reach = ["--dry-run", "--no-deps", *wheels]
+    trouble = (
+        _run([python, "-m", "venv", "--clear", str(program.folder)], told, INSTALL_S)
+        or _run([*pip, *reach], told, INSTALL_S)
+        or _run([*pip, *wheels], told, INSTALL_S)
+    )
+    found = program.find()
+    if trouble or found is None:
+        shutil.rmtree(program.folder, ignore_errors=True)
+        return trouble or f"{program.package} holds no {program.binary}"
+    return found
+
+
+def _run(argv: Sequence[str], told: Mapping[str, str], limit_s: int) -> str:
+    """Runs a step of an installation; returns what went wrong, or nothing."""
+    poisoned = ("XDG_", "PIP_NO_INDEX")
+    outside = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(poisoned) and not name.lower().endswith("_proxy")
+    }
+    try:
+        done = subprocess.run(
+            argv,
+            env=outside | told,
+            cwd=CACHE,
+            capture_output=True,
+            text=True,
+            timeout=limit_s,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.TimeoutExpired) as lost:
+        return f"{argv[-1]}: {Path(argv[0]).name}: {type(lost).__name__}"
+    return f"{argv[-1]}: {done.stderr.strip()[:160]!r}" if done.returncode else ""
+
+
 class RealFleet(ScriptedFleet):
     """A fleet whose agents are a real program in a home of its own, its model scripted."""
 
-    def __init__(self, top: Path, cli: Callable[..., object], name: str, binary: Path) -> None:
+    def __init__(
+        self, top: Path, cli: Callable[..., object], name: str, binary: Path, home: Path
+    ) -> None:
         super().__init__(top, cli)  # type: ignore[arg-type]
-        self.name, self.home, self.bin = name, top / "home", top / "bin"
-        for folder in (self.home, self.bin):
-            folder.mkdir()
+        self.name, self.home, self.bin = name, home, top / "bin"
+        self.bin.mkdir()
         (self.bin / name).symlink_to(binary)
         self.env = {
             "HOME": str(self.home),
@@ -192,32 +279,21 @@ class RealFleet(ScriptedFleet):
 
     def declare(self, server: ModelServer, turns: Sequence[Turn], **told: object) -> Script:
         """Writes a fleet of one agent, `ada`, of whom more is `told`; returns its model."""
-        model = server.play("ada", turns, cwd=self.worktree("ada"))
-        if self.name == "claude":
-            self.key = "ANTHROPIC_API_KEY"
-            accepted = {"approved": [KEY[-20:]], "rejected": []}
-            trusted = {str(self.root): {"hasTrustDialogAccepted": True}}
-            told_once = {"hasCompletedOnboarding": True, "hasSeenAutoDefaultNudge": True}
-            home = {**told_once, "customApiKeyResponses": accepted, "projects": trusted}
-            self.put(".claude.json", json.dumps(home), self.home)
-            self.agent(
-                "ada", {"ANTHROPIC_BASE_URL": model.url, "CLAUDE_CODE_MAX_RETRIES": "1"}, **told
-            )
-        else:
-            self.key = "SCRIPTED_KEY"
-            self.put(
-                ".codex/config.toml", CODEX_CONFIG.format(url=model.url, root=self.root), self.home
-            )
-            self.agent("ada", {}, **told)
+        toolless = self.name == "aider"
+        model = server.play("ada", turns, cwd=self.worktree("ada"), toolless=toolless)
+        self.agent("ada", SETTINGS[self.name](self, model.url), **told)
         self.write()
         return model
 
     def work(self, name: str) -> list[Turn]:
         """Returns turns that write NAME.md, commit it and say so."""
+        if self.name == "aider":  # it asks for no tools, and for the message of its commit apart
+            return [Turn(f"{name}.md\n```\ngood\n```\n\nIt is written."), Turn(f"feat: {name}")]
+        done = f"echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT; echo {SAID}"
         return [
             Turn.write(f"{{cwd}}/{name}.md", "good"),
             Turn.run(f"git add {name}.md && git commit -qm {name}"),
-            Turn("It is written."),
+            Turn.run(done) if self.name == "mini" else Turn(SAID),
         ]
 
     def ended(self, step: str) -> dict[str, Any]:
@@ -231,16 +307,18 @@ class RealFleet(ScriptedFleet):
 
     def agent(self, name: str, env: Mapping[str, str], **told: object) -> None:
         """Declares a task `name` for an agent of its own; it must leave a good NAME.md."""
-        self.settings["secrets"] = {self.key: f"file:{self.put('../key', KEY).resolve()}"}
+        key = PROGRAMS[self.name].key
+        self.settings["secrets"] = {key: f"file:{self.put('../key', KEY).resolve()}"}
         self.task(
             name,
             "",
             agent={
                 "harness": self.name,
                 "args": told.pop("args", []),
+                "permissions": "yolo" if self.name == "mini" else "edits",
                 **told,
                 "env": {**self.env, **env},
-                "secrets": [self.key],
+                "secrets": [key],
             },
             body=f"Write {name}.md, dear {name}.",
             deliverables=[f"{name}.md"],
@@ -248,14 +326,74 @@ class RealFleet(ScriptedFleet):
             backoff="1s",
         )
 
-    key = "MODEL_KEY"
-
     def attempts(self) -> list[Path]:
         """Returns the folders of all attempts of agents, in their order."""
         found = (self.state / "attempts").rglob("claim")
         return sorted(
             (one.parent for one in found), key=lambda one: (one / "claim").stat().st_mtime_ns
         )
+
+
+def _claude(fleet: RealFleet, url: str) -> dict[str, str]:
+    accepted = {"approved": [KEY[-20:]], "rejected": []}
+    trusted = {str(fleet.root): {"hasTrustDialogAccepted": True}}
+    told_once = {"hasCompletedOnboarding": True, "hasSeenAutoDefaultNudge": True}
+    home = {**told_once, "customApiKeyResponses": accepted, "projects": trusted}
+    fleet.put(".claude.json", json.dumps(home), fleet.home)
+    return {"ANTHROPIC_BASE_URL": url, "CLAUDE_CODE_MAX_RETRIES": "1"}
+
+
+def _codex(fleet: RealFleet, url: str) -> dict[str, str]:
+    fleet.put(".codex/config.toml", CODEX_CONFIG.format(url=url, root=fleet.root), fleet.home)
+    return {}
+
+
+def _opencode(fleet: RealFleet, url: str) -> dict[str, str]:
+    told = json.loads(json.dumps(OPENCODE_CONFIG))
+    told["provider"]["scripted"]["options"]["baseURL"] = f"{url}/v1"
+    fleet.put(".config/opencode/opencode.json", json.dumps(told), fleet.home)
+    config = {"XDG_CONFIG_HOME": str(fleet.home / ".config")}
+    return {**config, "OPENCODE_DISABLE_MODELS_FETCH": "1", "OPENCODE_DISABLE_DEFAULT_PLUGINS": "1"}
+
+
+def _gemini(fleet: RealFleet, url: str) -> dict[str, str]:
+    fleet.put(".gemini/settings.json", json.dumps(GEMINI_CONFIG), fleet.home)
+    return {"GOOGLE_GEMINI_BASE_URL": url, "GEMINI_MODEL": "gemini-2.5-pro"}
+
+
+def _copilot(fleet: RealFleet, url: str) -> dict[str, str]:
+    model = {"COPILOT_PROVIDER_BASE_URL": f"{url}/v1", "COPILOT_MODEL": "scripted"}
+    return {**model, "COPILOT_OFFLINE": "true"}
+
+
+def _aider(fleet: RealFleet, url: str) -> dict[str, str]:
+    return {
+        "OPENAI_API_BASE": f"{url}/v1",
+        "AIDER_MODEL": "openai/scripted",
+        "AIDER_EDIT_FORMAT": "whole",
+    }
+
+
+def _mini(fleet: RealFleet, url: str) -> dict[str, str]:
+    return {
+        "OPENAI_API_BASE": f"{url}/v1",
+        "MSWEA_MODEL_NAME": "openai/scripted",
+        "MSWEA_COST_TRACKING": "ignore_errors",
+        "MSWEA_MODEL_RETRY_STOP_AFTER_ATTEMPT": "1",
+        "MSWEA_GLOBAL_CONFIG_DIR": str(fleet.home / "mini"),
+    }
+
+
+SETTINGS: Mapping[str, Callable[[RealFleet, str], dict[str, str]]] = {
+    "claude": _claude,
+    "codex": _codex,
+    "opencode": _opencode,
+    "gemini": _gemini,
+    "copilot": _copilot,
+    "aider": _aider,
+    "mini": _mini,
+}
+"""What makes each program ask the model at a URL: variables, after its files are in its home."""
 
 
 @pytest.fixture
@@ -266,22 +404,12 @@ def server() -> Iterator[ModelServer]:
 
 
 @pytest.fixture
-def top(tmp_path: Path) -> Iterator[Path]:
-    """A folder outside of /dev: programs that shut themselves in have a /dev of their own."""
-    if not tmp_path.is_relative_to("/dev"):
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(prefix="fleet-real-", dir="/var/tmp") as made:
-        yield Path(made)
-
-
-@pytest.fixture
 def real(
     request: pytest.FixtureRequest,
-    top: Path,
+    tmp_path: Path,
     fleet_cli: Callable[..., object],
     monkeypatch: pytest.MonkeyPatch,
-) -> RealFleet:
+) -> Iterator[RealFleet]:
     """A fleet of the program that the test is parametrised with."""
     if not shutil.which("tmux"):
         pytest.skip("tmux is not installed")
@@ -289,6 +417,9 @@ def real(
     binary = install(name)
     if isinstance(binary, str):
         pytest.skip(f"{name} is not to be had: {binary}")
-    made = RealFleet(top, fleet_cli, name, binary)
-    monkeypatch.setenv("PATH", f"{made.bin}{os.pathsep}{os.environ['PATH']}")
-    return made
+    # Not below /dev, where tests work: codex keeps there what its sandbox, which has a /dev of its
+    # own, runs.
+    with tempfile.TemporaryDirectory(dir=HOMES, ignore_cleanup_errors=True) as home:
+        made = RealFleet(tmp_path, fleet_cli, name, binary, Path(home))
+        monkeypatch.setenv("PATH", f"{made.bin}{os.pathsep}{os.environ['PATH']}")
+        yield made

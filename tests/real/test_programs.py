@@ -1,4 +1,6 @@
-"""Claude Code and Codex themselves, driven by fleet, against a scripted model."""
+"""The agent programs themselves, driven by fleet, against a scripted model. Each shows what it can
+show soon: not every program is run through every test.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,14 @@ from support.model_server import ModelServer, Turn
 from support.scripted_fleet import until
 
 pytestmark = pytest.mark.real
-each_program = pytest.mark.parametrize("real", ["claude", "codex"], indirect=True)
 
 
-@each_program
+def of(*names: str) -> pytest.MarkDecorator:
+    """Runs a test once for each of these programs."""
+    return pytest.mark.parametrize("real", names, indirect=True)
+
+
+@of("claude", "codex", "opencode", "gemini", "copilot", "aider", "mini")
 def test_a_task_is_briefed_done_committed_and_judged(real, server: ModelServer):
     model = real.declare(server, real.work("ada"))
     real.must("launch", "--all")
@@ -22,16 +28,22 @@ def test_a_task_is_briefed_done_committed_and_judged(real, server: ModelServer):
     assert "Keep to the rules." in model.asked(0)
     assert real.git("show", "fleet/ada:ada.md") == "good"
     output = real.ended("ada/work")["output"]
-    assert output["said"] == "It is written."
-    assert len(output["session"]) == 36
-    assert output["session"] in str(model.played[0])
+    assert output["said"].endswith("It is written.")
+    if real.name not in {"aider", "mini"}:  # they have no sessions of their own
+        assert len(output["session"]) >= 30
+    if real.name in {"claude", "codex"}:  # they tell it to their model
+        assert output["session"] in str(model.played[0])
     used = output["usage"]
-    assert (used["input_tokens"], used["cached_tokens"], used["output_tokens"]) == (30, 12, 6)
+    if real.name == "aider":  # counts no cached ones, and not the commit's message
+        assert (used["input_tokens"], used["output_tokens"]) == (14, 2)
+    else:
+        assert (used["input_tokens"], used["cached_tokens"], used["output_tokens"]) == (30, 12, 6)
     assert real.row("ada")["facts"]["verified"]
+    assert real.git("status", "--porcelain", cwd=real.worktree("ada")) == ""
     real.nothing_runs()
 
 
-@each_program
+@of("claude", "codex")
 def test_a_turn_that_ends_without_work_is_sent_back_within_the_attempt(real, server: ModelServer):
     model = real.declare(server, [Turn("All done!"), *real.work("ada")])
     real.must("launch", "--all")
@@ -42,8 +54,25 @@ def test_a_turn_that_ends_without_work_is_sent_back_within_the_attempt(real, ser
     assert len(real.attempts()) == 1
 
 
-@each_program
-@pytest.mark.parametrize("status", [429, 529])
+@of("gemini", "copilot")
+def test_an_exit_0_without_work_is_sent_back_with_the_evidence(real, server: ModelServer):
+    model = real.declare(server, [Turn("All done!"), *real.work("ada")])
+    real.must("launch", "--all")
+    assert real.wait("ada").code == 0
+    assert "no file ada.md is committed" not in model.asked(0)
+    assert "no file ada.md is committed" in model.asked(1)
+    assert real.row("ada")["attempt"] == 2
+    assert len(real.attempts()) == 2
+
+
+@pytest.mark.parametrize(
+    ("real", "status"),
+    [
+        *[(name, status) for name in ("claude", "codex", "gemini") for status in (429, 529)],
+        ("copilot", 529),  # the others try again for a minute or more before they tell
+    ],
+    indirect=["real"],
+)
 def test_a_limit_for_good_is_the_accounts_and_no_retry_is_spent(real, server: ModelServer, status):
     real.declare(server, [Turn("This is too much.", status=status, for_good=True)])
     real.must("launch", "--all")
@@ -52,7 +81,15 @@ def test_a_limit_for_good_is_the_accounts_and_no_retry_is_spent(real, server: Mo
     assert real.row("ada")["attempt"] == 1
 
 
-@pytest.mark.parametrize("real", ["codex"], indirect=True)
+@of("opencode", "gemini", "copilot")
+def test_what_is_not_permitted_is_not_done(real, server: ModelServer):
+    real.declare(server, [Turn.run("touch more.md"), *real.work("ada")])
+    real.must("launch", "--all")
+    assert real.wait("ada").code == 0
+    assert not (real.worktree("ada") / "more.md").exists()
+
+
+@of("codex")
 def test_a_usage_limit_lasts_until_its_reset(real, server: ModelServer):
     opens = int(time.time()) + 2 * 86_400
     detail = {"plan_type": "plus", "resets_at": opens}
@@ -65,7 +102,7 @@ def test_a_usage_limit_lasts_until_its_reset(real, server: ModelServer):
     assert real.row("ada")["attempt"] == 1
 
 
-@each_program
+@of("claude", "codex")
 def test_a_turn_that_never_delivers_is_sent_back_so_often_and_then_judged(real, server):
     model = real.declare(server, [Turn("Done.")] * 12)
     real.must("launch", "--all")
@@ -97,7 +134,7 @@ def test_permissions_are_asked_in_the_inbox_and_answered_from_the_command_line(r
     assert real.must("inbox", "--json").json()["questions"] == []
 
 
-@each_program
+@of("claude", "codex")
 def test_a_session_that_was_lost_is_gone_on_with(real, server):
     first, *rest = real.work("ada")
     model = real.declare(server, [first, Turn("Wait.", fault="hang"), *rest])
@@ -114,7 +151,7 @@ def test_a_session_that_was_lost_is_gone_on_with(real, server):
     assert told[-1] in str(model.played[0])
 
 
-@each_program
+@of("claude", "codex")
 def test_a_session_in_its_terminal_ends_once_its_turn_ends_with_everything_in_place(real, server):
     model = real.declare(server, [Turn("Not yet."), *real.work("ada")], mode="interactive")
     real.must("launch", "--all")

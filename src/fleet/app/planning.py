@@ -45,11 +45,20 @@ def check(place: FleetPlace) -> dict[str, Any]:
 
 
 def harness_problems(fleet: Fleet) -> list[Problem]:
-    """Returns a problem, with its place, for every agent whose program nobody can drive."""
-    from fleet.harnesses import HARNESSES, find_harness
+    """Returns a problem, with its place, for every agent whose program nobody can drive, or that
+    cannot keep to its permissions.
+    """
+    from fleet.harnesses import HARNESSES, PERMITTED, find_harness
 
     found = []
     for agent in fleet.agents.values():
+        if agent.harness in PERMITTED:
+            mode, asked = agent.mode or "headless", agent.permissions or "edits"
+            kept = PERMITTED[str(agent.harness)][mode]
+            if asked not in kept:
+                text = f"{agent.harness} cannot keep to permissions {asked!r} {mode}"
+                place = fleet.place("agent", agent.id, "permissions")
+                found.append(Problem(text, place, f"{mode} it keeps to {', '.join(sorted(kept))}"))
         if agent.harness in HARNESSES:
             continue  # a name of the table need not be loaded to be known
         try:

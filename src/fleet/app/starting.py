@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Made", "Scaffold", "diagnose", "find_test_command", "repair_journal", "scaffold"]
 
 PROGRAMS: Final = ("claude", "codex", "gemini", "opencode", "copilot", "aider")
-"""Agent programs that are looked for, the one to take first."""
+"""Agent programs that are looked for, the one to take first; no others are taken unasked."""
 
 SETTINGS: Final = "coordination.md"
 FIRST_TASK: Final = "first-steps"
@@ -317,6 +317,8 @@ Rules that every agent is given with its task:
 
 
 def _agent_text(harness: str, number: int) -> str:
+    from fleet.harnesses import PERMITTED
+
     lines = [
         _modeline("agent"),
         f"name: Agent {number}",
@@ -334,6 +336,8 @@ def _agent_text(harness: str, number: int) -> str:
             '  git commit -q -m "Add $name"',
         ]
     else:
+        if harness in PERMITTED:
+            lines.append("mode: interactive     # headless it keeps to `permissions: yolo` only")
         lines.append("permissions: edits    # ask | edits | auto | plan | deny | yolo")
     lines += ["prompt: |", "  You are careful: read before you write, and prove what you claim."]
     return "\n".join(lines) + "\n"

@@ -11,8 +11,9 @@ used.
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, cast
 
@@ -21,14 +22,45 @@ from fleet.core.plan import Failure
 from fleet.errors import NotFound
 
 HARNESSES: Final = {
+    "aider": "fleet.harnesses.aider",
     "claude": "fleet.harnesses.claude",
     "codex": "fleet.harnesses.codex",
+    "copilot": "fleet.harnesses.copilot",
+    "gemini": "fleet.harnesses.gemini",
+    "mini": "fleet.harnesses.mini",
+    "opencode": "fleet.harnesses.opencode",
     "script": "fleet.harnesses.script",
     "shell": "fleet.harnesses.shell",
 }
 CUSTOM: Final = "fleet.harnesses.custom"
 NOTHING: Final = Path("/dev/null")
 EXPLAINED: Final = 400  # characters of output that explain a failure
+OPENING_CHARS: Final = 30_000  # at most four times as many bytes, which is what an argument holds
+COMMITS: Final = ("git add", "git commit", "fleet")
+"""The commands that `edits` allows besides edits: without them nothing could be committed, and
+without a person nobody could allow them."""
+
+PERMITTED: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
+    "mini": {
+        "headless": frozenset({"yolo"}),
+        "interactive": frozenset({"ask", "edits", "auto", "yolo"}),
+    },
+}
+"""The permissions by mode of a program that cannot keep to all of them: others are refused."""
+
+LIMIT_WORDS: Final = r"\b(?:usage|rate) limit|too many requests|\b(?:429|529)\b|overloaded"
+"""How every program says that an account is used up; each adds its own."""
+
+_WAIT = re.compile(
+    r"(?:try again|retry|resets?)(?: again)? (?:in|after) "
+    r"((?:\d+(?:\.\d+)? ?[a-z]+(?:, | and |, and | )?)+)",
+    re.IGNORECASE,
+)
+_SPAN = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|m|h|d|(?:second|sec|minute|min|hour|day)s?)(?![a-z])")
+_LIMITED = re.compile(
+    rf"{LIMIT_WORDS}|quota|rate.?limit|resource.exhausted|insufficient credits", re.IGNORECASE
+)
+_SPAN_MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +77,13 @@ class AgentFacts:
     permissions: str = "edits"
     prompt: str = ""
     limits: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def words(self) -> list[str]:
+        """The arguments that the user adds to the program's own; a text is one."""
+        if isinstance(self.args, str):
+            return [self.args] if self.args else []
+        return list(self.args)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +112,23 @@ class Report:
     session: str | None = None
     usage: Mapping[str, float] = field(default_factory=dict)
     resume_at_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """What a program said of itself while it ran.
+
+    `done` is its own word that its turn is over and went well; `worked`, that its model answered
+    at all; `complaint` and `status` (HTTP) are its last words on what went wrong.
+    """
+
+    done: bool
+    worked: bool
+    complaint: str = ""
+    status: int | None = None
+    output: str | None = None
+    session: str | None = None
+    usage: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +215,76 @@ def exit_report(ended: ExitRecord | None, folder: AttemptFolder) -> Report:
     )
 
 
+def judge(ended: ExitRecord | None, folder: AttemptFolder, heard: Heard) -> Report:
+    """Returns the report of a program that tells its end itself; in its terminal it tells nothing,
+    and its exit code is all.
+
+    What it complains of is its account's when it names a limit, its own when it complains of
+    anything else or its model never answered, and the task's otherwise.
+    """
+    report = ending(ended, folder)
+    if report is not None:
+        return replace(report, session=heard.session, usage=heard.usage)
+    assert ended is not None
+    if ended.code == 0 and (heard.done or not folder.stdout.exists()):
+        return Report(
+            ok=True,
+            text="it reported success" if heard.done else "it exited with 0",
+            output=heard.output,
+            session=heard.session,
+            usage=heard.usage,
+        )
+    said = heard.complaint or last_words(folder.output_tail()).removeprefix(": ")
+    if heard.status in {429, 529} or _LIMITED.search(said):
+        failure = Failure.ACCOUNT
+    elif heard.complaint or not heard.worked:
+        failure = Failure.AGENT
+    else:
+        failure = Failure.TASK
+    wait = wait_ms(said) if failure is Failure.ACCOUNT else None
+    return Report(
+        ok=False,
+        text=f"it ended with {ended.code} and no success{last_words(said)}",
+        failure=failure,
+        output=heard.output,
+        session=heard.session,
+        usage=heard.usage,
+        resume_at_ms=None if wait is None else ended.ended_at_ms + wait,
+    )
+
+
+def wait_ms(text: str) -> int | None:
+    """Returns how long `text` asks to wait ("try again in 2 hours", "resets after 1h5m"), in ms;
+    None where it names no time.
+    """
+    found = _WAIT.search(text)
+    spans = _SPAN.findall(found[1].lower()) if found else []
+    if not spans:
+        return None
+    return int(
+        sum(float(count) * _SPAN_MS["ms" if unit == "ms" else unit[0]] for count, unit in spans)
+    )
+
+
+def chosen_session(folder: Path) -> str:
+    """Returns the id (a UUID) of the session of the attempt in `folder`, for a program that takes
+    one: so it is known before the program's first word.
+    """
+    import uuid
+
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, folder.absolute().as_uri()))
+
+
+def opening(brief: Path) -> str:
+    """Returns the first prompt of a session in a terminal: the brief itself, which lies where the
+    program may not read; or where to find it, when it is too long for an argument.
+    """
+    text = brief.read_text(encoding="utf-8")
+    if text.startswith("-") or len(text) > OPENING_CHARS:
+        return f"Read {brief} and do what it asks."
+    return text
+
+
 def last_words(text: str) -> str:
     """Returns `: ` and the end of `text` in one line, or nothing."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
@@ -166,8 +292,12 @@ def last_words(text: str) -> str:
     return f": {said}" if said else ""
 
 
-def find_program(name: str, environ: Mapping[str, str], cure: str) -> Found | str:
-    """Returns the program with the first line of its `--version`, or the problem with its cure."""
+def find_program(
+    name: str, environ: Mapping[str, str], cure: str, asked: str = "--version"
+) -> Found | str:
+    """Returns the program with the first line of its `--version` (or what else it is `asked`), or
+    the problem with its cure.
+    """
     import shutil
     import subprocess
 
@@ -176,7 +306,7 @@ def find_program(name: str, environ: Mapping[str, str], cure: str) -> Found | st
         return f"{name} is not on PATH: {cure}"
     try:
         done = subprocess.run(
-            [path, "--version"],
+            [path, asked],
             capture_output=True,
             stdin=subprocess.DEVNULL,
             timeout=20,
@@ -184,10 +314,10 @@ def find_program(name: str, environ: Mapping[str, str], cure: str) -> Found | st
             env=dict(environ),
         )
     except (OSError, subprocess.TimeoutExpired):
-        return f"{path} --version gave no answer: {cure}"
+        return f"{path} {asked} gave no answer: {cure}"
     said = done.stdout.decode("utf-8", "replace").strip().splitlines()
     if done.returncode or not said:
-        return f"{path} --version failed with {done.returncode}: {cure}"
+        return f"{path} {asked} failed with {done.returncode}: {cure}"
     return Found(said[0], path)
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import re
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -20,10 +19,13 @@ from fleet.adapters import hooks
 from fleet.adapters.attempts import AttemptFolder, ExitRecord
 from fleet.core.plan import Failure
 from fleet.harnesses import (
+    COMMITS,
+    LIMIT_WORDS,
     AgentFacts,
     Found,
     Preparation,
     Report,
+    chosen_session,
     ending,
     find_program,
     json_lines,
@@ -40,7 +42,7 @@ MODES: Final = {
     "yolo": "bypassPermissions",
 }
 # Without a person, what a mode would ask about is denied: `edits` alone could never commit.
-COMMITTING: Final = ("Bash(git add *)", "Bash(git commit *)", "Bash(fleet *)")
+COMMITTING: Final = tuple(f"Bash({command} *)" for command in COMMITS)
 MORE_EVENTS: Final = ("Notification", "StopFailure")
 QUIET: Final = {
     "DISABLE_AUTOUPDATER": "1",
@@ -48,11 +50,7 @@ QUIET: Final = {
     "DISABLE_ERROR_REPORTING": "1",
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
 }
-_LIMITED = re.compile(
-    r"\b(usage|session|weekly|rate) limit\b|rate_limit_error|overloaded|\b(429|529)\b"
-    r"|too many requests",
-    re.IGNORECASE,
-)
+_LIMITED = re.compile(rf"{LIMIT_WORDS}|\b(session|weekly) limit\b|rate_limit_error", re.IGNORECASE)
 _RESET = re.compile(r"limit reached\|(\d{10})\b")
 
 
@@ -66,7 +64,7 @@ def prepare(
     """Returns the command;
     `resume` is the id of a former attempt's session, whose thoughts go on.
     """
-    session = resume or str(uuid.uuid5(uuid.NAMESPACE_URL, folder.absolute().as_uri()))
+    session = resume or chosen_session(folder)
     words = ["--resume", session] if resume else ["--session-id", session]
     words += ["--permission-mode", MODES[agent.permissions]]
     settings = folder / "settings.json"
@@ -83,7 +81,7 @@ def prepare(
         words += ["--append-system-prompt", agent.prompt]
     if "usd" in agent.limits and agent.mode == "headless":
         words += ["--max-budget-usd", str(agent.limits["usd"])]
-    words += [agent.args] if isinstance(agent.args, str) and agent.args else agent.args
+    words += agent.words
     env = {**QUIET, **agent.env, "FLEET_BRIEF": str(brief)}
     if agent.mode == "interactive":
         opening = f"Read {brief} and do what it asks."

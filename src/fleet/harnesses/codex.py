@@ -19,6 +19,7 @@ from fleet.adapters import hooks
 from fleet.adapters.attempts import AttemptFolder, ExitRecord
 from fleet.core.plan import Failure
 from fleet.harnesses import (
+    LIMIT_WORDS,
     AgentFacts,
     Found,
     Preparation,
@@ -27,6 +28,7 @@ from fleet.harnesses import (
     find_program,
     json_lines,
     last_words,
+    wait_ms,
 )
 
 TAIL_BYTES: Final = 1 << 20
@@ -39,19 +41,13 @@ SANDBOXES: Final = {
     "yolo": "danger-full-access",
 }
 SETTINGS: Final = ("check_for_update_on_startup=false", "features.daemon_auto_start=false")
-_LIMITED = re.compile(
-    r"usage limit|rate limit|too many requests|\b(429|529)\b|overloaded|quota", re.IGNORECASE
-)
-_IN = re.compile(
-    r"try again in ((?:\d+ (?:day|hour|minute|second)s?[, ]*(?:and )?)+)", re.IGNORECASE
-)
+_LIMITED = re.compile(rf"{LIMIT_WORDS}|quota", re.IGNORECASE)
 _AT = re.compile(
     r"try again at (?:([A-Z][a-z]{2}) (\d{1,2})(?:st|nd|rd|th), (\d{4}) )?(\d{1,2}:\d{2} [AP]M)"
 )
 TRUSTING: Final = "--dangerously-bypass-hook-trust"
 MINUTE_MS: Final = 60_000
 DAY_MS: Final = 86_400_000
-_SPAN_S: Final = {"day": 86_400, "hour": 3600, "minute": 60, "second": 1}
 
 
 def prepare(
@@ -72,7 +68,7 @@ def prepare(
     wishes = hooks.wishes(folder)
     if agent.model:
         words += ["-m", agent.model]
-    words += [agent.args] if isinstance(agent.args, str) and agent.args else agent.args
+    words += agent.words
     env = {**agent.env, "FLEET_BRIEF": str(brief)}
     if interactive:
         opening = f"Read {brief} and do what it asks."
@@ -195,9 +191,8 @@ def _reset_ms(text: str, ended_at_ms: int) -> int | None:
     A time of day is in the local zone, and today's if no date stands before it; it is cut to the
     minute, so the minute after it counts.
     """
-    if found := _IN.search(text):
-        parts = re.findall(r"(\d+) (day|hour|minute|second)", found[1], re.IGNORECASE)
-        return ended_at_ms + 1000 * sum(int(count) * _SPAN_S[unit.lower()] for count, unit in parts)
+    if (wait := wait_ms(text)) is not None:
+        return ended_at_ms + wait
     if not (found := _AT.search(text)):
         return None
     month, day, year, clock = found.groups()

@@ -26,10 +26,7 @@ def prepare(
     a filled-in text is not searched for places again.
     """
     assert not isinstance(agent.harness, str)
-    words = [
-        *agent.harness,
-        *([agent.args] if isinstance(agent.args, str) and agent.args else agent.args),
-    ]
+    words = [*agent.harness, *agent.words]
     texts = {"brief": str(brief), "worktree": str(worktree)}
     if any("{prompt}" in word for word in words):
         texts["prompt"] = brief.read_text(encoding="utf-8")
