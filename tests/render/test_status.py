@@ -65,7 +65,7 @@ def status(**told):
 
 GOLDEN_80 = """\
 shop · day 2 of 10 · 12.5 % done (plan 20 %)
-finish 2026-12-03, forecast 2026-12-04 (+1.5 d) · $1.25
+finish 2026-12-03, forecast 2026-12-04 (+1.5 d) · 90k tokens · $1.25
 
 NEEDS YOU (1)
   plan.q1  api  text  on the critical path

@@ -13,6 +13,7 @@ from typing import Any
 from fleet.core import messages as m
 from fleet.core.graph import begin, due, list_ready, move, reopen, revise
 from fleet.core.plan import Failure, Step
+from fleet.core.spending import add_usage
 from fleet.core.state import Answered, Note, OpenQuestion, Standing, State, StepState
 
 
@@ -84,6 +85,8 @@ def _ended(state: State, event: m.AttemptEnded) -> None:
         state.accounts[outcome.account] = max(
             outcome.until_ms, state.accounts.get(outcome.account, 0)
         )
+    if outcome.usage:
+        one.usage = add_usage(one.usage, outcome.usage)
     ending = outcome.ending
     if ending is m.Ending.FAILED and not one.stopping:
         one.tries += outcome.failure is Failure.TASK

@@ -88,6 +88,7 @@ class StepState:
     evidence: Mapping[str, object] = field(default_factory=dict)
     facts: Mapping[str, object] = field(default_factory=dict)
     checkin: Mapping[str, object] | None = None
+    usage: Mapping[str, float] = field(default_factory=dict)
     tail_ms: int = 0
     since_ms: int = 0
     started_ms: int = 0

@@ -28,6 +28,8 @@ HARNESSES: Final = {
 }
 CUSTOM: Final = "fleet.harnesses.custom"
 NOTHING: Final = Path("/dev/null")
+PAID_TOKENS: Final = ("input_tokens", "output_tokens")
+"""What counts as tokens spent; those read from a cache are told apart, as `cached_tokens`."""
 EXPLAINED: Final = 400  # characters of output that explain a failure
 
 
@@ -73,6 +75,12 @@ class Report:
     session: str | None = None
     usage: Mapping[str, float] = field(default_factory=dict)
     resume_at_ms: int | None = None
+
+    @property
+    def spent(self) -> dict[str, float]:
+        """What it used, with all that was paid for in full under `tokens`, where that was told."""
+        found = {name: self.usage[name] for name in PAID_TOKENS if name in self.usage}
+        return {**self.usage, **({"tokens": sum(found.values())} if found else {})}
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,8 @@
 
 Adopt-or-start: an exit record is only read, a claim is only waited for; otherwise the folder is
 written and a session launched, and the wrapper's claim decides that it runs once. What the agent
-reports is
-*reported*, no
-more: what it left is judged by the check that follows. Secrets reach the process's environment and
-nothing else.
+reports is *reported*, no more: what it left is judged by the check that follows. Secrets reach the
+process's environment and nothing else.
 """
 
 from __future__ import annotations
@@ -47,7 +45,7 @@ IDLE_LOOKS: Final = 4
 
 async def run(work: Work) -> Outcome:
     """Returns how the agent's attempt ended: its output {worktree, head, said, session, usage,
-    attempt} or a failure.
+    attempt} or a failure, and what it used.
     """
     folder = AttemptFolder(work.folder)
     place = work.worktree
@@ -74,17 +72,18 @@ async def run(work: Work) -> Outcome:
         crash_point("kinds.agent.after_launch")
     await _tell_started(work, folder, launch, place)
     ended, why = await _wait(work, folder, launch)
-    if why == "stop":
-        return Outcome(ending=Ending.STOPPED, text="stopped", evidence=_evidence(folder, launch))
-    if ended is None or why == "idle":
-        await work.world.in_thread(_end, folder, GRACE_S)
-    else:
+    if ended is not None:
         _end_what_is_left(work, folder, place)
+    elif why != "stop":
+        await work.world.in_thread(_end, folder, GRACE_S)
+    report = await work.world.in_thread(harness.outcome, ended, folder)
+    told = {"evidence": _evidence(folder, launch), "usage": report.spent}
+    if why == "stop":
+        return Outcome(ending=Ending.STOPPED, text="stopped", **told)
     if why == "idle":
         text = f"it said nothing for {work.params['idle_s']:g} s and was ended"
-        return _failed(Failure.TASK, text, _evidence(folder, launch))
+        return Outcome(ending=Ending.FAILED, failure=Failure.TASK, text=text, **told)
     crash_point("kinds.agent.before_outcome")
-    report = await work.world.in_thread(harness.outcome, ended, folder)
     outcome: Outcome = await work.world.in_thread(_outcome, work, folder, launch, place, report)
     return outcome
 
@@ -349,6 +348,7 @@ def _outcome(
             account=str(work.params["agent"].get("harness") or ""),
             until_ms=report.resume_at_ms,
             evidence=evidence,
+            usage=report.spent,
         )
     said = _done(folder)
     said = report.output if said is None else said
@@ -357,10 +357,10 @@ def _outcome(
         "head": _head(work, place),
         "said": mask(said or "", secrets)[-SAID_BYTES:],
         "session": report.session or launch.session,
-        "usage": dict(report.usage),
+        "usage": report.spent,
         "attempt": _number(work),
     }
-    return Outcome(ending=Ending.SUCCEEDED, text=text, output=output)
+    return Outcome(ending=Ending.SUCCEEDED, text=text, output=output, usage=report.spent)
 
 
 def _done(folder: AttemptFolder) -> str | None:

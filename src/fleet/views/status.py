@@ -24,9 +24,6 @@ from fleet.views.tasks import (
     waiting_for,
 )
 
-TOKENS = ("input_tokens", "output_tokens")
-"""What counts as spent; tokens read from a cache are told apart in each task's usage."""
-
 
 @record(kw_only=False)
 class Seen:
@@ -92,7 +89,7 @@ def status_of(fleet: str, state: State, observed: Observed, clock: Clock) -> dic
         "forecast_finish": clock.date_of(max(1, math.ceil(outlook.finish))),
         "slip_days": outlook.slip_days,
         "slip_causes": [{"task": name, "days": days} for name, days in outlook.slip_causes],
-        "run": {"id": state.run, "state": _run_state(state), "revision": state.revision},
+        "run": {"id": state.run, "state": run_state(state), "revision": state.revision},
         "coordinator": dict(observed.coordinator),
         "inbox": len(state.questions),
         "spend": _spend(tasks),
@@ -105,7 +102,8 @@ def status_of(fleet: str, state: State, observed: Observed, clock: Clock) -> dic
     }
 
 
-def _run_state(state: State) -> str:
+def run_state(state: State) -> str:
+    """Returns how a run stands in one word."""
     if state.ended:
         return state.ended
     if state.cancelling:
@@ -183,7 +181,7 @@ def _task_row(scene: _Scene, name: str, task: TaskSteps) -> dict[str, Any]:
         "session": live.get("session") if running else None,
         "pid": seen.pid if seen.pid is not None else (live.get("pid") if running else None),
         "last_checkin": _checkin(task, clock),
-        "usage": _usage(task),
+        "usage": task.usage,
         "slack_days": outlook.slack_of(name),
         "waiting_for": waiting_for(state, task, clock.now_ms),
         "merged_as": (landed or {}).get("commit") if word == "merged" else None,
@@ -234,22 +232,11 @@ def _checkin(task: TaskSteps, clock: Clock) -> dict[str, Any] | None:
     }
 
 
-def _usage(task: TaskSteps) -> dict[str, Any]:
-    """Returns tokens and money over all rounds, as far as the agents' programs told them."""
-    total: dict[str, Any] = {}
-    for work in task.works:
-        output: Any = work.output or {}
-        for name, amount in (output.get("usage") or {}).items():
-            if isinstance(amount, int | float):
-                total[name] = total.get(name, 0) + amount
-    return total
-
-
 def _spend(tasks: Mapping[str, TaskSteps]) -> dict[str, Any]:
-    usages = [_usage(task) for task in tasks.values()]
+    usages = [task.usage for task in tasks.values()]
     return {
         "usd": round(sum(usage.get("usd", 0) for usage in usages), 4),
-        "tokens": sum(usage.get(name, 0) for usage in usages for name in TOKENS),
+        "tokens": sum(usage.get("tokens", 0) for usage in usages),
     }
 
 

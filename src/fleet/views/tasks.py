@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fleet.core.plan import JOIN, Step
+from fleet.core.spending import add_usage
 from fleet.core.state import CLOSED, Standing, State, StepState
 
 STATES = (
@@ -71,6 +72,14 @@ class TaskSteps:
     def attempts(self) -> int:
         """How often an agent was started for the task, over all rounds."""
         return sum(one.attempt for one in self.works)
+
+    @property
+    def usage(self) -> dict[str, float]:
+        """What all attempts at the task used, failed ones too, as far as their programs told."""
+        total: dict[str, float] = {}
+        for one in self.works:
+            total = add_usage(total, one.usage)
+        return total
 
 
 def _rounds(works: list[StepState], checks: list[StepState]) -> list[tuple[StepState, ...]]:
