@@ -28,10 +28,28 @@ from support.plans import check_again, fleet, gate_again, join, phase, plan, rew
 
 LIMITS = {"agents": 2, "checks": 1, "branch:main": 1, "box": 3}
 LABELS = ("left", "right")
+BUDGETED = ("agents", "box")
 
 
 def some_plan(dice: Random) -> Plan:
-    """A fleet's plan, or a random graph."""
+    """A fleet's plan, or a random graph; some with budgets."""
+    found = _some_graph(dice)
+    names = [name for name in BUDGETED if dice.random() < 0.3]
+    return replace(found, budgets={name: some_amounts(dice) for name in names})
+
+
+def some_amounts(dice: Random) -> dict[str, float]:
+    """A budget's amounts."""
+    return {"usd": dice.randint(1, 6), **({"tokens": 9} if dice.random() < 0.3 else {})}
+
+
+def spent(dice: Random, outcome: m.Outcome) -> m.Outcome:
+    """The outcome, with what the attempt used."""
+    usage = {"usd": dice.choice([0.5, 1, 3]), "tokens": dice.randint(0, 4)}
+    return replace(outcome, usage=usage)
+
+
+def _some_graph(dice: Random) -> Plan:
     if dice.random() < 0.45:
         return _fleet_plan(dice)
     size = dice.randint(1, 9)
@@ -225,7 +243,12 @@ def some_patch(dice: Random, state: State) -> Patch:
     running = list(state.running)
     stop = (dice.choice(running),) if running and dice.random() < 0.2 else ()
     limits = {"agents": dice.randint(0, 3)} if dice.random() < 0.05 else {}
-    return Patch(put=tuple(put), needs=changed, drop=drop, stop=stop, limits=limits)
+    budgets = {}
+    if dice.random() < 0.15:
+        budgets = {dice.choice(BUDGETED): some_amounts(dice) if dice.random() < 0.8 else {}}
+    return Patch(
+        put=tuple(put), needs=changed, drop=drop, stop=stop, limits=limits, budgets=budgets
+    )
 
 
 def small_patch(dice: Random, state: State) -> Patch:
@@ -301,6 +324,12 @@ def fair_wishes(dice: Random, state: State) -> list[m.Command]:
             wishes.append(m.ReleaseStep(steps=(name,)))
     for name, asked in state.questions.items():
         choices = asked.question.choices or ("fine",)
-        value = "approve" if "approve" in choices else dice.choice(choices)
+        told = [one for one in ("approve", "raise") if one in choices]
+        value = told[0] if told else dice.choice(choices)
         wishes.append(m.AnswerQuestion(id=name, value=value))
+    for name in sorted(state.shut):
+        budget = state.budgets[name]
+        if budget.asked and budget.asked not in state.questions:  # somebody had said stop
+            more = {kind: amount + 50 for kind, amount in budget.amounts.items()}
+            wishes.append(m.RevisePlan(patch=Patch(budgets={name: more})))
     return wishes

@@ -213,6 +213,8 @@ class World:
             outcome = people.fair_outcome(self.dice, state, one, mark)
         else:
             outcome = people.hostile_outcome(self.dice, state, one, mark)
+        if self.dice.random() < 0.5:
+            outcome = people.spent(self.dice, outcome)
         self.attempts[key].outcome = outcome
         if not self.chance("lose"):
             self.report(key)

@@ -8,12 +8,13 @@ as a further event. `evolve` updates in place and only the owner of a run calls 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from fleet.core import messages as m
-from fleet.core.graph import begin, due, list_ready, move, reopen, revise
+from fleet.core.graph import begin, due, keep_budget, list_ready, move, reopen, revise
 from fleet.core.plan import Failure, Step
-from fleet.core.spending import add_usage
+from fleet.core.spending import add_usage, enlarge, spend
 from fleet.core.state import Answered, Note, OpenQuestion, Standing, State, StepState
 
 
@@ -87,6 +88,8 @@ def _ended(state: State, event: m.AttemptEnded) -> None:
         )
     if outcome.usage:
         one.usage = add_usage(one.usage, outcome.usage)
+        for name in one.step.uses.keys() & state.budgets.keys():
+            keep_budget(state, name, spend(state.budgets[name], outcome.usage))
     ending = outcome.ending
     if ending is m.Ending.FAILED and not one.stopping:
         one.tries += outcome.failure is Failure.TASK
@@ -149,6 +152,9 @@ def _raised(state: State, event: m.QuestionRaised) -> None:
         state.alarms[f"?{event.id}"] = event.question.expires_at_ms
     if one is not None and one.standing is Standing.FAILING:
         move(state, one, Standing.ASKING, event.at_ms)
+    name = str(event.question.about.get("budget", ""))
+    if name in state.budgets:
+        keep_budget(state, name, replace(state.budgets[name], asked=event.id))
 
 
 def _answered(state: State, event: m.QuestionAnswered) -> None:
@@ -157,6 +163,9 @@ def _answered(state: State, event: m.QuestionAnswered) -> None:
     state.answers[event.id] = Answered(
         event.id, asked.question, asked.step, event.value, event.note, event.by, event.at_ms
     )
+    name = str(asked.question.about.get("budget", ""))
+    if name in state.budgets and event.value == "raise":
+        keep_budget(state, name, enlarge(state.budgets[name]))
     one = state.known(asked.step)
     if one is None or one.standing is not Standing.ASKING:
         return

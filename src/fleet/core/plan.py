@@ -105,11 +105,15 @@ class Step:
 
 @record()
 class Plan:
-    """A graph of steps, in the order in which they were written, with its limits."""
+    """A graph of steps, in the order in which they were written, with its limits.
+
+    `budgets` are what the users of a limit may spend in the whole run: limit -> name -> amount.
+    """
 
     name: str
     steps: Mapping[str, Step]
     limits: Mapping[str, int] = field(default_factory=dict)
+    budgets: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     about: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -125,7 +129,8 @@ class NeedsChange:
 class Patch:
     """A change to a plan: steps put (new, or in place of unstarted ones), dropped, needs moved.
 
-    `stop` lists running steps that are to be ended and to count as unstarted again.
+    `stop` lists running steps that are to be ended and to count as unstarted again; a budget
+    without amounts is one that is lifted.
     """
 
     put: tuple[Step, ...] = ()
@@ -133,6 +138,7 @@ class Patch:
     needs: Mapping[str, NeedsChange] = field(default_factory=dict)
     stop: tuple[str, ...] = ()
     limits: Mapping[str, int] = field(default_factory=dict)
+    budgets: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     about: Mapping[str, object] = field(default_factory=dict)
     reason: str = ""
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, cast
 
@@ -78,9 +79,12 @@ class Report:
 
     @property
     def spent(self) -> dict[str, float]:
-        """What it used, with all that was paid for in full under `tokens`, where that was told."""
-        found = {name: self.usage[name] for name in PAID_TOKENS if name in self.usage}
-        return {**self.usage, **({"tokens": sum(found.values())} if found else {})}
+        """What it used, with all that was paid for in full under `tokens`, where that was told;
+        what is no amount is left out, for budgets are held by it.
+        """
+        told = {n: count for n, count in self.usage.items() if isfinite(count) and count >= 0}
+        paid = [told[name] for name in PAID_TOKENS if name in told]
+        return {**told, **({"tokens": sum(paid)} if paid else {})}
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from fleet.harnesses import (
     last_words,
 )
 
+MEASURES: Final = ("tokens", "usd")
 TAIL_BYTES: Final = 1 << 20
 MODES: Final = {
     "ask": "manual",

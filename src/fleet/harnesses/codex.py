@@ -28,6 +28,7 @@ from fleet.harnesses import (
     last_words,
 )
 
+MEASURES: Final = ("tokens",)
 TAIL_BYTES: Final = 1 << 20
 SANDBOXES: Final = {
     "ask": "workspace-write",

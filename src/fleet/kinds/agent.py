@@ -345,7 +345,7 @@ def _outcome(
             ending=Ending.FAILED,
             failure=report.failure or Failure.TASK,
             text=f"{work.params['agent']['id']}: {text}",
-            account=str(work.params["agent"].get("harness") or ""),
+            account=next((name for name in work.step.uses if name.startswith("account:")), ""),
             until_ms=report.resume_at_ms,
             evidence=evidence,
             usage=report.spent,

@@ -16,6 +16,8 @@ def raise_question(draft: Draft, command: m.RaiseQuestion) -> None:
     live(draft)
     if draft.state.ended:
         raise Rejected(f"the run has {draft.state.ended} already; nobody waits for an answer")
+    if "budget" in command.question.about:
+        raise Rejected("only the run itself asks about a budget")
     if command.step:
         draft.step(command.step)
     ask(draft, command.step, replace(command.question, then=m.Then.NOTE), command.by)
