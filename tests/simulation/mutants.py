@@ -187,5 +187,6 @@ MUTANTS = [
     Mutant("the twin forgets that a budget is spent", state.State.fork, "shut=set(self.shut)", "shut=set()"),
     Mutant("a step that backs off is not asked about", budgets._holds_back, "(*origin.alarms, *state.alarms)", "()"),
     Mutant("an edit of a budget forgets what was spent", graph.revise, "state.budgets.get(name), amounts", "None, amounts"),
+    Mutant("an account's pause is forgotten by a retry of its own", evolve._retry_scheduled, "elif event.retry_at_ms <= event.at_ms:", "else:"),
     Mutant("a delivered note is sent again and again", evolve._progressed, "state.notes.pop(number, None)", "pass"),
 ]  # fmt: skip

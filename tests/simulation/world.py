@@ -303,6 +303,10 @@ class World:
                 self.rests[outcome.account] = max(
                     outcome.until_ms, self.rests.get(outcome.account, 0)
                 )
+        if isinstance(event, m.RetryScheduled) and event.rung < 0 and self.is_now(event):
+            self.ledger.reopen(state.steps[event.step].step.uses)
+            for name in state.steps[event.step].step.uses:
+                self.rests.pop(name, None)
         state = self.states[run] = folding.evolve(state, decoded)
         if isinstance(event, m.AttemptStarted):
             self.ledger.take(states.uses_of(state.steps[event.step].step), event.at_ms)
@@ -312,6 +316,10 @@ class World:
                 )
         observer.after(state, event)
         limits_hold(list(self.seen.values()), people.LIMITS)
+
+    @staticmethod
+    def is_now(event: m.RetryScheduled) -> bool:
+        return event.retry_at_ms <= event.at_ms
 
     def grant(self) -> None:
         """Lets start what the fleet's limits allow; one Tick a run, with the same time."""

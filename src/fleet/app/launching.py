@@ -194,12 +194,18 @@ def wait_for_life(
     return rows
 
 
+def _hour_of(at_ms: int) -> str:
+    from fleet.app.calendars import hour_of
+
+    return hour_of(at_ms)
+
+
 def _launched(state: State, task: TaskSteps) -> Launched:
     facts = task.facts
     word = word_of(state, task)
     work = task.last_work
     output: Any = task.worktree.output if task.worktree else None
-    waits = waiting_for(state, task, state.at_ms)
+    waits = waiting_for(state, task, state.at_ms, _hour_of)
     if (
         word == "ready"
         and task.worktree is not None

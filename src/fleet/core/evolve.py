@@ -82,6 +82,7 @@ def _ended(state: State, event: m.AttemptEnded) -> None:
     del state.running[event.step]
     one.ended_ms = event.at_ms
     one.failure, one.text, one.evidence = outcome.failure, outcome.text, outcome.evidence
+    one.limited = one.limited + 1 if outcome.failure is Failure.ACCOUNT else 0
     if outcome.failure is Failure.ACCOUNT and outcome.account and outcome.until_ms:
         state.accounts[outcome.account] = max(
             outcome.until_ms, state.accounts.get(outcome.account, 0)
@@ -122,6 +123,9 @@ def _retry_scheduled(state: State, event: m.RetryScheduled) -> None:
         spent = dict(one.used)
         spent[event.rung] = spent.get(event.rung, 0) + 1
         one.used = tuple(sorted(spent.items()))
+    elif event.retry_at_ms <= event.at_ms:  # a person says that its account is open again
+        for name in one.step.uses:
+            state.accounts.pop(name, None)
     _back_off(state, one, event.retry_at_ms, event.at_ms)
 
 

@@ -50,6 +50,11 @@ class Ledger:
         """Lets nothing that uses an account start before a time; never shortens a pause."""
         self.paused_until_ms[account] = max(until_ms, self.paused_until_ms.get(account, 0))
 
+    def reopen(self, uses: Iterable[str]) -> None:
+        """Ends the pauses of accounts that a person tries again before their time."""
+        for name in uses:
+            self.paused_until_ms.pop(name, None)
+
 
 def ledger_of(
     states: Iterable[State],

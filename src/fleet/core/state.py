@@ -70,7 +70,9 @@ def verdict(on: str, standing: Standing, label: str) -> int:
 
 @dataclass(slots=True)
 class StepState:
-    """One step of a run; `unmet` and `barred` count its needs that are open and impossible."""
+    """One step of a run; `unmet` and `barred` count its needs that are open and impossible,
+    `limited` its latest attempts, one after the other, that its account turned away.
+    """
 
     step: Step
     standing: Standing = Standing.WAITING
@@ -80,6 +82,7 @@ class StepState:
     held: bool = False
     attempt: int = 0
     tries: int = 0
+    limited: int = 0
     stopping: str = ""
     used: tuple[tuple[int, int], ...] = ()
     failure: Failure | None = None

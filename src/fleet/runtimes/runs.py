@@ -160,6 +160,9 @@ class Runs:
                 if outcome.failure is Failure.ACCOUNT and outcome.account and outcome.until_ms:
                     self.ledger.pause(outcome.account, outcome.until_ms)
                 self.wanting.update(self.states)
+            case m.RetryScheduled(rung=-1) if event.retry_at_ms <= event.at_ms:
+                self.ledger.reopen(state.steps[event.step].step.uses)
+                self.wanting.update(self.states)
             case m.StopRequested() | m.NoteSent():
                 self.open.touched[run, event.step] = None
             case m.CancelRequested():

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from typing import Any
 
-from fleet.core.state import OpenQuestion, Standing, State
+from fleet.core.state import CLOSED, OpenQuestion, Standing, State
 from fleet.records import record
 from fleet.views.forecast import Forecast, done_share, forecast, planned_share
 from fleet.views.tasks import (
@@ -51,6 +51,8 @@ class Clock:
     day_of: Callable[[int], float]
     date_of: Callable[[int], str]
     time_of: Callable[[int], str]
+    hour_of: Callable[[int], str] = str
+    """A moment on the clock at the wall, with its date if that is not today's."""
 
 
 @record(kw_only=False)
@@ -183,7 +185,7 @@ def _task_row(scene: _Scene, name: str, task: TaskSteps) -> dict[str, Any]:
         "last_checkin": _checkin(task, clock),
         "usage": task.usage,
         "slack_days": outlook.slack_of(name),
-        "waiting_for": waiting_for(state, task, clock.now_ms),
+        "waiting_for": waiting_for(state, task, clock.now_ms, clock.hour_of),
         "merged_as": (landed or {}).get("commit") if word == "merged" else None,
     }
 
@@ -275,19 +277,32 @@ def _phase_row(state: State, name: str, phase: PhaseSteps, tasks: list[str]) -> 
 
 def questions_of(state: State, outlook: Forecast, clock: Clock) -> list[dict[str, Any]]:
     """Returns the open questions, those that cost the least slack first."""
-    found = []
-    for asked in state.questions.values():
-        one = state.known(asked.step)
-        task = one.step.whole if one else ""
-        found.append(question_row(asked, task, outlook.slack_of(task), clock))
+    found = [
+        question_row(asked, task_asked_about(state, asked, outlook), outlook, clock)
+        for asked in state.questions.values()
+    ]
     return sorted(
         found, key=lambda row: (row["slack_days"] is None, row["slack_days"] or 0, row["asked_at"])
     )
 
 
-def question_row(
-    asked: OpenQuestion, task: str, slack_days: float | None, clock: Clock
-) -> dict[str, Any]:
+def task_asked_about(state: State, asked: OpenQuestion, outlook: Forecast) -> str:
+    """Returns the task that a question keeps waiting, the one with the least slack for a question
+    about a budget; empty for none.
+    """
+    one = state.known(asked.step)
+    limit = asked.question.about.get("budget")
+    if one is not None or limit is None:
+        return one.step.whole if one else ""
+    held = {
+        one.step.whole
+        for one in state.steps.values()
+        if limit in one.step.uses and one.standing not in CLOSED
+    }
+    return min(held, key=lambda task: (outlook.slack_of(task) or 0, task), default="")
+
+
+def question_row(asked: OpenQuestion, task: str, outlook: Forecast, clock: Clock) -> dict[str, Any]:
     """Returns one open question as every door shows it."""
     question = asked.question
     return {
@@ -301,5 +316,5 @@ def question_row(
         "topic": question.topic,
         "by": asked.by,
         "asked_at": clock.time_of(asked.at_ms),
-        "slack_days": slack_days,
+        "slack_days": outlook.slack_of(task),
     }

@@ -7,7 +7,7 @@ accepted, merged. What the world shows (heads, ports, processes) is handed in; n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
@@ -194,7 +194,9 @@ def _unsettled(one: StepState, asked: AbstractSet[str]) -> str:
     return "ready"
 
 
-def waiting_for(state: State, task: TaskSteps, now_ms: int) -> list[str]:
+def waiting_for(
+    state: State, task: TaskSteps, now_ms: int, hour_of: Callable[[int], str] = str
+) -> list[str]:
     """Returns what a task that does not run waits for, each in words."""
     first = next((one for one in task.inner if one.standing not in CLOSED), None)
     if first is None or first.standing is Standing.RUNNING:
@@ -210,6 +212,13 @@ def waiting_for(state: State, task: TaskSteps, now_ms: int) -> list[str]:
         return ["resume"]
     if not first.released:
         return ["launch"]
+    uses = first.step.uses
+    if first.standing in (Standing.BACKOFF, Standing.READY):
+        shut = [f"budget of {name.replace(':', ' ')}" for name in sorted(state.shut & uses.keys())]
+        rests = {name: at for name in uses if (at := state.accounts.get(name, 0)) > now_ms}
+        accounts = [f"{n.replace(':', ' ')} until {hour_of(at)}" for n, at in rests.items()]
+        if shut or accounts:
+            return shut + accounts
     if first.standing is Standing.BACKOFF:
         left_s = max(0, state.alarms.get(first.step.id, now_ms) - now_ms) // 1000
         return [f"retry in {left_s} s"]
