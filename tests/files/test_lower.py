@@ -263,6 +263,23 @@ def test_the_harnesses_tell_what_budgets_are_held_by():
     assert {name: what for name, what in told.items() if what} == MEASURED
 
 
+def test_launches_a_minute_bound_the_starts_of_the_work_alone(tmp_path):
+    fleet(
+        tmp_path, settings="limits: {'account:claude/min': 9}", agents="a b", one="agent: b", two=""
+    )
+    keys = "---\nharness: claude\nlimits: {launches_per_minute: 3}\n---\n"
+    (tmp_path / "agents/a.md").write_text(keys)
+    found, _ = lower(load(tmp_path, use_cache=False))
+    assert (found.limits["agent:a/min"], found.limits["account:claude/min"]) == (3, 9)
+    uses = {name: one.uses for name, one in found.steps.items()}
+    assert uses["two/work"] == {
+        "agents": 1, "agent:a": 1, "account:claude": 1, "agent:a/min": 1, "account:claude/min": 1,
+    }  # fmt: skip
+    assert uses["two/worktree"] == {"agents": 1}
+    assert uses["one/work"] == {"agents": 1, "agent:b": 1, "account:shell": 1}
+    assert found.about["schedule"]["days"] == 1, "a rate of launches makes no task longer"
+
+
 def test_a_limit_on_an_agent_or_an_account_counts_in_the_schedule(tmp_path):
     for name in ("agent:a", "account:shell"):
         told = plan(tmp_path, settings=f"limits: {{'{name}': 1}}", one="days: 2", two="days: 3")
@@ -306,7 +323,6 @@ def test_what_is_not_carried_out_is_refused_with_its_place(tmp_path, file, key, 
     "keys",
     [
         "harness: shell, limits: {tokens: 1000}",
-        "harness: shell, limits: {launches_per_minute: 3}",
         "harness: shell, limits: {usd: 3}",
         "harness: claude, mode: interactive, limits: {usd: 3}",
         "harness: claude, mode: interactive, limits: {tokens: 3}",

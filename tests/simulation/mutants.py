@@ -188,5 +188,10 @@ MUTANTS = [
     Mutant("a step that backs off is not asked about", budgets._holds_back, "(*origin.alarms, *state.alarms)", "()"),
     Mutant("an edit of a budget forgets what was spent", graph.revise, "state.budgets.get(name), amounts", "None, amounts"),
     Mutant("an account's pause is forgotten by a retry of its own", evolve._retry_scheduled, "elif event.retry_at_ms <= event.at_ms:", "else:"),
+    Mutant("a launch rate is off by one", ledger._fits, "begun[name] >= rate.starts", "begun[name] > rate.starts"),
+    Mutant("steps granted together do not count to a rate", ledger.grant, "begun[name] += 1", "pass"),
+    Mutant("a crash forgets recent launches", ledger.ledger_of, "in state.starts.items()", "in ()"),
+    Mutant("a launch is not booked", ledger.Ledger.take, "[*recent, at_ms]", "recent"),
+    Mutant("a rate lets nothing more start for ever", ledger.next_opening, "ledger.rates.items()", "()"),
     Mutant("a delivered note is sent again and again", evolve._progressed, "state.notes.pop(number, None)", "pass"),
 ]  # fmt: skip

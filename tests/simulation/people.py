@@ -26,7 +26,7 @@ from fleet.core.plan import (
 from fleet.core.state import State, StepState, answers_to, inputs_of
 from support.plans import check_again, fleet, gate_again, join, phase, plan, rework, step, task
 
-LIMITS = {"agents": 2, "checks": 1, "branch:main": 1, "box": 3}
+LIMITS = {"agents": 2, "checks": 1, "branch:main": 1, "box": 3, "box/min": 2}
 LABELS = ("left", "right")
 BUDGETED = ("agents", "box")
 
@@ -87,6 +87,8 @@ def _some_step(dice: Random, name: str, earlier: list[str]) -> Step:
     kind = dice.choice(["work", "work", "ask", "map", "set"])
     free = kind == "set" or dice.random() < 0.4
     uses = {} if free else {dice.choice(["agents", "box", "box"]): dice.choice([1, 1, 2])}
+    if "box" in uses and dice.random() < 0.4:
+        uses["box/min"] = 1
     return step(
         name,
         kind=kind,
@@ -244,7 +246,7 @@ def some_patch(dice: Random, state: State) -> Patch:
     stop = (dice.choice(running),) if running and dice.random() < 0.2 else ()
     limits = {"agents": dice.randint(0, 3)} if dice.random() < 0.05 else {}
     budgets = {}
-    if dice.random() < 0.15:
+    if dice.random() < 0.4:
         budgets = {dice.choice(BUDGETED): some_amounts(dice) if dice.random() < 0.8 else {}}
     return Patch(
         put=tuple(put), needs=changed, drop=drop, stop=stop, limits=limits, budgets=budgets

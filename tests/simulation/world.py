@@ -21,7 +21,7 @@ from fleet.core import evolve as folding
 from fleet.core import ledger as fleet_ledger
 from fleet.core import messages as m
 from fleet.core import state as states
-from fleet.core.plan import Failure, Revise
+from fleet.core.plan import MINUTE_MS, PER_MINUTE, Failure, Revise
 from fleet.core.state import State
 from fleet.errors import Rejected
 from simulation import people
@@ -97,7 +97,8 @@ class World:
         self.snapshots: dict[str, tuple[int, str]] = {}
         self.states: dict[str, State] = {}
         self.seen: dict[str, Observer] = {}
-        self.ledger = fleet_ledger.Ledger(limits=dict(people.LIMITS))
+        self.ledger = fleet_ledger.ledger_of([], people.LIMITS)
+        self.starts: dict[str, list[int]] = {}
         self.rests: dict[str, int] = {}
         self.tally = Tally()
         self.trace = sha256()
@@ -314,6 +315,11 @@ class World:
                 promise(
                     self.rests.get(name, 0) <= event.at_ms, "nothing starts on a resting account"
                 )
+                if name.endswith(PER_MINUTE):
+                    starts = self.starts.setdefault(name, [])
+                    starts.append(event.at_ms)
+                    minute = [at for at in starts if at > event.at_ms - MINUTE_MS]
+                    promise(len(minute) <= people.LIMITS[name], "a launch rate is kept")
         observer.after(state, event)
         limits_hold(list(self.seen.values()), people.LIMITS)
 

@@ -308,6 +308,14 @@ def test_a_spent_budget_is_waited_for_and_its_question_is_of_the_tightest_task(t
     assert "budget of agent a" not in waits(run) + waits(run, "two")
 
 
+def test_a_launch_rate_is_waited_for(tmp_path):
+    fleet(tmp_path, one="", two="")
+    keys = "---\nharness: shell\nargs: 'true'\nlimits: {launches_per_minute: 1}\n---\n"
+    (tmp_path / "agents/a.md").write_text(keys)
+    run = LoweredRun(lower(load(tmp_path, use_cache=False))[0]).begin("one").ok("two/worktree")
+    assert waits(run, "two") == ["launch rate of agent a"]
+
+
 def test_an_agent_that_crashes_again_and_again_is_asked_about(tmp_path):
     run = LoweredRun(plan(tmp_path, one=""), release=True).begin("one")
     for _ in range(5):

@@ -13,7 +13,7 @@ from typing import Any
 
 from fleet.core import messages as m
 from fleet.core.graph import begin, due, keep_budget, list_ready, move, reopen, revise
-from fleet.core.plan import Failure, Step
+from fleet.core.plan import MINUTE_MS, PER_MINUTE, Failure, Step
 from fleet.core.spending import add_usage, enlarge, spend
 from fleet.core.state import Answered, Note, OpenQuestion, Standing, State, StepState
 
@@ -63,6 +63,11 @@ def _started(state: State, event: m.AttemptStarted) -> None:
     one.first_ms = one.first_ms or event.at_ms
     one.ended_ms, one.failure, one.text, one.stopping = 0, None, "", ""
     state.running[event.step] = event.attempt
+    for name in one.step.uses:
+        if name.endswith(PER_MINUTE):
+            known = state.starts.get(name, ())
+            recent = [at_ms for at_ms in known if at_ms > event.at_ms - MINUTE_MS]
+            state.starts[name] = [*recent, event.at_ms]
     move(state, one, Standing.RUNNING, event.at_ms)
 
 

@@ -22,6 +22,10 @@ SUCCEEDED, FAILED, SETTLED = "succeeded", "failed", "settled"
 """The conditions of a need that are not a branch label."""
 
 
+PER_MINUTE, MINUTE_MS = "/min", 60_000
+"""A limit whose name ends so bounds the starts of its users in any minute, not their number."""
+
+
 class Failure(StrEnum):
     """Whose fault a failed attempt is; only `TASK` failures spend a task's attempts."""
 

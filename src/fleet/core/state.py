@@ -228,6 +228,8 @@ class State:
     at_ms: int = 0
     accounts: dict[str, int] = field(default_factory=dict)
     """Account -> until when it rests, as far as this run was told."""
+    starts: dict[str, list[int]] = field(default_factory=dict)
+    """Limit on starts -> when its users were started within a minute of the latest."""
     budgets: dict[str, Budget] = field(default_factory=dict)
     shut: set[str] = field(default_factory=set)
     """Limits whose budget is spent: nothing that uses one starts."""
@@ -251,6 +253,7 @@ class State:
             running=dict(self.running),
             questions=dict(self.questions),
             accounts=dict(self.accounts),
+            starts=dict(self.starts),
             budgets=dict(self.budgets),
             shut=set(self.shut),
             failures=set(self.failures),

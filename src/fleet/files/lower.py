@@ -24,6 +24,7 @@ from fleet.files.tasks import (
     budget,
     check_text,
     judge,
+    launch_rates,
     plain,
     task_facts,
     task_steps,
@@ -62,6 +63,7 @@ def lower(fleet: Fleet) -> tuple[Plan, Mapping[str, str]]:
         limits={
             "checks": CHECKS_AT_ONCE,
             f"branch:{fleet.settings.base}": 1,
+            **{n: most for one in fleet.agents.values() for n, most in launch_rates(one).items()},
             **fleet.settings.limits,
         },
         budgets={

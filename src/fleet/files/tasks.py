@@ -12,7 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fleet.core.plan import JOIN, Ask, Failure, Need, Retry, Rung, Step
+from fleet.core.plan import JOIN, PER_MINUTE, Ask, Failure, Need, Retry, Rung, Step
 from fleet.files.documents import command_text
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def task_steps(
             kind="agent",
             params=_work(fleet, task, phase, texts),
             needs=(Need(step=f"{task.id}/worktree"),),
-            uses={**agent_uses(agent), **uses},
+            uses={**agent_uses(agent), **agent_starts(fleet, agent), **uses},
             ladder=_ladder(task, attempts),
             span_ms=span_ms,
             whole=task.id,
@@ -102,6 +102,19 @@ def agent_uses(agent: AgentDocument) -> dict[str, int]:
     """
     program = agent.harness if isinstance(agent.harness, str) else agent.harness[0]
     return {f"agent:{agent.id}": 1, f"account:{Path(program).name}": 1}
+
+
+def agent_starts(fleet: Fleet, agent: AgentDocument) -> dict[str, int]:
+    """Returns the limits on launches, its own and its account's, that an agent's work counts to."""
+    bounded = {*fleet.settings.limits, *launch_rates(agent)}
+    names = [f"{name}{PER_MINUTE}" for name in agent_uses(agent)]
+    return {name: 1 for name in names if name in bounded}
+
+
+def launch_rates(agent: AgentDocument) -> dict[str, int]:
+    """Returns how often an agent may be launched in a minute, as a limit on its starts."""
+    most = agent.limits.launches_per_minute
+    return {} if most is None else {f"agent:{agent.id}{PER_MINUTE}": most}
 
 
 def budget(agent: AgentDocument) -> dict[str, float]:

@@ -73,8 +73,6 @@ def _of_assumption(assumption: Assumption, number: int) -> Found:
 def _of_agent(agent: AgentDocument) -> Found:
     if agent.sandbox.kind != "none":
         yield ("sandbox",), "`sandbox`"
-    if agent.limits.launches_per_minute is not None:
-        yield ("limits", "launches_per_minute"), "the limit `launches_per_minute`"
     program = agent.harness if isinstance(agent.harness, str) else ""
     for name in budget(agent):
         if name not in MEASURED.get(program, ()):
