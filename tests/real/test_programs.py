@@ -59,6 +59,6 @@ def test_a_usage_limit_lasts_until_its_reset(real, server: ModelServer):
     real.declare(server, [turn])
     real.must("launch", "--all")
     outcome = real.ended("ada/work")
-    assert (outcome["failure"], outcome["account"]) == ("account", "codex"), outcome
+    assert (outcome["failure"], outcome["account"]) == ("account", "account:codex"), outcome
     assert 0 <= outcome["until_ms"] - opens * 1000 <= 60_000, outcome
     assert real.row("ada")["attempt"] == 1
