@@ -110,6 +110,11 @@ late  ana    ○ ready      -       0 *    -    1/2        -         -          
 """
 
 
+def test_the_hour_at_which_an_account_opens_is_seen_at_80_columns():
+    resting = task("a-task", "ready", waiting_for=["account claude until 14:05"], ahead=1)
+    assert "claude until 14:05" in status_text(status(tasks=[resting]), 80)
+
+
 def test_the_check_in_at_80_columns():
     assert status_text(status(), 80) + "\n" == GOLDEN_80
 

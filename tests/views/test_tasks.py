@@ -292,6 +292,7 @@ def test_a_resting_account_is_named_with_its_time(tmp_path):
     for task in ("one", "two"):
         found = waiting_for(run.state, tasks_of(run.state)[task], run.now, lambda ms: f"at {ms}")
         assert found == [f"account claude until at {until_ms}"]
+        assert word(run, task) == "ready"
     run.now = until_ms
     assert "account" not in str(waits(run, "two"))
 

@@ -97,6 +97,8 @@ def _row(task: Mapping[str, Any], now: datetime, *, wide: bool) -> list[str]:
     days = task["slack_days"]
     slack = "-" if days is None else "0 *" if days == 0 else f"{days:g}d"
     waits = ", ".join(task["waiting_for"]) or (task["why"].splitlines()[0] if task["why"] else "")
+    if not wide:
+        waits = waits.removeprefix("account ")  # the hour behind it matters more
     cells = [
         task["id"],
         f"{glyph(task['state'])} {task['state']}",

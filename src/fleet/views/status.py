@@ -17,6 +17,7 @@ from fleet.views.forecast import Forecast, done_share, forecast, planned_share
 from fleet.views.tasks import (
     PhaseSteps,
     TaskSteps,
+    kept_back,
     phases_before,
     phases_of,
     state_of,
@@ -140,6 +141,9 @@ class _Scene:
     def word_of(self, name: str, task: TaskSteps) -> str:
         """Returns a task's state; `lost` when its process is seen to be gone."""
         word = state_of(task, self.phase_of(task), self.asked)
+        work = task.last_work
+        if word == "starting" and work and kept_back(self.state, work, self.clock.now_ms):
+            return "ready"  # a limit keeps it from starting, and waiting_for says which
         gone = self.observed.tasks.get(name, Seen()).alive is False
         return "lost" if gone and word in ("working", "starting") else word
 
