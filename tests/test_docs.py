@@ -175,7 +175,9 @@ def scaffolded(tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize("name", ["check", "plan", "status", "inbox", "metrics", "doctor", "gate"])
+@pytest.mark.parametrize(
+    "name", ["check", "plan", "status", "report", "inbox", "metrics", "doctor", "gate"]
+)
 def test_a_shape_has_the_keys_that_are_told(name, scaffolded, fleet_cli):
     words = [name, "first"] if name == "gate" else [name]
     printed = fleet_cli(*words, "--json", cwd=scaffolded).json()

@@ -11,11 +11,13 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
+from math import isfinite
 from types import UnionType
 from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
 from fleet.core import messages as m
 from fleet.core.plan import Ask, Failure, Need, NeedsChange, Patch, Plan, Retry, Revise, Step, Swap
+from fleet.core.spending import Budget
 from fleet.core.state import (
     Answered,
     Note,
@@ -195,7 +197,13 @@ def _plain(value: Any) -> Any:
     if kind is Plan:
         return {
             **_encode_fields(
-                Plan(name=value.name, steps={}, limits=value.limits, about=value.about)
+                Plan(
+                    name=value.name,
+                    steps={},
+                    limits=value.limits,
+                    budgets=value.budgets,
+                    about=value.about,
+                )
             ),
             "steps": [_encode_fields(step) for step in value.steps.values()],
         }
@@ -280,6 +288,9 @@ def _fits(value: object, hint: Any) -> bool:
     origin = get_origin(hint)
     if hint is object:
         return True
+    if hint is float:
+        numeric = isinstance(value, int | float) and not isinstance(value, bool)
+        return numeric and isfinite(cast("float", value))
     if origin in (Union, UnionType):
         return any(_fits(value, one) for one in inside)
     if origin is tuple and inside[-1] is not ...:
@@ -313,7 +324,7 @@ def loads_event(text: str | bytes) -> m.Event:
 
 # --- snapshots ------------------------------------------------------------------------------------
 
-_DERIVED = frozenset({"steps", "dependents", "ready", "agenda", "failures", "notes"})
+_DERIVED = frozenset({"steps", "dependents", "ready", "agenda", "failures", "notes", "shut"})
 
 
 def dump_state(state: State) -> str:
@@ -343,6 +354,8 @@ def load_state(text: str | bytes) -> State:
     state.parent = tuple(plain["parent"]) if plain.get("parent") else None
     state.questions = _values(_of(OpenQuestion))(plain.get("questions", {}))
     state.answers = _values(_of(Answered))(plain.get("answers", {}))
+    state.budgets = _values(_of(Budget))(plain.get("budgets", {}))
+    state.shut = {name for name, budget in state.budgets.items() if budget.gone}
     state.notes = {n: Note(step, text, *about) for n, step, text, *about in plain["notes"]}
     for one in plain["steps"]:
         found = cast("StepState", _decode_as(StepState, one))

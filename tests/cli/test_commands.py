@@ -18,7 +18,7 @@ GROUPS = {FIRST, INSIDE, LAND, PLAN, RUN, TALK, WATCH}
 READING = {
     "check": "fleet.check/1", "plan": "fleet.plan/1", "status": "fleet.status/1",
     "gate": "fleet.gates/1", "metrics": "fleet.metrics/1", "inbox": "fleet.inbox/1",
-    "doctor": "fleet.doctor/1",
+    "doctor": "fleet.doctor/1", "report": "fleet.report/1",
 }  # fmt: skip
 STREAMS = {"history", "logs"}
 WRITING = set(

@@ -106,7 +106,7 @@ def test_an_account_limit_spends_no_retry_and_waits_until_it_opens():
         assert run.state.accounts == {"max": 500}
         run.at(500).tell(granted()).expect(AttemptStarted("a", 2))
         run.at(600).tell(failed("a", 2, Failure.ACCOUNT))
-        run.expect(AttemptEnded("a"), RetryScheduled("a", 300_600, -1))
+        run.expect(AttemptEnded("a"), RetryScheduled("a", rung=-1))
 
 
 def test_a_revise_rung_adds_the_fallback_and_the_step_counts_as_failed():

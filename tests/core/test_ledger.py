@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from fleet.core.ledger import Ledger, Rate, grant, ledger_of, next_opening
-from fleet.core.plan import Failure
+from fleet.core.plan import MINUTE_MS, Failure, Retry
 from fleet.core.state import wants
 from support.plans import plan, step
 from support.playbook import failed, granted, play
@@ -56,10 +56,30 @@ def test_units_come_back_and_never_more_than_were_taken():
 
 
 def test_the_ledger_follows_from_the_runs_after_a_crash():
-    run = play(plan(step("a", uses={"box": 1}), step("b", uses={"max": 1})))
+    run = play(plan(step("a", uses={"box": 1}), step("b", uses={"max": 1, "max/min": 1})))
     run.quietly(granted("a", "b")).at(10).quietly(
         failed("b", 1, Failure.ACCOUNT, account="max", until_ms=99)
     )
-    ledger = ledger_of([run.state], {"box": 1}, {"max": Rate(starts=1, window_ms=1000)})
+    ledger = ledger_of([run.state], {"box": 1, "max/min": 1})
     assert (ledger.used, ledger.paused_until_ms) == ({"box": 1}, {"max": 99})
     assert grant(ledger, {"r": wants(run.state, 99)}, 99) == {}, "its rate is remembered"
+    assert next_opening(ledger, 99) == MINUTE_MS + 2
+    assert grant(ledger, {"r": wants(run.state, MINUTE_MS + 2)}, MINUTE_MS + 2) == {"r": ["b"]}
+
+
+def test_earlier_tries_of_a_step_count_to_a_rate_also_after_a_crash():
+    again = Retry(times=9)
+    run = play(plan(step("a", uses={"max/min": 1}, ladder=(again,))))
+    for at_ms in (100, 200, 300):
+        run.at(at_ms).quietly(granted("a"), failed("a", run.state.steps["a"].attempt + 1))
+    ledger = ledger_of([run.state], {"max/min": 3})
+    assert ledger.starts_ms == {"max/min": [100, 200, 300]}
+    assert next_opening(ledger, 400) == 100 + MINUTE_MS
+    run.at(MINUTE_MS + 250).quietly(granted("a"))
+    assert run.state.starts == {"max/min": [300, MINUTE_MS + 250]}, "older ones are let go"
+
+
+def test_a_rate_that_is_not_used_up_wakes_nobody():
+    ledger = ledger_of([], {"max/min": 2})
+    ledger.take((("max/min", 1),), 5)
+    assert next_opening(ledger, 10) is None

@@ -11,6 +11,8 @@ from fleet.core.plan import Ask, Failure, Need, Retry
 from fleet.errors import InvalidPlan
 from fleet.files.load import load
 from fleet.files.lower import lower
+from fleet.files.unsupported import MEASURED
+from fleet.harnesses import HARNESSES, find_harness
 from support.lowered_run import fleet, plan
 
 HERE = Path(__file__).parents[2]
@@ -73,7 +75,8 @@ def test_limits_and_uses(tmp_path):
     assert found.limits == {"checks": 4, "branch:main": 1, "agents": 3, "staging": 1}
     uses = {name: step.uses for name, step in found.steps.items()}
     work = {"agents": 1, "staging": 1}
-    assert uses["one/worktree"] == uses["one/work"] == work
+    assert uses["one/worktree"] == work
+    assert uses["one/work"] == {**work, "agent:a": 1, "account:shell": 1}
     assert uses["one/check"] == {"checks": 1}
     assert uses["one"] == {}
     merge = next(step for step in found.steps.values() if step.kind == "merge")
@@ -243,6 +246,46 @@ def test_who_waits_for_a_dependency_takes_over_from_nobody(tmp_path):
     assert told.about["schedule"]["after"] == {}
 
 
+def budgets(root, **limits):
+    fleet(root, one="")
+    told = "".join(f"  {name}: {amount}\n" for name, amount in limits.items())
+    (root / "agents/a.md").write_text(f"---\nharness: claude\nlimits:\n{told}---\n")
+    return lower(load(root, use_cache=False))[0].budgets
+
+
+def test_what_an_agent_may_spend_is_a_budget_of_all_its_work(tmp_path):
+    assert budgets(tmp_path, attempts=2) == {}
+    assert budgets(tmp_path, tokens=1000, usd=2.5) == {"agent:a": {"tokens": 1000, "usd": 2.5}}
+
+
+def test_the_harnesses_tell_what_budgets_are_held_by():
+    told = {name: getattr(find_harness(name), "MEASURES", ()) for name in HARNESSES}
+    assert {name: what for name, what in told.items() if what} == MEASURED
+
+
+def test_launches_a_minute_bound_the_starts_of_the_work_alone(tmp_path):
+    fleet(
+        tmp_path, settings="limits: {'account:claude/min': 9}", agents="a b", one="agent: b", two=""
+    )
+    keys = "---\nharness: claude\nlimits: {launches_per_minute: 3}\n---\n"
+    (tmp_path / "agents/a.md").write_text(keys)
+    found, _ = lower(load(tmp_path, use_cache=False))
+    assert (found.limits["agent:a/min"], found.limits["account:claude/min"]) == (3, 9)
+    uses = {name: one.uses for name, one in found.steps.items()}
+    assert uses["two/work"] == {
+        "agents": 1, "agent:a": 1, "account:claude": 1, "agent:a/min": 1, "account:claude/min": 1,
+    }  # fmt: skip
+    assert uses["two/worktree"] == {"agents": 1}
+    assert uses["one/work"] == {"agents": 1, "agent:b": 1, "account:shell": 1}
+    assert found.about["schedule"]["days"] == 1, "a rate of launches makes no task longer"
+
+
+def test_a_limit_on_an_agent_or_an_account_counts_in_the_schedule(tmp_path):
+    for name in ("agent:a", "account:shell"):
+        told = plan(tmp_path, settings=f"limits: {{'{name}': 1}}", one="days: 2", two="days: 3")
+        assert told.about["schedule"]["days"] == 5
+
+
 # --- refusals -------------------------------------------------------------------------------------
 
 
@@ -280,9 +323,11 @@ def test_what_is_not_carried_out_is_refused_with_its_place(tmp_path, file, key, 
     "keys",
     [
         "harness: shell, limits: {tokens: 1000}",
-        "harness: shell, limits: {launches_per_minute: 3}",
         "harness: shell, limits: {usd: 3}",
         "harness: claude, mode: interactive, limits: {usd: 3}",
+        "harness: claude, mode: interactive, limits: {tokens: 3}",
+        "harness: codex, limits: {usd: 3}",
+        "harness: [codex], limits: {tokens: 3}",
         "harness: shell, sandbox: bwrap",
     ],
 )
@@ -297,7 +342,7 @@ def test_what_is_only_read_by_people_and_agents_is_no_reason_to_refuse(tmp_path)
     shown = "risks: [x]\ndecisions: [y]\nevidence: z\nassumptions: [w]\nmetrics: [{name: m}]"
     settings = "metrics: [{name: m}]\nrisks: [x]\nphases: [{id: p, rollback: [make undo]}]"
     fleet(tmp_path, settings=settings, one=shown)
-    (tmp_path / "agents/a.md").write_text("---\nowns: [src/*]\nlimits: {usd: 3}\n---\n")
+    (tmp_path / "agents/a.md").write_text("---\nowns: [src/*]\n---\n")
     lower(load(tmp_path, use_cache=False))
 
 

@@ -293,6 +293,17 @@ def test_claude_is_judged_by_its_result(folder, events, code, failure, resume_at
         }
 
 
+def test_claude_tells_how_full_its_context_is(folder):
+    used = {"input_tokens": 3, "cache_read_input_tokens": 40, "output_tokens": 7}
+    said = [{"type": "assistant", "message": {"usage": told}} for told in ({}, used)]
+    models = {"m": {"contextWindow": 200}, "small": {"contextWindow": 100}, "odd": None}
+    report = find_harness("claude").outcome(
+        ended(0), folder(INIT, *said, {**RESULT, "modelUsage": models})
+    )
+    assert report.usage["context_share"] == 0.25
+    assert report.spent["tokens"] == 15
+
+
 def test_codex_may_write_gits_folders_of_a_linked_worktree(place):
     brief, path, tree = place
     (tree / ".git").write_text("gitdir: /r/.git/worktrees/w\n")

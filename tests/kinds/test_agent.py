@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
 from fleet.core import messages as m
+from fleet.core.plan import Failure, Retry
 from fleet.runtimes.runs import now_ms
 from support.kind_world import KindWorld, standings
 
@@ -194,6 +196,39 @@ def test_a_silent_agent_that_goes_on_withdraws_the_question(world: KindWorld):
     assert standings(world.state)["a"] == "succeeded"
     first = next(iter(world.state.answers.values()))
     assert (first.value, first.note) == ("wait", "It went on by itself.")
+
+
+CODEX = """#!/bin/sh
+echo '{"type":"turn.started"}'
+U='{"input_tokens":9,"cached_input_tokens":4,"output_tokens":2}'
+echo "{\\"type\\":\\"turn.completed\\",\\"usage\\":$U}"
+[ $FLEET_ATTEMPT = 1 ] && exit 3
+[ $FLEET_ATTEMPT = 2 ] && sleep 986
+exit 0
+"""
+
+
+def test_what_failed_and_silent_attempts_used_counts_too(world: KindWorld):
+    program = world.root.parent / "bin" / "codex"
+    program.parent.mkdir()
+    program.write_text(CODEX)
+    program.chmod(0o755)
+    path = f"{program.parent}:{os.environ['PATH']}"
+    agent = {"harness": "codex", "args": [], "env": {"PATH": path}}
+    again = Retry(times=2, on=frozenset(Failure))
+    worktree, work, *rest = world.task("a", "", agent=agent, work={"idle_s": 0.6})
+    plan = world.plan(worktree, replace(work, ladder=(again,)), *rest)
+    end = m.AnswerQuestion(id="idle-1", value="stop")
+    state = world.play(
+        plan,
+        until=lambda s: bool(s.questions),
+        then=lambda player: player.tell(replace(end, at_ms=now_ms())),
+    )
+    one = state.steps["a/work"]
+    assert (one.attempt, one.standing) == (3, "succeeded")
+    assert one.usage == {
+        "input_tokens": 15, "cached_tokens": 12, "output_tokens": 6, "tokens": 21, "turns": 3,
+    }  # fmt: skip
 
 
 PROGRAM = """

@@ -77,7 +77,7 @@ def test_a_limit_for_good_is_the_accounts_and_no_retry_is_spent(real, server: Mo
     real.declare(server, [Turn("This is too much.", status=status, for_good=True)])
     real.must("launch", "--all")
     outcome = real.ended("ada/work")
-    assert (outcome["failure"], outcome["account"]) == ("account", real.name), outcome
+    assert (outcome["failure"], outcome["account"]) == ("account", f"account:{real.name}"), outcome
     assert real.row("ada")["attempt"] == 1
 
 
@@ -97,7 +97,7 @@ def test_a_usage_limit_lasts_until_its_reset(real, server: ModelServer):
     real.declare(server, [turn])
     real.must("launch", "--all")
     outcome = real.ended("ada/work")
-    assert (outcome["failure"], outcome["account"]) == ("account", "codex"), outcome
+    assert (outcome["failure"], outcome["account"]) == ("account", "account:codex"), outcome
     assert 0 <= outcome["until_ms"] - opens * 1000 <= 60_000, outcome
     assert real.row("ada")["attempt"] == 1
 

@@ -65,7 +65,7 @@ def status(**told):
 
 GOLDEN_80 = """\
 shop · day 2 of 10 · 12.5 % done (plan 20 %)
-finish 2026-12-03, forecast 2026-12-04 (+1.5 d) · $1.25
+finish 2026-12-03, forecast 2026-12-04 (+1.5 d) · 90k tokens · $1.25
 
 NEEDS YOU (1)
   plan.q1  api  text  on the critical path
@@ -108,6 +108,11 @@ web   ana    · waiting    -       2.5d   -    1/2        -         -          j
 docs  ana    ✔ verified   30 s    -      1    1/2        -         -          journal
 late  ana    ○ ready      -       0 *    -    1/2        -         -          journal      launch
 """
+
+
+def test_the_hour_at_which_an_account_opens_is_seen_at_80_columns():
+    resting = task("a-task", "ready", waiting_for=["account claude until 14:05"], ahead=1)
+    assert "claude until 14:05" in status_text(status(tasks=[resting]), 80)
 
 
 def test_the_check_in_at_80_columns():

@@ -382,3 +382,50 @@ def test_the_journal_error_of_another_kind_is_not_swallowed(runs):
         runs.commit()
     assert "r" not in runs.states
     runs.journal = journal
+
+
+@pytest.mark.parametrize("why", ["an account rests", "a launch rate is used up"])
+def test_what_waits_for_the_ledger_starts_when_that_lets_go_in_every_run(runs, monkeypatch, why):
+    now = [1_000_000]
+    monkeypatch.setattr(module, "now_ms", lambda: now[0])
+    uses = {"account:x": 1, "account:x/min": 1}
+    step = Step(id="a", kind="work", uses=uses)
+    limits = {"account:x/min": 1 if "rate" in why else 9}
+    start(runs, "r1", plan_of("one", [step], limits=limits))
+    runs.give_grants()
+    opens_ms = now[0] + 60_000
+    if "account" in why:
+        closed = {"failure": Failure.ACCOUNT, "account": "account:x", "until_ms": opens_ms}
+        runs.tell(ended("r1", "a", ending=m.Ending.FAILED, **closed))
+    start(runs, "r2", plan_of("two", [step]))
+
+    def turn(at_ms):
+        now[0] = at_ms
+        runs.ring(at_ms)
+        runs.give_grants()
+        return sorted(run for run, state in runs.states.items() if state.running)
+
+    assert "r2" not in turn(now[0])
+    assert "r2" not in turn(opens_ms - 1)
+    assert runs.next_wakeup(opens_ms - 1) == opens_ms
+    assert "r2" in turn(opens_ms + 3)
+
+
+def test_a_person_who_retries_ends_the_rest_of_the_account(runs):
+    step = Step(id="a", kind="work", uses={"account:x": 1})
+    start(runs, "r1", plan_of("one", [step]))
+    runs.give_grants()
+    closed = {
+        "failure": Failure.ACCOUNT,
+        "account": "account:x",
+        "until_ms": module.now_ms() + 10**9,
+    }
+    runs.tell(ended("r1", "a", ending=m.Ending.FAILED, **closed))
+    start(runs, "r2", plan_of("two", [step]))
+    runs.give_grants()
+    assert not runs.states["r1"].running
+    assert not runs.states["r2"].running
+    runs.tell(Told("r1", m.RetryStep(step="a")))
+    runs.give_grants()
+    assert runs.states["r1"].running
+    assert runs.states["r2"].running

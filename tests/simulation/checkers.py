@@ -65,6 +65,9 @@ class Observer:
         self.asked: dict[str, m.QuestionRaised] = {}
         self.ids: set[str] = set()
         self.notes: set[int] = set()
+        self.granted: dict[str, dict[str, float]] = {}
+        self.amounts: dict[str, dict[str, float]] = {}
+        self.used: dict[str, Counter[str]] = {}
         self.paused = self.cancelling = False
         self.ended = ""
         self.at_ms = 0
@@ -111,6 +114,13 @@ class Observer:
         promise(not self.cancelling, "nothing starts in a cancelled run")
         promise(not self.ended, "an ended run starts nothing")
         promise(self.failed.get(name) is None, "a failed step starts again only by its ladder")
+        for limit in one.step.uses:
+            promise(not self.gone(limit), f"{name} started though {limit} has spent its budget")
+
+    def gone(self, limit: str) -> bool:
+        """Whether the users of a limit have used all that they were granted."""
+        used = self.used.get(limit, Counter())
+        return any(used[kind] >= most for kind, most in self.granted.get(limit, {}).items())
 
     def _before_retry(self, state: State, event: m.RetryScheduled) -> None:
         one, outcome = state.steps[event.step], self.failed.get(event.step)
@@ -160,6 +170,8 @@ class Observer:
     def _note(self, state: State, event: m.Event) -> None:  # noqa: C901  a case an event
         match event:
             case m.RunStarted():
+                self.granted = {n: dict(told) for n, told in event.plan.budgets.items()}
+                self.amounts = {n: dict(told) for n, told in event.plan.budgets.items()}
                 self.released = {n: s.released for n, s in event.plan.steps.items()}
                 self.declared = dict(self.released)
             case m.PlanRevised():
@@ -172,6 +184,8 @@ class Observer:
                         held = name_held(state, put.id)
                         self.released[put.id] = put.released and not held
                     self.declared[put.id] = put.released
+                for limit, told in event.patch.budgets.items():
+                    self._regrant(limit, told)
                 if state.unsettled:
                     self.ended = ""
             case m.StepReleased():
@@ -202,6 +216,13 @@ class Observer:
                 self.asked[event.id] = event
             case m.QuestionAnswered():
                 question = self.asked.pop(event.id)
+                limit = question.question.about.get("budget", "")
+                if limit in self.granted and event.value == "raise":
+                    for kind, amount in self.amounts[limit].items():
+                        known = max(
+                            self.granted[limit][kind], self.used.get(limit, Counter())[kind]
+                        )
+                        self.granted[limit][kind] = known + amount
                 self.failed[question.step] = None
             case m.StepSettled():
                 self.asked = {i: q for i, q in self.asked.items() if q.step != event.step}
@@ -215,6 +236,15 @@ class Observer:
             case _:
                 pass
 
+    def _regrant(self, limit: str, told: dict[str, float]) -> None:
+        extra = Counter(self.granted.get(limit, {}))
+        extra.subtract(self.amounts.get(limit, {}))
+        self.granted[limit] = {kind: amount + extra[kind] for kind, amount in told.items()}
+        self.amounts[limit] = dict(told)
+        if not self.gone(limit):
+            about = {i: q.question.about.get("budget") for i, q in self.asked.items()}
+            self.asked = {i: q for i, q in self.asked.items() if about[i] != limit}
+
     def _note_start(self, state: State, event: m.AttemptStarted) -> None:
         self.live[event.step] = self.last[event.step] = event.attempt
         self.started.add((event.step, event.attempt))
@@ -224,6 +254,9 @@ class Observer:
 
     def _note_end(self, state: State, event: m.AttemptEnded) -> None:
         name, outcome = event.step, event.outcome
+        for limit in self.held_units[name]:
+            if limit in self.granted:
+                self.used.setdefault(limit, Counter()).update(outcome.usage)
         del self.live[name], self.held_units[name]
         stopped = self.stopping.get(name)
         self.asked = {
@@ -340,7 +373,18 @@ class Observer:
         promise(
             state.unsettled or state.questions or state.ended, "a run with nothing to do has ended"
         )
+        open_ = [q.question.about.get("budget") for q in self.asked.values()]
+        for limit in self.granted:
+            promise((limit in state.shut) == self.gone(limit), f"whether {limit} is spent")
+            promise(open_.count(limit) <= 1, f"the budget of {limit} is asked about once")
         for name, one in state.steps.items():
+            would = one.standing in (Standing.READY, Standing.BACKOFF) and one.may_start
+            for limit in one.step.uses if would else ():
+                budget = state.budgets.get(limit)
+                quiet = budget is None or not self.gone(limit) or budget.asked not in self.ids
+                promise(
+                    not self.gone(limit) or not quiet, f"{name} waits for {limit}, nobody is asked"
+                )
             promise(one.standing is not Standing.FAILING, f"{name} is left failing")
             if one.failure is Failure.ACCOUNT and name not in self.stopping:
                 going_on = one.standing not in (Standing.FAILED, Standing.ASKING)

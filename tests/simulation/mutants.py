@@ -15,7 +15,7 @@ from textwrap import dedent
 
 from fleet import codec
 from fleet.core import decide, evolve, graph, ledger, patches, state
-from fleet.core.decide import attempts, draft, pace
+from fleet.core.decide import attempts, budgets, draft, pace
 from simulation.world import World
 
 
@@ -179,5 +179,20 @@ MUTANTS = [
     Mutant("a patch's own stop is not asked for", draft.apply, "if attempt is not None:", "if False:"),
     Mutant("nobody is asked", attempts.report_outcome, "m.Ending.ASKED and not why and", "m.Ending.ASKED and why and"),
     Mutant("a question outlives the session that waits for its answer", evolve._close_questions, "if of_the_attempt and question.question.then is not m.Then.REPLY:", "if of_the_attempt:"),
+    Mutant("a spent budget keeps nothing back", state.wants, "if state.shut:", "if False:"),
+    Mutant("nobody is asked about a budget", decide._draw_consequences, "if state.shut:", "if False:"),
+    Mutant("a budget is asked about again and again", budgets.ask_about_budgets, "not budget.asked and", ""),
+    Mutant("failed attempts cost nothing", evolve._ended, "if outcome.usage:", "if outcome.usage and not outcome.failure:"),
+    Mutant("a raised budget stays shut", evolve._answered, 'event.value == "raise"', "False"),
+    Mutant("a snapshot forgets that a budget is spent", codec.load_state, "if budget.gone", "if False"),
+    Mutant("the twin forgets that a budget is spent", state.State.fork, "shut=set(self.shut)", "shut=set()"),
+    Mutant("a step that backs off is not asked about", budgets._holds_back, "(*origin.alarms, *state.alarms)", "()"),
+    Mutant("an edit of a budget forgets what was spent", graph.revise, "state.budgets.get(name), amounts", "None, amounts"),
+    Mutant("an account's pause is forgotten by a retry of its own", evolve._retry_scheduled, "elif event.retry_at_ms <= event.at_ms:", "else:"),
+    Mutant("a launch rate is off by one", ledger._fits, "begun[name] >= rate.starts", "begun[name] > rate.starts"),
+    Mutant("steps granted together do not count to a rate", ledger.grant, "begun[name] += 1", "pass"),
+    Mutant("a crash forgets recent launches", ledger.ledger_of, "in state.starts.items()", "in ()"),
+    Mutant("a launch is not booked", ledger.Ledger.take, "[*recent, at_ms]", "recent"),
+    Mutant("a rate lets nothing more start for ever", ledger.next_opening, "ledger.rates.items()", "()"),
     Mutant("a delivered note is sent again and again", evolve._progressed, "state.notes.pop(number, None)", "pass"),
 ]  # fmt: skip

@@ -26,12 +26,30 @@ from fleet.core.plan import (
 from fleet.core.state import State, StepState, answers_to, inputs_of
 from support.plans import check_again, fleet, gate_again, join, phase, plan, rework, step, task
 
-LIMITS = {"agents": 2, "checks": 1, "branch:main": 1, "box": 3}
+LIMITS = {"agents": 2, "checks": 1, "branch:main": 1, "box": 3, "box/min": 2}
 LABELS = ("left", "right")
+BUDGETED = ("agents", "box")
 
 
 def some_plan(dice: Random) -> Plan:
-    """A fleet's plan, or a random graph."""
+    """A fleet's plan, or a random graph; some with budgets."""
+    found = _some_graph(dice)
+    names = [name for name in BUDGETED if dice.random() < 0.3]
+    return replace(found, budgets={name: some_amounts(dice) for name in names})
+
+
+def some_amounts(dice: Random) -> dict[str, float]:
+    """A budget's amounts."""
+    return {"usd": dice.randint(1, 6), **({"tokens": 9} if dice.random() < 0.3 else {})}
+
+
+def spent(dice: Random, outcome: m.Outcome) -> m.Outcome:
+    """The outcome, with what the attempt used."""
+    usage = {"usd": dice.choice([0.5, 1, 3]), "tokens": dice.randint(0, 4)}
+    return replace(outcome, usage=usage)
+
+
+def _some_graph(dice: Random) -> Plan:
     if dice.random() < 0.45:
         return _fleet_plan(dice)
     size = dice.randint(1, 9)
@@ -69,6 +87,8 @@ def _some_step(dice: Random, name: str, earlier: list[str]) -> Step:
     kind = dice.choice(["work", "work", "ask", "map", "set"])
     free = kind == "set" or dice.random() < 0.4
     uses = {} if free else {dice.choice(["agents", "box", "box"]): dice.choice([1, 1, 2])}
+    if "box" in uses and dice.random() < 0.4:
+        uses["box/min"] = 1
     return step(
         name,
         kind=kind,
@@ -225,11 +245,23 @@ def some_patch(dice: Random, state: State) -> Patch:
     running = list(state.running)
     stop = (dice.choice(running),) if running and dice.random() < 0.2 else ()
     limits = {"agents": dice.randint(0, 3)} if dice.random() < 0.05 else {}
-    return Patch(put=tuple(put), needs=changed, drop=drop, stop=stop, limits=limits)
+    budgets = {}
+    if dice.random() < 0.4:
+        budgets = {dice.choice(BUDGETED): some_amounts(dice) if dice.random() < 0.8 else {}}
+    return Patch(
+        put=tuple(put), needs=changed, drop=drop, stop=stop, limits=limits, budgets=budgets
+    )
 
 
 def small_patch(dice: Random, state: State) -> Patch:
-    """A change of one step that stays: it is stopped, or put again with other params."""
+    """A change of one thing: a step that stays is stopped or put again with other params, one that
+    was tried is dropped, a budget is another.
+    """
+    over = [n for n, one in state.steps.items() if one.attempt and n not in state.running]
+    if over and dice.random() < 0.2:
+        return Patch(drop=(dice.choice(over),))
+    if dice.random() < 0.2:
+        return Patch(budgets={dice.choice(BUDGETED): some_amounts(dice)})
     open_ones = [one for one in state.steps.values() if not one.settled]
     if not open_ones:
         return Patch()
@@ -308,6 +340,12 @@ def fair_wishes(dice: Random, state: State) -> list[m.Command]:
             wishes.append(m.ReleaseStep(steps=(name,)))
     for name, asked in state.questions.items():
         choices = asked.question.choices or ("fine",)
-        value = "approve" if "approve" in choices else dice.choice(choices)
+        told = [one for one in ("approve", "raise") if one in choices]
+        value = told[0] if told else dice.choice(choices)
         wishes.append(m.AnswerQuestion(id=name, value=value))
+    for name in sorted(state.shut):
+        budget = state.budgets[name]
+        if budget.asked and budget.asked not in state.questions:  # somebody had said stop
+            more = {kind: amount + 50 for kind, amount in budget.amounts.items()}
+            wishes.append(m.RevisePlan(patch=Patch(budgets={name: more})))
     return wishes

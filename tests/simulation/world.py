@@ -21,7 +21,7 @@ from fleet.core import evolve as folding
 from fleet.core import ledger as fleet_ledger
 from fleet.core import messages as m
 from fleet.core import state as states
-from fleet.core.plan import Failure, Revise
+from fleet.core.plan import MINUTE_MS, PER_MINUTE, Failure, Revise
 from fleet.core.state import State
 from fleet.errors import Rejected
 from simulation import people
@@ -97,7 +97,8 @@ class World:
         self.snapshots: dict[str, tuple[int, str]] = {}
         self.states: dict[str, State] = {}
         self.seen: dict[str, Observer] = {}
-        self.ledger = fleet_ledger.Ledger(limits=dict(people.LIMITS))
+        self.ledger = fleet_ledger.ledger_of([], people.LIMITS)
+        self.starts: dict[str, list[int]] = {}
         self.rests: dict[str, int] = {}
         self.tally = Tally()
         self.trace = sha256()
@@ -213,6 +214,8 @@ class World:
             outcome = people.fair_outcome(self.dice, state, one, mark)
         else:
             outcome = people.hostile_outcome(self.dice, state, one, mark)
+        if self.dice.random() < 0.5:
+            outcome = people.spent(self.dice, outcome)
         self.attempts[key].outcome = outcome
         if not self.chance("lose"):
             self.report(key)
@@ -301,6 +304,10 @@ class World:
                 self.rests[outcome.account] = max(
                     outcome.until_ms, self.rests.get(outcome.account, 0)
                 )
+        if isinstance(event, m.RetryScheduled) and event.rung < 0 and self.is_now(event):
+            self.ledger.reopen(state.steps[event.step].step.uses)
+            for name in state.steps[event.step].step.uses:
+                self.rests.pop(name, None)
         state = self.states[run] = folding.evolve(state, decoded)
         if isinstance(event, m.AttemptStarted):
             self.ledger.take(states.uses_of(state.steps[event.step].step), event.at_ms)
@@ -308,8 +315,17 @@ class World:
                 promise(
                     self.rests.get(name, 0) <= event.at_ms, "nothing starts on a resting account"
                 )
+                if name.endswith(PER_MINUTE):
+                    starts = self.starts.setdefault(name, [])
+                    starts.append(event.at_ms)
+                    minute = [at for at in starts if at > event.at_ms - MINUTE_MS]
+                    promise(len(minute) <= people.LIMITS[name], "a launch rate is kept")
         observer.after(state, event)
         limits_hold(list(self.seen.values()), people.LIMITS)
+
+    @staticmethod
+    def is_now(event: m.RetryScheduled) -> bool:
+        return event.retry_at_ms <= event.at_ms
 
     def grant(self) -> None:
         """Lets start what the fleet's limits allow; one Tick a run, with the same time."""

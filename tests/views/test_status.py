@@ -86,14 +86,14 @@ def test_what_was_seen_of_the_world_is_shown(run):
 
 
 def test_spend_and_usage_add_up_over_tasks_and_rounds(run):
-    usage = {
-        "usage": {"usd": 0.25, "input_tokens": 100, "output_tokens": 20, "cached_tokens": 9000}
-    }
-    run.begin("one").ok("one/work", usage).red("one/check", spent=1)
-    run.ok("one/work.2", usage).green("one/check.2")
+    usage = {"usd": 0.25, "tokens": 120, "cached_tokens": 9000, "context_share": 0.5}
+    run.begin("one").fail("one/work", usage={**usage, "context_share": 0.9})
+    run.ok("one/work", usage=usage).red("one/check", spent=1)
+    run.ok("one/work.2", usage=usage).green("one/check.2")
     run.through("two")
-    assert task(run)["usage"]["usd"] == 0.5
-    assert status(run)["spend"] == {"usd": 1.0, "tokens": 2 * 120 + 15}
+    used = {"usd": 0.75, "tokens": 360, "cached_tokens": 27_000, "context_share": 0.5}
+    assert task(run)["usage"] == used, "a failed attempt counts too; a share is the latest"
+    assert status(run)["spend"] == {"usd": 1.25, "tokens": 3 * 120 + 15}
 
 
 def test_done_and_planned_are_shares_of_all_days(run):

@@ -8,10 +8,12 @@ import pytest
 
 from fleet.core import messages as m
 from fleet.core.plan import SETTLED, Failure, Need, NeedsChange, Patch
+from fleet.files.load import load
+from fleet.files.lower import lower
 from fleet.files.rework import after_failure, recheck
 from fleet.views.status import Observed, Seen, status_of
 from fleet.views.tasks import LINE, STATES, full_limits, name_of, phases_of, tasks_of, waiting_for
-from support.lowered_run import LoweredRun, plan, sha
+from support.lowered_run import DAY_MS, LoweredRun, fleet, plan, sha
 
 PHASES = "phases: [{id: p, tasks: [one, two]}]\nlimits: {agents: 1}"
 
@@ -274,6 +276,55 @@ def test_only_limits_that_are_full_are_waited_for(tmp_path):
     assert waits(run, "two") == ["limit staging"]
     step = run.state.steps["two/worktree"].step
     assert full_limits(run.state, replace(step, uses={"agents": 2})) == ["agents"]
+
+
+def spent(tmp_path, **usage):
+    fleet(tmp_path, one="days: 2", two="")
+    (tmp_path / "agents/a.md").write_text("---\nharness: claude\nlimits: {usd: 1}\n---\n")
+    run = LoweredRun(lower(load(tmp_path, use_cache=False))[0])
+    return run.begin("one").ok("two/worktree"), {"usd": 1}
+
+
+def test_a_resting_account_is_named_with_its_time(tmp_path):
+    run, _ = spent(tmp_path)
+    until_ms = run.now + 5000
+    run.fail("one/work", Failure.ACCOUNT, account="account:claude", until_ms=until_ms)
+    for task in ("one", "two"):
+        found = waiting_for(run.state, tasks_of(run.state)[task], run.now, lambda ms: f"at {ms}")
+        assert found == [f"account claude until at {until_ms}"]
+        assert word(run, task) == "ready"
+    run.now = until_ms
+    assert "account" not in str(waits(run, "two"))
+
+
+def test_a_spent_budget_is_waited_for_and_its_question_is_of_the_tightest_task(tmp_path):
+    run, usage = spent(tmp_path)
+    run.fail("one/work", usage=usage)
+    assert waits(run) == waits(run, "two") == ["budget of agent a"]
+    found = status_of("shop", run.state, Observed(), run.clock())["questions"]
+    assert [(one["kind"], one["task"], one["slack_days"]) for one in found] == [
+        ("budget", "one", 0),
+    ]
+    run.tell(m.AnswerQuestion(id=found[0]["id"], value="raise"))
+    assert "budget of agent a" not in waits(run) + waits(run, "two")
+
+
+def test_a_launch_rate_is_waited_for(tmp_path):
+    fleet(tmp_path, one="", two="")
+    keys = "---\nharness: shell\nargs: 'true'\nlimits: {launches_per_minute: 1}\n---\n"
+    (tmp_path / "agents/a.md").write_text(keys)
+    run = LoweredRun(lower(load(tmp_path, use_cache=False))[0]).begin("one").ok("two/worktree")
+    assert waits(run, "two") == ["launch rate of agent a"]
+
+
+def test_an_agent_that_crashes_again_and_again_is_asked_about(tmp_path):
+    run = LoweredRun(plan(tmp_path, one=""), release=True).begin("one")
+    for _ in range(5):
+        assert not run.state.questions
+        run.fail("one/work", Failure.AGENT)
+        run.now += DAY_MS
+    (asked,) = run.state.questions.values()
+    assert (asked.step, word(run)) == ("one/work", "needs-you")
 
 
 def test_a_later_phase_waits_for_the_merge_of_the_one_before(tmp_path):

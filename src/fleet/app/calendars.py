@@ -45,6 +45,7 @@ def clock_of(state: State) -> Clock:
         day_of=day_of,
         date_of=calendar.date_of,
         time_of=time_of,
+        hour_of=hour_of,
     )
 
 
@@ -62,6 +63,13 @@ def time_of(at_ms: int) -> str:
     """Returns a moment as RFC 3339 in UTC with milliseconds."""
     moment = datetime.fromtimestamp(at_ms / 1000, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def hour_of(at_ms: int) -> str:
+    """Returns a moment on the local clock, with its date unless that is today's."""
+    moment = datetime.fromtimestamp(at_ms / 1000).astimezone()
+    today = moment.date() == _local_date(_now_ms())
+    return moment.strftime("%H:%M" if today else "%Y-%m-%d %H:%M")
 
 
 def _local_date(at_ms: int) -> date:

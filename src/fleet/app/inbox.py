@@ -18,7 +18,7 @@ from fleet.app.telling import changes, tell
 from fleet.core import messages as m
 from fleet.errors import FleetError, NotFound, Rejected
 from fleet.views.forecast import planned_of
-from fleet.views.status import question_row
+from fleet.views.status import question_row, task_asked_about
 
 if TYPE_CHECKING:
     from fleet.core.plan import Patch
@@ -32,9 +32,8 @@ def inbox(place: FleetPlace) -> dict[str, Any]:
         planned = planned_of(state.about)
         clock = clock_of(state)
         for asked in state.questions.values():
-            one = state.known(asked.step)
-            task = one.step.whole if one else ""
-            rows.append(question_row(asked, task, planned.slack_of(task), clock))
+            task = task_asked_about(state, asked, planned)
+            rows.append(question_row(asked, task, planned, clock))
     rows.sort(key=lambda row: (row["slack_days"] is None, row["slack_days"] or 0, row["asked_at"]))
     return {"schema": "fleet.inbox/1", "questions": rows}
 

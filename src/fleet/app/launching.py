@@ -17,7 +17,15 @@ from fleet.app.telling import changes, ensure_coordinator, prepare_coordinator, 
 from fleet.core import messages as m
 from fleet.core.state import CLOSED, SETTLED_STANDINGS, Standing, State
 from fleet.errors import FleetError, NotFound, Rejected
-from fleet.views.tasks import TaskSteps, name_of, phases_of, state_of, tasks_of, waiting_for
+from fleet.views.tasks import (
+    TaskSteps,
+    kept_back,
+    name_of,
+    phases_of,
+    state_of,
+    tasks_of,
+    waiting_for,
+)
 
 ALIVE_TIMEOUT_S = 60.0
 """How long a launch waits to see its agents live; they go on starting when it is over."""
@@ -194,18 +202,26 @@ def wait_for_life(
     return rows
 
 
+def _hour_of(at_ms: int) -> str:
+    from fleet.app.calendars import hour_of
+
+    return hour_of(at_ms)
+
+
 def _launched(state: State, task: TaskSteps) -> Launched:
     facts = task.facts
     word = word_of(state, task)
     work = task.last_work
     output: Any = task.worktree.output if task.worktree else None
-    waits = waiting_for(state, task, state.at_ms)
+    waits = waiting_for(state, task, state.at_ms, _hour_of)
     if (
         word == "ready"
         and task.worktree is not None
         and task.worktree.standing is Standing.SUCCEEDED
     ):
         word = "starting" if not waits else word
+    if word == "starting" and work is not None and kept_back(state, work, state.at_ms):
+        word = "ready"
     failed = next((one for one in task.inner if one.text and one.standing is Standing.ASKING), None)
     text = failed.text if failed else (f"waits for {', '.join(waits)}" if waits else "")
     return Launched(

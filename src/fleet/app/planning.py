@@ -101,6 +101,7 @@ def plan(place: FleetPlace, limits: Mapping[str, int] | None = None) -> PlanView
 def planned(fleet: Fleet, name: str) -> PlannedTask:
     """Returns a task as the schedule sees it."""
     from fleet.files.lower import branch_of
+    from fleet.files.tasks import agent_uses
 
     task = fleet.tasks[name]
     days = task.days
@@ -117,7 +118,7 @@ def planned(fleet: Fleet, name: str) -> PlannedTask:
         days=days.likely,
         spread=spread,
         window=window,
-        uses=dict(task.uses),
+        uses={**agent_uses(fleet.agents[task.agent]), **task.uses},
         needs=task.dependencies,
         worktree=task.worktree or str(fleet.worktree(name)),
         branch=branch_of(task),

@@ -1,4 +1,4 @@
-"""Use cases that look: status, wait, history, gate, metrics. They start and change nothing."""
+"""Use cases that look: status, wait, history, report, gate, metrics. They change nothing."""
 
 from __future__ import annotations
 
@@ -143,6 +143,22 @@ def history(place: FleetPlace, run: str = PLAN_RUN, after: int = 0) -> Iterator[
                 "event": kind,
                 **{name: value for name, value in body.items() if name != "run"},
             }
+
+
+def report(place: FleetPlace) -> dict[str, Any]:
+    """Returns `fleet.report/1`: what ran, how long, how it ended and what it used."""
+    from fleet import codec
+    from fleet.views.report import attempts_of, report_of
+
+    state = place.run_state() or planned_state(place)
+    attempts = []
+    reader = place.reader()
+    if reader is not None:
+        with closing(reader):
+            rows = reader.events(PLAN_RUN)
+            attempts = attempts_of(codec.loads_event(row.body) for row in rows)
+    fleet = str(state.about.get("fleet") or state.name)
+    return report_of(fleet, state, attempts, clock_of(state))
 
 
 def gate(place: FleetPlace, phase: str | None = None) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Looking and landing: status, wait, gate, history, metrics, merge, backup."""
+"""Looking and landing: status, wait, gate, history, report, metrics, merge, backup."""
 
 from __future__ import annotations
 
@@ -99,6 +99,29 @@ def history(
             say_json(event)
         else:
             say(event_text(event))
+
+
+@app.command(rich_help_panel=WATCH)
+def report(
+    ctx: typer.Context,
+    as_json: Json = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="As Markdown.")] = False,
+    width: Annotated[int | None, typer.Option(min=40, help="Columns to print in.")] = None,
+) -> None:
+    """What ran, how long, how it ended and what it cost: by phase, agent, task and attempt."""
+    from fleet.app.watching import report as report_now
+
+    found = report_now(here(ctx))
+    if as_json:
+        say_json(found)
+    elif markdown:
+        from fleet.render.report import report_markdown
+
+        say(report_markdown(found))
+    else:
+        from fleet.render.report import report_text
+
+        say(report_text(found, columns(width)))
 
 
 @app.command(rich_help_panel=WATCH)

@@ -8,11 +8,13 @@ as a further event. `evolve` updates in place and only the owner of a run calls 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from fleet.core import messages as m
-from fleet.core.graph import begin, due, list_ready, move, reopen, revise
-from fleet.core.plan import Failure, Step
+from fleet.core.graph import begin, due, keep_budget, list_ready, move, reopen, revise
+from fleet.core.plan import MINUTE_MS, PER_MINUTE, Failure, Step
+from fleet.core.spending import add_usage, enlarge, spend
 from fleet.core.state import Answered, Note, OpenQuestion, Standing, State, StepState
 
 
@@ -61,6 +63,11 @@ def _started(state: State, event: m.AttemptStarted) -> None:
     one.first_ms = one.first_ms or event.at_ms
     one.ended_ms, one.failure, one.text, one.stopping = 0, None, "", ""
     state.running[event.step] = event.attempt
+    for name in one.step.uses:
+        if name.endswith(PER_MINUTE):
+            known = state.starts.get(name, ())
+            recent = [at_ms for at_ms in known if at_ms > event.at_ms - MINUTE_MS]
+            state.starts[name] = [*recent, event.at_ms]
     move(state, one, Standing.RUNNING, event.at_ms)
 
 
@@ -80,10 +87,15 @@ def _ended(state: State, event: m.AttemptEnded) -> None:
     del state.running[event.step]
     one.ended_ms = event.at_ms
     one.failure, one.text, one.evidence = outcome.failure, outcome.text, outcome.evidence
+    one.limited = one.limited + 1 if outcome.failure is Failure.ACCOUNT else 0
     if outcome.failure is Failure.ACCOUNT and outcome.account and outcome.until_ms:
         state.accounts[outcome.account] = max(
             outcome.until_ms, state.accounts.get(outcome.account, 0)
         )
+    if outcome.usage:
+        one.usage = add_usage(one.usage, outcome.usage)
+        for name in one.step.uses.keys() & state.budgets.keys():
+            keep_budget(state, name, spend(state.budgets[name], outcome.usage))
     ending = outcome.ending
     _close_questions(state, event.step, of_the_attempt=ending is not m.Ending.SUCCEEDED)
     if ending is m.Ending.FAILED and not one.stopping:
@@ -116,6 +128,9 @@ def _retry_scheduled(state: State, event: m.RetryScheduled) -> None:
         spent = dict(one.used)
         spent[event.rung] = spent.get(event.rung, 0) + 1
         one.used = tuple(sorted(spent.items()))
+    elif event.retry_at_ms <= event.at_ms:  # a person says that its account is open again
+        for name in one.step.uses:
+            state.accounts.pop(name, None)
     _back_off(state, one, event.retry_at_ms, event.at_ms)
 
 
@@ -146,6 +161,9 @@ def _raised(state: State, event: m.QuestionRaised) -> None:
         state.alarms[f"?{event.id}"] = event.question.expires_at_ms
     if one is not None and one.standing is Standing.FAILING:
         move(state, one, Standing.ASKING, event.at_ms)
+    name = str(event.question.about.get("budget", ""))
+    if name in state.budgets:
+        keep_budget(state, name, replace(state.budgets[name], asked=event.id))
 
 
 def _answered(state: State, event: m.QuestionAnswered) -> None:
@@ -154,6 +172,9 @@ def _answered(state: State, event: m.QuestionAnswered) -> None:
     state.answers[event.id] = Answered(
         event.id, asked.question, asked.step, event.value, event.note, event.by, event.at_ms
     )
+    name = str(asked.question.about.get("budget", ""))
+    if name in state.budgets and event.value == "raise":
+        keep_budget(state, name, enlarge(state.budgets[name]))
     one = state.known(asked.step)
     if one is None or one.standing is not Standing.ASKING:
         return

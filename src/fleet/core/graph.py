@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable
+from dataclasses import replace
 
 from fleet.core import messages as m
 from fleet.core.plan import JOIN, Need, NeedsChange, Step
+from fleet.core.spending import Budget, resize
 from fleet.core.state import (
     CLOSED,
     FOLLOWING,
@@ -37,6 +39,8 @@ def begin(event: m.RunStarted) -> State:
         started_ms=event.at_ms,
         at_ms=event.at_ms,
     )
+    for name, amounts in plan.budgets.items():
+        keep_budget(state, name, resize(None, amounts))
     for step in plan.steps.values():
         state.steps[step.id] = _fresh(step, event.at_ms)
     for step in plan.steps.values():
@@ -50,6 +54,12 @@ def begin(event: m.RunStarted) -> State:
         if one.standing is Standing.WAITING and not one.unmet:
             move(state, one, due(one), event.at_ms)
     return state
+
+
+def keep_budget(state: State, name: str, budget: Budget) -> None:
+    """Keeps a budget as it is now, and whether anything that draws on it may start."""
+    state.budgets[name] = budget
+    (state.shut.add if budget.gone else state.shut.discard)(name)
 
 
 def _fresh(step: Step, at_ms: int) -> StepState:
@@ -186,6 +196,13 @@ def revise(state: State, event: m.PlanRevised) -> None:
     state.revision = event.revision
     state.limits = {**state.limits, **patch.limits}
     state.about = {**state.about, **patch.about}
+    for name, amounts in patch.budgets.items():
+        budget = resize(state.budgets.get(name), amounts)
+        if not budget.gone:
+            state.questions.pop(budget.asked, None)
+        keep_budget(
+            state, name, budget if budget.asked in state.questions else replace(budget, asked="")
+        )
     for name in patch.drop:
         one = state.steps[name]
         if one.standing is Standing.READY:

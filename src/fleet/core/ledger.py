@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 
-from fleet.core.state import State, Uses, uses_of
+from fleet.core.plan import MINUTE_MS, PER_MINUTE
+from fleet.core.state import State, Uses
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,14 @@ class Ledger:
     paused_until_ms: dict[str, int] = field(default_factory=dict)
     starts_ms: dict[str, list[int]] = field(default_factory=dict)
 
+    def allow(self, limits: Mapping[str, int]) -> None:
+        """Sets limits, those on starts in a minute among the rates."""
+        for name, most in limits.items():
+            if name.endswith(PER_MINUTE):
+                self.rates[name] = Rate(most, MINUTE_MS)
+            else:
+                self.limits[name] = most
+
     def take(self, uses: Uses, at_ms: int) -> None:
         """Books the units of a step that has started."""
         for name, units in uses:
@@ -50,27 +59,24 @@ class Ledger:
         """Lets nothing that uses an account start before a time; never shortens a pause."""
         self.paused_until_ms[account] = max(until_ms, self.paused_until_ms.get(account, 0))
 
+    def reopen(self, uses: Iterable[str]) -> None:
+        """Ends the pauses of accounts that a person tries again before their time."""
+        for name in uses:
+            self.paused_until_ms.pop(name, None)
 
-def ledger_of(
-    states: Iterable[State],
-    limits: Mapping[str, int],
-    rates: Mapping[str, Rate] | None = None,
-) -> Ledger:
-    """Returns the ledger that follows from runs alone (after a start or in a test).
 
-    A step remembers its latest start only, so a rate may let a step's earlier tries go uncounted.
-    """
-    ledger = Ledger(limits=dict(limits), rates=dict(rates or {}))
+def ledger_of(states: Iterable[State], limits: Mapping[str, int]) -> Ledger:
+    """Returns the ledger that follows from runs alone (after a start or in a test)."""
+    ledger = Ledger()
+    ledger.allow(limits)
     for state in states:
         for account, until_ms in state.accounts.items():
             ledger.pause(account, until_ms)
         for step in state.running:
-            ledger.take(uses_of(state.steps[step].step), state.steps[step].started_ms)
-        if rates:
-            for one in state.steps.values():
-                if one.started_ms and one.step.id not in state.running:
-                    for name in rates.keys() & one.step.uses.keys():
-                        ledger.starts_ms.setdefault(name, []).append(one.started_ms)
+            for name, units in state.steps[step].step.uses.items():
+                ledger.used[name] = ledger.used.get(name, 0) + units
+        for name, starts in state.starts.items():
+            ledger.starts_ms.setdefault(name, []).extend(starts)
     for starts in ledger.starts_ms.values():
         starts.sort()
     return ledger
@@ -134,9 +140,7 @@ def next_opening(ledger: Ledger, now_ms: int) -> int | None:
     """
     times = [at for at in ledger.paused_until_ms.values() if at > now_ms]
     for name, rate in ledger.rates.items():
-        times += [
-            at + rate.window_ms
-            for at in ledger.starts_ms.get(name, ())
-            if at + rate.window_ms > now_ms
-        ]
+        recent = [at for at in ledger.starts_ms.get(name, ()) if at > now_ms - rate.window_ms]
+        if len(recent) >= rate.starts:
+            times.append(recent[-rate.starts] + rate.window_ms)
     return min(times, default=None)

@@ -70,7 +70,7 @@ class Outcome:
 
     `label` picks a branch; `patch` is the change of the plan that follows from it, applied before
     any other consequence; `until_ms` is when an account opens again or a deferred step looks again;
-    `hold` leaves a deferred step to a person's release.
+    `hold` leaves a deferred step to a person's release; `usage` is what the attempt took, by name.
     """
 
     ending: Ending
@@ -84,6 +84,7 @@ class Outcome:
     patch: Patch | None = None
     question: Question | None = None
     evidence: Mapping[str, object] = field(default_factory=dict)
+    usage: Mapping[str, float] = field(default_factory=dict)
 
 
 @record()

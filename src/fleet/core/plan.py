@@ -22,6 +22,10 @@ SUCCEEDED, FAILED, SETTLED = "succeeded", "failed", "settled"
 """The conditions of a need that are not a branch label."""
 
 
+PER_MINUTE, MINUTE_MS = "/min", 60_000
+"""A limit whose name ends so bounds the starts of its users in any minute, not their number."""
+
+
 class Failure(StrEnum):
     """Whose fault a failed attempt is; only `TASK` failures spend a task's attempts."""
 
@@ -105,11 +109,15 @@ class Step:
 
 @record()
 class Plan:
-    """A graph of steps, in the order in which they were written, with its limits."""
+    """A graph of steps, in the order in which they were written, with its limits.
+
+    `budgets` are what the users of a limit may spend in the whole run: limit -> name -> amount.
+    """
 
     name: str
     steps: Mapping[str, Step]
     limits: Mapping[str, int] = field(default_factory=dict)
+    budgets: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     about: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -125,7 +133,8 @@ class NeedsChange:
 class Patch:
     """A change to a plan: steps put (new, or in place of unstarted ones), dropped, needs moved.
 
-    `stop` lists running steps that are to be ended and to count as unstarted again.
+    `stop` lists running steps that are to be ended and to count as unstarted again; a budget
+    without amounts is one that is lifted.
     """
 
     put: tuple[Step, ...] = ()
@@ -133,6 +142,7 @@ class Patch:
     needs: Mapping[str, NeedsChange] = field(default_factory=dict)
     stop: tuple[str, ...] = ()
     limits: Mapping[str, int] = field(default_factory=dict)
+    budgets: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     about: Mapping[str, object] = field(default_factory=dict)
     reason: str = ""
 

@@ -21,6 +21,7 @@ from fleet.core.messages import (
     StopAttempt,
 )
 from fleet.core.plan import FAILED, JOIN, SETTLED, SUCCEEDED, Failure, Step
+from fleet.core.spending import Budget
 from fleet.records import record
 
 
@@ -69,7 +70,9 @@ def verdict(on: str, standing: Standing, label: str) -> int:
 
 @dataclass(slots=True)
 class StepState:
-    """One step of a run; `unmet` and `barred` count its needs that are open and impossible."""
+    """One step of a run; `unmet` and `barred` count its needs that are open and impossible,
+    `limited` its latest attempts, one after the other, that its account turned away.
+    """
 
     step: Step
     standing: Standing = Standing.WAITING
@@ -79,6 +82,7 @@ class StepState:
     held: bool = False
     attempt: int = 0
     tries: int = 0
+    limited: int = 0
     stopping: str = ""
     used: tuple[tuple[int, int], ...] = ()
     failure: Failure | None = None
@@ -88,6 +92,7 @@ class StepState:
     evidence: Mapping[str, object] = field(default_factory=dict)
     facts: Mapping[str, object] = field(default_factory=dict)
     checkin: Mapping[str, object] | None = None
+    usage: Mapping[str, float] = field(default_factory=dict)
     tail_ms: int = 0
     since_ms: int = 0
     started_ms: int = 0
@@ -224,6 +229,11 @@ class State:
     at_ms: int = 0
     accounts: dict[str, int] = field(default_factory=dict)
     """Account -> until when it rests, as far as this run was told."""
+    starts: dict[str, list[int]] = field(default_factory=dict)
+    """Limit on starts -> when its users were started within a minute of the latest."""
+    budgets: dict[str, Budget] = field(default_factory=dict)
+    shut: set[str] = field(default_factory=set)
+    """Limits whose budget is spent: nothing that uses one starts."""
     agenda: list[str] = field(default_factory=list, compare=False)
     """Steps that the last event let start, as far as the run itself is concerned."""
 
@@ -244,6 +254,9 @@ class State:
             running=dict(self.running),
             questions=dict(self.questions),
             accounts=dict(self.accounts),
+            starts=dict(self.starts),
+            budgets=dict(self.budgets),
+            shut=set(self.shut),
             failures=set(self.failures),
             unsettled=self.unsettled,
             asked=self.asked,
@@ -317,13 +330,16 @@ def wants(state: State, now_ms: int) -> dict[Uses, list[tuple[int, str]]]:
         for name in due_alarms(state, now_ms)
         if name[0] != "?" and state.steps[name].may_start and state.steps[name].step.uses
     ]
-    if not due:
-        return {uses: steps for uses, steps in state.ready.items() if uses}
-    found = {uses: list(steps) for uses, steps in state.ready.items() if uses}
+    found = {uses: steps for uses, steps in state.ready.items() if uses}
+    if due:
+        found = {uses: list(steps) for uses, steps in found.items()}
     for one in due:
         found.setdefault(uses_of(one.step), []).append((-one.tail_ms, one.step.id))
-    for steps in found.values():
-        steps.sort()
+    if due:
+        for steps in found.values():
+            steps.sort()
+    if state.shut:
+        found = {u: s for u, s in found.items() if state.shut.isdisjoint(dict(u))}
     return found
 
 

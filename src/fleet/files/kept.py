@@ -77,7 +77,8 @@ def _as_lowered(state: State) -> Plan:
         for name, one in state.steps.items()
         if "." not in name
     }
-    return Plan(name=state.name, steps=steps, limits=state.limits)
+    budgets = {name: budget.amounts for name, budget in state.budgets.items() if budget.amounts}
+    return Plan(name=state.name, steps=steps, limits=state.limits, budgets=budgets)
 
 
 def fingerprint(root: Path) -> tuple[tuple[str, int, int, int], ...]:

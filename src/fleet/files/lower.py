@@ -18,7 +18,17 @@ from typing import TYPE_CHECKING
 from fleet.core.plan import Plan, Step, check, plan_of
 from fleet.errors import InvalidPlan
 from fleet.files.gates import phase_steps
-from fleet.files.tasks import Texts, branch_of, check_text, judge, plain, task_facts, task_steps
+from fleet.files.tasks import (
+    Texts,
+    branch_of,
+    budget,
+    check_text,
+    judge,
+    launch_rates,
+    plain,
+    task_facts,
+    task_steps,
+)
 from fleet.files.timing import timing
 from fleet.files.unsupported import not_carried_out
 
@@ -53,7 +63,13 @@ def lower(fleet: Fleet) -> tuple[Plan, Mapping[str, str]]:
         limits={
             "checks": CHECKS_AT_ONCE,
             f"branch:{fleet.settings.base}": 1,
+            **{n: most for one in fleet.agents.values() for n, most in launch_rates(one).items()},
             **fleet.settings.limits,
+        },
+        budgets={
+            f"agent:{name}": found
+            for name, agent in fleet.agents.items()
+            if (found := budget(agent))
         },
         about=_about(fleet),
     )

@@ -63,14 +63,23 @@ def revision_of(state: State, before: Plan, after: Plan) -> Revision:
     draft.lines += [f"~ limit {name}: {units}" for name, units in limits.items()]
     lifted = [name for name in before.limits if name not in after.limits]
     draft.lines += [f"- limit {name}" for name in lifted]
+    budgets = {n: told for n, told in after.budgets.items() if before.budgets.get(n) != told}
+    draft.lines += [f"~ budget {name}: {_amounts(told)}" for name, told in budgets.items()]
+    free = [name for name in before.budgets if name not in after.budgets]
+    draft.lines += [f"- budget {name}" for name in free]
     patch = Patch(
         put=tuple(draft.put),
         drop=tuple(draft.drop),
         limits=limits | dict.fromkeys(lifted, UNLIMITED),
+        budgets={**budgets, **{name: {} for name in free}},
         about=after.about,
         reason="; ".join(["the documents were edited", *map(_kept_words, draft.kept)]),
     )
     return Revision(patch, tuple(draft.lines), tuple(draft.kept))
+
+
+def _amounts(told: Mapping[str, float]) -> str:
+    return ", ".join(f"{amount:g} {name}" for name, amount in told.items())
 
 
 def _kept_words(name: str) -> str:

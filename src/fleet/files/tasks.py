@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fleet.core.plan import JOIN, Ask, Failure, Need, Retry, Rung, Step
+from fleet.core.plan import JOIN, PER_MINUTE, Ask, Failure, Need, Retry, Rung, Step
 from fleet.files.documents import command_text
 
 if TYPE_CHECKING:
@@ -48,10 +49,11 @@ def task_steps(
 ) -> list[Step]:
     """Returns the steps of a task; `before` is the step that ends the phase before, or empty."""
     uses = {"agents": 1, **task.uses}
+    agent = fleet.agents[task.agent]
     needs = [Need(step=name) for name in task.dependencies]
     if before:
         needs.append(Need(step=before))
-    attempts = task.attempts or fleet.agents[task.agent].limits.attempts or ATTEMPTS
+    attempts = task.attempts or agent.limits.attempts or ATTEMPTS
     span_ms = int(task.days.likely * DAY_MS)
     shown = task_facts(fleet, task, phase)
     return [
@@ -70,7 +72,7 @@ def task_steps(
             kind="agent",
             params=_work(fleet, task, phase, texts),
             needs=(Need(step=f"{task.id}/worktree"),),
-            uses=uses,
+            uses={**agent_uses(agent), **agent_starts(fleet, agent), **uses},
             ladder=_ladder(task, attempts),
             span_ms=span_ms,
             whole=task.id,
@@ -92,6 +94,33 @@ def task_steps(
             whole=task.id,
         ),
     ]
+
+
+def agent_uses(agent: AgentDocument) -> dict[str, int]:
+    """Returns what an agent's work takes besides a place among all agents: one of its own sessions
+    and one of its account's, which is its program's.
+    """
+    program = agent.harness if isinstance(agent.harness, str) else agent.harness[0]
+    return {f"agent:{agent.id}": 1, f"account:{Path(program).name}": 1}
+
+
+def agent_starts(fleet: Fleet, agent: AgentDocument) -> dict[str, int]:
+    """Returns the limits on launches, its own and its account's, that an agent's work counts to."""
+    bounded = {*fleet.settings.limits, *launch_rates(agent)}
+    names = [f"{name}{PER_MINUTE}" for name in agent_uses(agent)]
+    return {name: 1 for name in names if name in bounded}
+
+
+def launch_rates(agent: AgentDocument) -> dict[str, int]:
+    """Returns how often an agent may be launched in a minute, as a limit on its starts."""
+    most = agent.limits.launches_per_minute
+    return {} if most is None else {f"agent:{agent.id}{PER_MINUTE}": most}
+
+
+def budget(agent: AgentDocument) -> dict[str, float]:
+    """Returns what all attempts of an agent may use in a run, nothing where that is not bounded."""
+    told = {"tokens": agent.limits.tokens, "usd": agent.limits.usd}
+    return {name: amount for name, amount in told.items() if amount is not None}
 
 
 def _worktree(fleet: Fleet, task: TaskDocument) -> dict[str, object]:

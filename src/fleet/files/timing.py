@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from fleet.core.levelling import level
 from fleet.core.schedule import Activity, Slot, timetable
+from fleet.files.tasks import agent_uses
 
 if TYPE_CHECKING:
     from fleet.files.fleet import Fleet
@@ -52,7 +53,7 @@ def _activities(fleet: Fleet) -> list[Activity]:
                     id=name,
                     days=task.days.likely,
                     needs=(*task.dependencies, *gate),
-                    uses={"agents": 1, **task.uses},
+                    uses={**agent_uses(fleet.agents[task.agent]), "agents": 1, **task.uses},
                 )
             )
         if phase.tasks:

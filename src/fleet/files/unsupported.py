@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from fleet.errors import Problem
+from fleet.files.tasks import budget
 
 if TYPE_CHECKING:
     from fleet.files.documents import AgentDocument, Assumption, Rung, TaskDocument
@@ -24,8 +25,16 @@ SETTINGS = (
 )  # fmt: skip
 """Keys of coordination.md that nothing obeys yet."""
 
-AGENT_LIMITS = ("tokens", "launches_per_minute")
-"""Limits of agents that nobody holds yet."""
+MEASURED = {
+    "claude": ("tokens", "usd"),
+    "codex": ("tokens",),
+    "opencode": ("tokens", "usd"),
+    "gemini": ("tokens",),
+    "copilot": ("tokens",),
+    "aider": ("tokens",),
+    "mini": ("tokens",),
+}
+"""Harness -> what it tells of a headless attempt's usage; only that can be held to a budget."""
 
 
 def not_carried_out(fleet: Fleet) -> list[Problem]:
@@ -72,14 +81,12 @@ def _of_assumption(assumption: Assumption, number: int) -> Found:
 def _of_agent(agent: AgentDocument) -> Found:
     if agent.sandbox.kind != "none":
         yield ("sandbox",), "`sandbox`"
-    for name in AGENT_LIMITS:
-        if getattr(agent.limits, name) is not None:
-            yield ("limits", name), f"the limit `{name}`"
-    if agent.limits.usd is not None:
-        if agent.harness != "claude":
-            yield ("limits", "usd"), "the limit `usd` for another harness than `claude`"
+    program = agent.harness if isinstance(agent.harness, str) else ""
+    for name in budget(agent):
+        if name not in MEASURED.get(program, ()):
+            yield ("limits", name), f"the limit `{name}` for a harness that does not tell it"
         elif agent.mode == "interactive":
-            yield ("limits", "usd"), "the limit `usd` for an interactive agent"
+            yield ("limits", name), f"the limit `{name}` for an interactive agent"
 
 
 def _of_settings(fleet: Fleet) -> Found:

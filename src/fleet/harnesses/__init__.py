@@ -14,6 +14,7 @@ import importlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, cast
 
@@ -34,6 +35,8 @@ HARNESSES: Final = {
 }
 CUSTOM: Final = "fleet.harnesses.custom"
 NOTHING: Final = Path("/dev/null")
+PAID_TOKENS: Final = ("input_tokens", "output_tokens")
+"""What counts as tokens spent; those read from a cache are told apart, as `cached_tokens`."""
 EXPLAINED: Final = 400  # characters of output that explain a failure
 OPENING_CHARS: Final = 30_000  # at most four times as many bytes, which is what an argument holds
 COMMITS: Final = ("git add", "git commit", "fleet")
@@ -112,6 +115,15 @@ class Report:
     session: str | None = None
     usage: Mapping[str, float] = field(default_factory=dict)
     resume_at_ms: int | None = None
+
+    @property
+    def spent(self) -> dict[str, float]:
+        """What it used, with all that was paid for in full under `tokens`, where that was told;
+        what is no amount is left out, for budgets are held by it.
+        """
+        told = {n: count for n, count in self.usage.items() if isfinite(count) and count >= 0}
+        paid = [told[name] for name in PAID_TOKENS if name in told]
+        return {**told, **({"tokens": sum(paid)} if paid else {})}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

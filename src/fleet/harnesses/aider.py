@@ -27,6 +27,7 @@ from fleet.harnesses import (
     judge,
 )
 
+MEASURES: Final = ("tokens",)
 TAIL_BYTES: Final = 1 << 20
 SAID_CHARS: Final = 4_000
 EDITING: Final = frozenset({"edits", "auto", "yolo"})

@@ -32,6 +32,7 @@ from fleet.harnesses import (
     last_words,
 )
 
+MEASURES: Final = ("tokens", "usd")
 TAIL_BYTES: Final = 1 << 20
 MODES: Final = {
     "ask": "manual",
@@ -116,7 +117,7 @@ def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:
     events = json_lines(folder.stdout_tail(TAIL_BYTES))
     session = next((str(e["session_id"]) for e in reversed(events) if e.get("session_id")), None)
     result = next((e for e in reversed(events) if e.get("type") == "result"), None)
-    usage = _usage(result or {})
+    usage = {**_usage(result or {}), **_context_share(events, result or {})}
     report = ending(ended, folder)
     if report is not None:
         return Report(
@@ -180,6 +181,18 @@ def _usage(result: Mapping[str, Any]) -> dict[str, float]:
         "turns": result.get("num_turns"),
     }
     return {name: value for name, value in names.items() if isinstance(value, int | float)}
+
+
+def _context_share(events: list[dict[str, Any]], result: Mapping[str, Any]) -> dict[str, float]:
+    """Returns how full the context was at the last answer, where the program names its size."""
+    models = (result.get("modelUsage") or {}).values()
+    sizes = [one.get("contextWindow") for one in models if isinstance(one, dict)]
+    room = max((size for size in sizes if isinstance(size, int)), default=0)
+    said = [e["message"] for e in events if e.get("type") == "assistant" and e.get("message")]
+    told = next((one.get("usage") for one in reversed(said) if isinstance(one, dict)), None) or {}
+    read = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+    taken = sum(int(told.get(name) or 0) for name in (*read, "output_tokens"))
+    return {"context_share": round(taken / room, 3)} if room and taken else {}
 
 
 def _synthetic(events: list[dict[str, Any]]) -> str:

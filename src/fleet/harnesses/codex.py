@@ -31,6 +31,7 @@ from fleet.harnesses import (
     wait_ms,
 )
 
+MEASURES: Final = ("tokens",)
 TAIL_BYTES: Final = 1 << 20
 SANDBOXES: Final = {
     "ask": "workspace-write",

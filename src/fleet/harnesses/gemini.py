@@ -31,6 +31,7 @@ from fleet.harnesses import (
     opening,
 )
 
+MEASURES: Final = ("tokens",)
 TAIL_BYTES: Final = 1 << 20
 MODES: Final = {
     "ask": "default",

@@ -27,6 +27,7 @@ from fleet.harnesses import (
     judge,
 )
 
+MEASURES: Final = ("tokens",)
 TRAJECTORY: Final = "trajectory.json"
 TRAJECTORY_BYTES: Final = 32 << 20
 OWN_LIMITS: Final = frozenset({"LimitsExceeded", "TimeExceeded"})

@@ -29,6 +29,7 @@ from fleet.harnesses import (
     opening,
 )
 
+MEASURES: Final = ("tokens", "usd")
 TAIL_BYTES: Final = 8 << 20  # all of its steps count, not only the last
 READING: Final = dict.fromkeys(("read", "glob", "grep", "list", "todoread", "todowrite"), "allow")
 ASKED_FOR: Final = ("edit", "bash", "webfetch", "websearch", "external_directory")

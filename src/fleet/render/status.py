@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from fleet.render.running import inbox_text
-from fleet.render.text import ascii_only, cut, line, table, width, wrapped
+from fleet.render.text import amount, ascii_only, cut, line, money, table, width, wrapped
 
 GLYPHS = {
     "waiting": "·", "ready": "○", "held": "‖", "starting": "◔", "working": "●", "needs-you": "◆",
@@ -40,7 +40,7 @@ def status_text(status: Mapping[str, Any], columns: int) -> str:
 def _head(status: Mapping[str, Any], columns: int) -> list[str]:
     slip = status["slip_days"]
     late = f" ({slip:+g} d)" if slip else ""
-    spend = status["spend"]["usd"]
+    spend = status["spend"]
     told = [
         line(str(status["fleet"])),
         f"day {status['day']} of {status['of_days']}",
@@ -49,8 +49,10 @@ def _head(status: Mapping[str, Any], columns: int) -> list[str]:
     ]
     if status.get("run", {}).get("state") == "paused":
         told.append("PAUSED: fleet resume")
-    if spend:
-        told.append(f"${spend:g}")
+    if spend["tokens"]:
+        told.append(f"{amount(spend['tokens'])} tokens")
+    if spend["usd"]:
+        told.append(money(spend["usd"]))
     dot = " - " if ascii_only() else " · "
     lines = [cut(told[0], columns)]
     for part in told[1:]:
@@ -101,6 +103,8 @@ def _row(task: Mapping[str, Any], now: datetime, *, wide: bool) -> list[str]:
     waits = ", ".join(task["waiting_for"]) or (task["why"].splitlines()[0] if task["why"] else "")
     if not waits and task["state"] == "working" and task["turn"] in QUIET:
         waits = f"its turn is {task['turn']}"
+    if not wide:
+        waits = waits.removeprefix("account ")  # the hour behind it matters more
     cells = [
         task["id"],
         f"{glyph(task['state'])} {task['state']}",

@@ -136,3 +136,21 @@ def _broken(words: Sequence[str], room: int) -> list[str]:
             lines.append("")
         lines[-1] += rest
     return lines
+
+
+def amount(count: float | None) -> str:
+    """Returns a count in at most five signs: `950`, `12.3k`, `4.5M`; a dash for none."""
+    if count is None:
+        return "-"
+    for size, unit in ((1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")):
+        if count >= size:
+            shown = f"{count / size:.1f}" if count < 100 * size else f"{count / size:.0f}"
+            return shown.removesuffix(".0") + unit
+    return f"{count:g}"
+
+
+def money(usd: float | None) -> str:
+    """Returns an amount of dollars: cents, and for less than one as many places as it takes."""
+    if usd is None:
+        return "-"
+    return f"${usd:.2f}" if usd >= 0.1 or not usd else f"${usd:.2g}"

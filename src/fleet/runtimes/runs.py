@@ -70,6 +70,7 @@ class Runs:
         self.taken: dict[tuple[str, str], Uses] = {}
         self.open = Uncommitted()
         self.wanting: set[str] = set()
+        self.rung_ms = 0
 
     # --- recovery ---------------------------------------------------------------------------------
 
@@ -96,7 +97,7 @@ class Runs:
         limits: dict[str, int] = {}
         for state in self.states.values():
             limits.update(state.limits)
-        self.ledger = replace(ledger_of(self.states.values(), limits), rates=self.ledger.rates)
+        self.ledger = ledger_of(self.states.values(), limits)
         self.taken = {
             (run, step): uses_of(state.steps[step].step)
             for run, state in self.states.items()
@@ -160,12 +161,15 @@ class Runs:
                 if outcome.failure is Failure.ACCOUNT and outcome.account and outcome.until_ms:
                     self.ledger.pause(outcome.account, outcome.until_ms)
                 self.wanting.update(self.states)
+            case m.RetryScheduled(rung=-1) if event.retry_at_ms <= event.at_ms:
+                self.ledger.reopen(state.steps[event.step].step.uses)
+                self.wanting.update(self.states)
             case m.StopRequested() | m.NoteSent():
                 self.open.touched[run, event.step] = None
             case m.CancelRequested():
                 self.open.touched.update(dict.fromkeys((run, step) for step in state.running))
             case m.RunStarted() | m.PlanRevised():
-                self.ledger.limits.update(state.limits)
+                self.ledger.allow(state.limits)
                 self._enter(state)
             case m.RunEnded():
                 self._enter(state)
@@ -200,7 +204,13 @@ class Runs:
             self.wanting.clear()
 
     def ring(self, at_ms: int) -> None:
-        """Tells time to the runs of which something has become due."""
+        """Tells time to the runs of which something has become due; all of them may start more
+        when a pause or a launch rate has let go since the last time.
+        """
+        opened_ms = next_opening(self.ledger, self.rung_ms)
+        if opened_ms is not None and opened_ms <= at_ms:
+            self.wanting.update(self.states)
+        self.rung_ms = at_ms
         for run, state in list(self.states.items()):
             if state.alarms and any(due <= at_ms for due in state.alarms.values()):
                 self.tell(Told(run, m.Tick()))

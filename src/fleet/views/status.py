@@ -11,21 +11,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from typing import Any
 
-from fleet.core.state import OpenQuestion, Standing, State
+from fleet.core.state import CLOSED, OpenQuestion, Standing, State
 from fleet.records import record
 from fleet.views.forecast import Forecast, done_share, forecast, planned_share
 from fleet.views.tasks import (
     PhaseSteps,
     TaskSteps,
+    kept_back,
     phases_before,
     phases_of,
     state_of,
     tasks_of,
     waiting_for,
 )
-
-TOKENS = ("input_tokens", "output_tokens")
-"""What counts as spent; tokens read from a cache are told apart in each task's usage."""
 
 
 @record(kw_only=False)
@@ -57,6 +55,8 @@ class Clock:
     day_of: Callable[[int], float]
     date_of: Callable[[int], str]
     time_of: Callable[[int], str]
+    hour_of: Callable[[int], str] = str
+    """A moment on the clock at the wall, with its date if that is not today's."""
 
 
 @record(kw_only=False)
@@ -95,7 +95,7 @@ def status_of(fleet: str, state: State, observed: Observed, clock: Clock) -> dic
         "forecast_finish": clock.date_of(max(1, math.ceil(outlook.finish))),
         "slip_days": outlook.slip_days,
         "slip_causes": [{"task": name, "days": days} for name, days in outlook.slip_causes],
-        "run": {"id": state.run, "state": _run_state(state), "revision": state.revision},
+        "run": {"id": state.run, "state": run_state(state), "revision": state.revision},
         "coordinator": dict(observed.coordinator),
         "inbox": len(state.questions),
         "spend": _spend(tasks),
@@ -108,7 +108,8 @@ def status_of(fleet: str, state: State, observed: Observed, clock: Clock) -> dic
     }
 
 
-def _run_state(state: State) -> str:
+def run_state(state: State) -> str:
+    """Returns how a run stands in one word."""
     if state.ended:
         return state.ended
     if state.cancelling:
@@ -143,6 +144,9 @@ class _Scene:
     def word_of(self, name: str, task: TaskSteps) -> str:
         """Returns a task's state; `lost` when its process is seen to be gone."""
         word = state_of(task, self.phase_of(task), self.asked)
+        work = task.last_work
+        if word == "starting" and work and kept_back(self.state, work, self.clock.now_ms):
+            return "ready"  # a limit keeps it from starting, and waiting_for says which
         gone = self.observed.tasks.get(name, Seen()).alive is False
         return "lost" if gone and word in ("working", "starting") else word
 
@@ -187,9 +191,9 @@ def _task_row(scene: _Scene, name: str, task: TaskSteps) -> dict[str, Any]:
         "session": live.get("session") if running else None,
         "pid": seen.pid if seen.pid is not None else (live.get("pid") if running else None),
         "last_checkin": _checkin(task, clock),
-        "usage": _usage(task),
+        "usage": task.usage,
         "slack_days": outlook.slack_of(name),
-        "waiting_for": waiting_for(state, task, clock.now_ms),
+        "waiting_for": waiting_for(state, task, clock.now_ms, clock.hour_of),
         "merged_as": (landed or {}).get("commit") if word == "merged" else None,
     }
 
@@ -238,22 +242,11 @@ def _checkin(task: TaskSteps, clock: Clock) -> dict[str, Any] | None:
     }
 
 
-def _usage(task: TaskSteps) -> dict[str, Any]:
-    """Returns tokens and money over all rounds, as far as the agents' programs told them."""
-    total: dict[str, Any] = {}
-    for work in task.works:
-        output: Any = work.output or {}
-        for name, amount in (output.get("usage") or {}).items():
-            if isinstance(amount, int | float):
-                total[name] = total.get(name, 0) + amount
-    return total
-
-
 def _spend(tasks: Mapping[str, TaskSteps]) -> dict[str, Any]:
-    usages = [_usage(task) for task in tasks.values()]
+    usages = [task.usage for task in tasks.values()]
     return {
         "usd": round(sum(usage.get("usd", 0) for usage in usages), 4),
-        "tokens": sum(usage.get(name, 0) for usage in usages for name in TOKENS),
+        "tokens": sum(usage.get("tokens", 0) for usage in usages),
     }
 
 
@@ -292,19 +285,32 @@ def _phase_row(state: State, name: str, phase: PhaseSteps, tasks: list[str]) -> 
 
 def questions_of(state: State, outlook: Forecast, clock: Clock) -> list[dict[str, Any]]:
     """Returns the open questions, those that cost the least slack first."""
-    found = []
-    for asked in state.questions.values():
-        one = state.known(asked.step)
-        task = one.step.whole if one else ""
-        found.append(question_row(asked, task, outlook.slack_of(task), clock))
+    found = [
+        question_row(asked, task_asked_about(state, asked, outlook), outlook, clock)
+        for asked in state.questions.values()
+    ]
     return sorted(
         found, key=lambda row: (row["slack_days"] is None, row["slack_days"] or 0, row["asked_at"])
     )
 
 
-def question_row(
-    asked: OpenQuestion, task: str, slack_days: float | None, clock: Clock
-) -> dict[str, Any]:
+def task_asked_about(state: State, asked: OpenQuestion, outlook: Forecast) -> str:
+    """Returns the task that a question keeps waiting, the one with the least slack for a question
+    about a budget; empty for none.
+    """
+    one = state.known(asked.step)
+    limit = asked.question.about.get("budget")
+    if one is not None or limit is None:
+        return one.step.whole if one else ""
+    held = {
+        one.step.whole
+        for one in state.steps.values()
+        if limit in one.step.uses and one.standing not in CLOSED
+    }
+    return min(held, key=lambda task: (outlook.slack_of(task) or 0, task), default="")
+
+
+def question_row(asked: OpenQuestion, task: str, outlook: Forecast, clock: Clock) -> dict[str, Any]:
     """Returns one open question as every door shows it."""
     question = asked.question
     return {
@@ -318,5 +324,5 @@ def question_row(
         "topic": question.topic,
         "by": asked.by,
         "asked_at": clock.time_of(asked.at_ms),
-        "slack_days": slack_days,
+        "slack_days": outlook.slack_of(task),
     }

@@ -7,12 +7,13 @@ accepted, merged. What the world shows (heads, ports, processes) is handed in; n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
-from fleet.core.plan import JOIN, Step
+from fleet.core.plan import JOIN, PER_MINUTE, Step
+from fleet.core.spending import add_usage
 from fleet.core.state import CLOSED, Standing, State, StepState
 
 STATES = (
@@ -71,6 +72,14 @@ class TaskSteps:
     def attempts(self) -> int:
         """How often an agent was started for the task, over all rounds."""
         return sum(one.attempt for one in self.works)
+
+    @property
+    def usage(self) -> dict[str, float]:
+        """What all attempts at the task used, failed ones too, as far as their programs told."""
+        total: dict[str, float] = {}
+        for one in self.works:
+            total = add_usage(total, one.usage)
+        return total
 
 
 def _rounds(works: list[StepState], checks: list[StepState]) -> list[tuple[StepState, ...]]:
@@ -185,7 +194,9 @@ def _unsettled(one: StepState, asked: AbstractSet[str]) -> str:
     return "ready"
 
 
-def waiting_for(state: State, task: TaskSteps, now_ms: int) -> list[str]:
+def waiting_for(
+    state: State, task: TaskSteps, now_ms: int, hour_of: Callable[[int], str] = str
+) -> list[str]:
     """Returns what a task that does not run waits for, each in words."""
     first = next((one for one in task.inner if one.standing not in CLOSED), None)
     if first is None or first.standing is Standing.RUNNING:
@@ -201,27 +212,52 @@ def waiting_for(state: State, task: TaskSteps, now_ms: int) -> list[str]:
         return ["resume"]
     if not first.released:
         return ["launch"]
+    kept = kept_back(state, first, now_ms, hour_of)
+    if kept:
+        return kept
     if first.standing is Standing.BACKOFF:
         left_s = max(0, state.alarms.get(first.step.id, now_ms) - now_ms) // 1000
         return [f"retry in {left_s} s"]
     if first.standing is Standing.READY:
-        return [f"limit {name}" for name in full_limits(state, first.step)]
+        return [_limit_in_words(name) for name in full_limits(state, first.step)]
     return []
 
 
+def kept_back(
+    state: State, one: StepState, now_ms: int, hour_of: Callable[[int], str] = str
+) -> list[str]:
+    """Returns the spent budgets and the resting accounts that keep a step from starting, in
+    words.
+    """
+    if one.standing not in (Standing.BACKOFF, Standing.READY):
+        return []
+    uses = one.step.uses
+    shut = [f"budget of {name.replace(':', ' ')}" for name in sorted(state.shut & uses.keys())]
+    rests = {name: at for name in uses if (at := state.accounts.get(name, 0)) > now_ms}
+    return shut + [f"{n.replace(':', ' ')} until {hour_of(at)}" for n, at in rests.items()]
+
+
 def full_limits(state: State, step: Step) -> list[str]:
-    """Returns the limits of which a run leaves too little for a step; all that it uses if none.
+    """Returns the limits of which a run leaves too little for a step; if none, those on starts,
+    else all that it uses.
 
     None is full in the run when other runs hold the units, for limits are the fleet's.
     """
-    limited = sorted(name for name in step.uses if name in state.limits)
+    rates = sorted(n for n in step.uses if n in state.limits and n.endswith(PER_MINUTE))
+    limited = sorted(name for name in step.uses if name in state.limits and name not in rates)
     used = dict.fromkeys(limited, 0)
     for running in state.running:
         for name, units in state.steps[running].step.uses.items():
             if name in used:
                 used[name] += units
     full = [name for name in limited if used[name] + step.uses[name] > state.limits[name]]
-    return full or limited
+    return full or rates or limited
+
+
+def _limit_in_words(name: str) -> str:
+    if name.endswith(PER_MINUTE):
+        return f"launch rate of {name.removesuffix(PER_MINUTE).replace(':', ' ')}"
+    return f"limit {name}"
 
 
 def name_of(state: State, step: str) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 
 from fleet.core import messages as m
 from fleet.core.decide.attempts import report_outcome, report_progress, tick
+from fleet.core.decide.budgets import ask_about_budgets
 from fleet.core.decide.draft import Draft, start
 from fleet.core.decide.pace import (
     cancel_run,
@@ -76,6 +77,8 @@ def _draw_consequences(draft: Draft) -> None:
     for one in sorted(ready, key=lambda one: (-one.tail_ms, one.step.id)):
         if one.standing is Standing.READY:
             start(draft, one)
+    if state.shut:
+        ask_about_budgets(draft)
     if state.ended or state.running:
         return
     if state.cancelling:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from zlib import crc32
 
 from fleet.core import messages as m
 from fleet.core.decide.draft import Draft, apply, ask, settle, start
@@ -15,14 +16,17 @@ from fleet.core.plan import (
     Revise,
     Swap,
 )
-from fleet.core.state import Standing, wants
+from fleet.core.state import Standing, StepState, wants
 from fleet.errors import Rejected
 
 DEFERRAL_MS = 5_000
 """When a deferred step looks again that names neither a time nor anything to wait for."""
 
-ACCOUNT_PAUSE_MS = 300_000
-"""How long an account rests when its limit names no time at which it opens again."""
+ACCOUNT_PAUSE_MS = 60_000
+"""How long an account rests at first when its limit names no time at which it opens again."""
+
+ACCOUNT_PAUSE_CAP_MS = 1_800_000
+"""How long it rests at most, after a pause has doubled with each such failure of a step."""
 
 
 def report_progress(draft: Draft, command: m.ReportProgress) -> None:
@@ -52,7 +56,7 @@ def report_outcome(draft: Draft, command: m.ReportOutcome) -> None:
             f"attempt {command.attempt} of step {command.step!r} is not running; the report is late"
         )
     why = one.stopping
-    outcome = _as_believed(draft, command.outcome, why)
+    outcome = _as_believed(draft, one, command.outcome)
     patch, revised = outcome.patch, False
     if patch is not None:
         deferred = command.step if outcome.ending is m.Ending.DEFERRED else ""
@@ -88,14 +92,14 @@ def report_outcome(draft: Draft, command: m.ReportOutcome) -> None:
             _climb(draft, command.step, outcome)
 
 
-def _as_believed(draft: Draft, told: m.Outcome, why: str) -> m.Outcome:
+def _as_believed(draft: Draft, one: StepState, told: m.Outcome) -> m.Outcome:
     """Returns an outcome in which nothing is left open: every ending leads somewhere.
 
     An attempt that was told to stop changes no plan: it will be tried again or was given up. Who
     asks waits for the answer; who was stopped by nobody is lost; a failure has a class, and an
     account that is closed has a time at which it opens.
     """
-    stopping = why or draft.state.cancelling
+    stopping = one.stopping or draft.state.cancelling
     if told.patch is not None and stopping and told.ending is not m.Ending.SUCCEEDED:
         told = replace(told, patch=None)
     if told.ending is m.Ending.ASKED and told.question is None:
@@ -109,9 +113,18 @@ def _as_believed(draft: Draft, told: m.Outcome, why: str) -> m.Outcome:
     if told.ending is m.Ending.DEFERRED and not (told.until_ms or told.hold or told.patch):
         told = replace(told, until_ms=draft.at_ms + DEFERRAL_MS)
     if told.failure is Failure.ACCOUNT:
-        until_ms = told.until_ms or draft.at_ms + ACCOUNT_PAUSE_MS
+        until_ms = told.until_ms or draft.at_ms + _pause_ms(draft.state.run, one)
         told = replace(told, until_ms=max(until_ms, draft.at_ms + 1))
     return told
+
+
+def _pause_ms(run: str, one: StepState) -> int:
+    """Returns how long an account rests that does not say: twice as long each time, a quarter more
+    or less, so that those who were turned away together do not come back together.
+    """
+    wait_ms = min(ACCOUNT_PAUSE_MS << min(one.limited, 30), ACCOUNT_PAUSE_CAP_MS)
+    chance = crc32(f"{run}/{one.step.id}/{one.attempt}".encode())
+    return wait_ms * 3 // 4 + (wait_ms // 2 * chance >> 32)
 
 
 def _climb(draft: Draft, step: str, outcome: m.Outcome) -> None:

@@ -2,10 +2,8 @@
 
 Adopt-or-start: an exit record is only read, a claim is only waited for; otherwise the folder is
 written and a session launched, and the wrapper's claim decides that it runs once. What the agent
-reports is
-*reported*, no
-more: what it left is judged by the check that follows. Secrets reach the process's environment and
-nothing else.
+reports is *reported*, no more: what it left is judged by the check that follows. Secrets reach the
+process's environment and nothing else.
 """
 
 from __future__ import annotations
@@ -51,7 +49,7 @@ JUDGED: Final = ("commit", "deliverables", "checks", "metrics")
 
 async def run(work: Work) -> Outcome:
     """Returns how the agent's attempt ended: its output {worktree, head, said, session, usage,
-    attempt} or a failure.
+    attempt} or a failure, and what it used.
     """
     folder = AttemptFolder(work.folder)
     place = work.worktree
@@ -79,17 +77,19 @@ async def run(work: Work) -> Outcome:
     await _tell_started(work, folder, launch, place)
     turns = Turns(work, place, interactive=work.params["agent"].get("mode") == "interactive")
     ended, why = await _wait(work, folder, launch, turns)
-    if why == "stop":
-        return Outcome(ending=Ending.STOPPED, text="stopped", evidence=_evidence(folder, launch))
-    if ended is None or why == "idle":
-        await work.world.in_thread(_end, folder, GRACE_S)
-    else:
+    if ended is not None:
         _end_what_is_left(work, folder, place)
+    elif why != "stop":
+        await work.world.in_thread(_end, folder, GRACE_S)
+    report = await work.world.in_thread(harness.outcome, ended, folder)
+    evidence = await work.world.in_thread(_evidence, work, folder, launch)
+    told = {"evidence": evidence, "usage": report.spent}
+    if why == "stop":
+        return Outcome(ending=Ending.STOPPED, text="stopped", **told)
     if why == "idle":
         text = f"it showed no progress for {work.params['idle_s']:g} s and was ended by a person"
-        return _failed(Failure.TASK, text, _evidence(folder, launch))
+        return Outcome(ending=Ending.FAILED, failure=Failure.TASK, text=text, **told)
     crash_point("kinds.agent.before_outcome")
-    report = await work.world.in_thread(harness.outcome, ended, folder)
     if why == "finished":
         text = "its turn ended with everything in place"
         report = replace(report, ok=True, text=text, output=turns.said or report.output)
@@ -202,20 +202,17 @@ def _end(folder: AttemptFolder, grace_s: float) -> None:
 def _outcome(
     work: Work, folder: AttemptFolder, launch: Launch, turns: Turns, report: Report
 ) -> Outcome:
-    secrets: dict[str, str] = {}
-    with contextlib.suppress(FleetError):
-        secrets = resolve(work.params["agent"].get("secrets") or {}, work.world.root)
+    secrets = _secrets(work)
     text = mask(report.text, secrets)
     if not report.ok:
-        evidence = _evidence(folder, launch)
-        evidence = {name: mask(str(value), secrets) for name, value in evidence.items()}
         return Outcome(
             ending=Ending.FAILED,
             failure=report.failure or Failure.TASK,
             text=f"{work.params['agent']['id']}: {text}",
-            account=str(work.params["agent"].get("harness") or ""),
+            account=next((name for name in work.step.uses if name.startswith("account:")), ""),
             until_ms=report.resume_at_ms,
-            evidence=evidence,
+            evidence=_evidence(work, folder, launch),
+            usage=report.spent,
         )
     said = _done(folder)
     said = report.output if said is None else said
@@ -224,12 +221,12 @@ def _outcome(
         "head": _head(work, turns.place),
         "said": mask(said or "", secrets)[-SAID_BYTES:],
         "session": report.session or launch.session,
-        "usage": dict(report.usage),
+        "usage": report.spent,
         "attempt": number_of(work),
     }
     if turns.green:
         output["judged"] = {name: turns.judged[name] for name in JUDGED}
-    return Outcome(ending=Ending.SUCCEEDED, text=text, output=output)
+    return Outcome(ending=Ending.SUCCEEDED, text=text, output=output, usage=report.spent)
 
 
 def _done(folder: AttemptFolder) -> str | None:
@@ -257,12 +254,16 @@ def _head(work: Work, place: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _evidence(folder: AttemptFolder, launch: Launch) -> dict[str, object]:
-    return {
-        "tail": folder.output_tail(TAIL_BYTES),
-        "session": launch.session,
-        "folder": os.fspath(folder.path),
-    }
+def _evidence(work: Work, folder: AttemptFolder, launch: Launch) -> dict[str, object]:
+    tail_of_it = mask(folder.output_tail(TAIL_BYTES), _secrets(work))
+    return {"tail": tail_of_it, "session": launch.session, "folder": os.fspath(folder.path)}
+
+
+def _secrets(work: Work) -> dict[str, str]:
+    """Returns the secrets that its output must not show; those that are gone cannot be masked."""
+    with contextlib.suppress(FleetError):
+        return resolve(work.params["agent"].get("secrets") or {}, work.world.root)
+    return {}
 
 
 def _failed(failure: Failure, text: str, evidence: Mapping[str, object] | None = None) -> Outcome:

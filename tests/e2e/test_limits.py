@@ -1,0 +1,99 @@
+"""What agents may use: budgets that ask, accounts that rest, launch rates; and the report."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from support.scripted_fleet import ScriptedFleet, until
+
+CODEX = """#!/bin/sh
+echo "$FLEET_TASK $FLEET_ATTEMPT" >> "{ran}"
+U='{{"input_tokens":90,"cached_input_tokens":40,"output_tokens":10}}'
+if [ -e "{top}/closed" ]; then
+  echo '{{"type":"turn.started"}}'
+  M="You hit your usage limit. Try again in 1 hour."
+  echo "{{\\"type\\":\\"turn.failed\\",\\"error\\":{{\\"message\\":\\"$M\\"}}}}"
+  exit 1
+fi
+echo "{{\\"type\\":\\"turn.completed\\",\\"usage\\":$U}}"
+[ "$FLEET_ATTEMPT" = 1 ] && [ -e "{top}/fails" ] && exit 3
+echo done > $FLEET_TASK.md && git add . && git commit -qm "$FLEET_TASK"
+"""
+
+
+def with_codex(fleet: ScriptedFleet, *tasks: str, **limits: Any) -> None:
+    """Declares tasks of one agent, whose program plays a Codex that tells what it used."""
+    program = fleet.put("bin/codex", CODEX.format(ran=fleet.ran_path, top=fleet.top), fleet.top)
+    program.chmod(0o755)
+    path = f"{program.parent}:{os.environ['PATH']}"
+    told = f"harness: codex\nenv: {{PATH: '{path}'}}\nlimits: {limits}\n"
+    fleet.put("agents/ann.yaml", told)
+    for name in tasks:
+        fleet.put(f"tasks/{name}.md", f"---\nagent: ann\ndeliverables: [{name}.md]\n---\nDo it.\n")
+    fleet.write()
+
+
+def test_a_spent_budget_asks_in_the_inbox_and_raised_goes_on(fleet: ScriptedFleet) -> None:
+    fleet.settings["limits"] = {"agents": 1}
+    (fleet.top / "fails").touch()
+    with_codex(fleet, "a", "b", tokens=100)
+    fleet("launch", "--all")
+    (asked,) = until(lambda: fleet.status()["questions"], "the question about the budget")
+    assert (asked["kind"], asked["choices"]) == ("budget", ["raise", "stop"])
+    assert "agent ann has spent 120 of 100 tokens" in asked["message"]
+    waits = {row["id"]: row["waiting_for"] for row in fleet.status()["tasks"]}
+    assert ["budget of agent ann"] in waits.values()
+    assert sum(fleet.ran().values()) == 2, "the failed attempt was paid for too"
+    assert "fleet answer" in fleet.must("inbox").stdout
+    fleet.must("answer", asked["id"], "raise")
+    assert fleet.wait("a", "b").code == 0
+    report = fleet.must("report", "--json").json()
+    assert report["agents"][0]["usage"]["tokens"] == 4 * 60
+    assert report["agents"][0]["failed"] == 2
+    assert fleet.status()["spend"] == {"usd": 0, "tokens": 4 * 60}
+    text = fleet.must("report", "--width", "80").stdout
+    assert "4 attempts, 2 failed" in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert "| a/work 1 |" in fleet.must("report", "--markdown").stdout
+    fleet.nothing_runs()
+
+
+def test_an_account_that_is_closed_rests_for_all_its_agents_until_a_person_retries(
+    fleet: ScriptedFleet,
+) -> None:
+    fleet.settings["limits"] = {"agents": 1}
+    (fleet.top / "closed").touch()
+    with_codex(fleet, "a", "b")
+    fleet("launch", "--all")
+    until(lambda: _waits(fleet).count("account codex until") == 2, "both waiting for the account")
+    assert sum(fleet.ran().values()) == 1, "the other one was not even tried"
+    tried = next(iter(fleet.ran())).split()[0]
+    assert not fleet.status()["questions"]
+    (fleet.top / "closed").unlink()
+    fleet.must("retry", tried)
+    assert fleet.wait("a", "b").code == 0
+    fleet.nothing_runs()
+
+
+def _waits(fleet: ScriptedFleet) -> str:
+    return str([row["waiting_for"] for row in fleet.status()["tasks"]])
+
+
+def test_no_more_launches_a_minute_than_are_allowed_also_after_a_crash(
+    fleet: ScriptedFleet,
+) -> None:
+    with_codex(fleet, "a", "b", "c", launches_per_minute=2)
+    fleet("launch", "--all")
+    until(lambda: "launch rate of agent ann" in _waits(fleet), "one that waits for the rate")
+    until(lambda: sum(fleet.ran().values()) == 2, "two launches")
+    pid = fleet.coordinator()
+    assert pid is not None
+    os.kill(pid, 9)
+    until(lambda: fleet.coordinator() is None, "the coordinator's end")
+    fleet("launch", "--all")
+    until(lambda: fleet.coordinator() is not None, "a new coordinator")
+    fleet("wait", "a", "b", "--any", "--timeout", "20")
+    assert sum(fleet.ran().values()) == 2
+    assert "launch rate of agent ann" in _waits(fleet)
+    fleet("stop", "a", "b", "c")
