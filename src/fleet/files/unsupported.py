@@ -70,8 +70,10 @@ def _of_assumption(assumption: Assumption, number: int) -> Found:
 
 
 def _of_agent(agent: AgentDocument) -> Found:
-    if agent.sandbox.kind != "none":
-        yield ("sandbox",), "`sandbox`"
+    # bwrap gives a sandbox all of the machine's network or none of it: nothing between is held.
+    if agent.sandbox.kind != "none" and agent.sandbox.network not in {"none", "full"}:
+        named = "loopback" if agent.sandbox.network == "loopback" else "hosts"
+        yield ("sandbox", "network"), f"`network: {named}`, between `none` and `full`,"
     for name in AGENT_LIMITS:
         if getattr(agent.limits, name) is not None:
             yield ("limits", name), f"the limit `{name}`"

@@ -2,10 +2,8 @@
 
 Adopt-or-start: an exit record is only read, a claim is only waited for; otherwise the folder is
 written and a session launched, and the wrapper's claim decides that it runs once. What the agent
-reports is
-*reported*, no
-more: what it left is judged by the check that follows. Secrets reach the process's environment and
-nothing else.
+reports is *reported*, no more: what it left is judged by the check that follows. Secrets reach the
+process's environment and nothing else.
 """
 
 from __future__ import annotations
@@ -34,6 +32,7 @@ from fleet.core.plan import Failure
 from fleet.errors import FleetError, NotFound, Rejected
 from fleet.harnesses import AgentFacts, Harness, Report, find_harness
 from fleet.harnesses import brief as briefs
+from fleet.harnesses.confinement import confined
 from fleet.harnesses.secrets import mask, resolve
 from fleet.kinds import Work
 
@@ -166,6 +165,7 @@ def _launch(
         stdout=prepared.stdout,
         timeout_s=work.params.get("timeout_s"),
     )
+    launch = confined(launch, told.get("sandbox"), str(place["branch"]), work.world)
     folder.write_spec(launch)
     return launch
 
