@@ -19,10 +19,10 @@ from typing import Final
 
 from fleet.adapters.sandbox.mounts import Mounts
 from fleet.adapters.sandbox.places import Place, lay_out
-from fleet.adapters.sandbox.probe import NAMESPACES, OUTSIDE, find_tools, problem
+from fleet.adapters.sandbox.probe import NAMESPACES, OUTSIDE, find_tools, problem, version
 from fleet.errors import Rejected
 
-__all__ = ["Confined", "Mounts", "Place", "Rules", "confine", "problem"]
+__all__ = ["Confined", "Mounts", "Place", "Rules", "confine", "problem", "version"]
 
 VARIABLE: Final = "FLEET_SANDBOX"
 HEARING: Final = "--default-signal=INT,QUIT,TERM"
@@ -64,14 +64,9 @@ class Confined:
 
 def confine(told: Confined, rules: Rules, place: Place) -> list[str]:
     """Returns the argv that runs a command inside; raises Rejected where it could not be held."""
-    trouble = problem()
+    trouble = problem(counted=rules.processes is not None)
     if trouble is not None:
-        raise Rejected(f"sandbox bwrap: {trouble.text}", hint=trouble.cure)
-    if rules.processes is not None and os.geteuid() == 0:
-        raise Rejected(
-            "sandbox bwrap: `processes` does not bind root",
-            hint="run the fleet as an ordinary user, or take `processes` out",
-        )
+        raise Rejected(f"it cannot be sandboxed: {trouble.text}", hint=trouble.cure)
     tools = find_tools()
     mounts = lay_out(place, told.argv[0], told.env, rules.read, rules.write, network=rules.network)
     words = [tools["env"], OUTSIDE, tools["bwrap"], *NAMESPACES]

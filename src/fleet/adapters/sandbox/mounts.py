@@ -33,6 +33,10 @@ class Mounts:
         for path in paths:
             self._bind("--bind", path)
 
+    def replace(self, path: Path, real: Path) -> None:
+        """Shows a folder in the place of another, and lets it be written."""
+        self._told[path] = ("--bind", str(real), str(path))
+
     def hide(self, *paths: Path) -> None:
         """Leaves an empty folder or file in the place of each."""
         for path in paths:

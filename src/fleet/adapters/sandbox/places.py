@@ -2,7 +2,7 @@
 
 Law: decides which paths are seen and which may be written, nothing else. The worktree and its admin
 folder are writable but for the pointers between them; of the common git directory, what a commit
-writes: loose objects, and the folder of the branch. The state folder is read-only but for the
+writes: loose objects, and the folder of the branch. The state folder is read-only but for a
 mailbox. HOME is empty and in memory: what a program needs of it is declared.
 """
 
@@ -19,8 +19,12 @@ from fleet.adapters.sandbox.mounts import Mounts
 from fleet.adapters.sandbox.programs import STORES, SYSTEM, fleet_places, places_of
 from fleet.errors import Rejected
 
-SEEN_STATE: Final = frozenset({"bin", "mailbox"})
+SEEN_STATE: Final = frozenset({"bin"})
 """Folders of the state folder that are not hidden."""
+
+MAILBOX: Final = "mailbox"
+INSIDE: Final = "mailbox-inside"
+"""What a sandbox sees as its mailbox, and what lies there: mail of which little is taken."""
 
 KEEPER: Final = "fleet-sandbox.lock"
 """Keeps a branch's folder from being removed when git packs refs, under a name that git passes
@@ -130,8 +134,9 @@ def _state(mounts: Mounts, place: Place) -> None:
         if path.is_dir() and not path.is_symlink() and path.name not in SEEN_STATE:
             mounts.hide(path)
     for name in ("tmp", "new", "bad"):
-        (place.state / "mailbox" / name).mkdir(mode=0o700, parents=True, exist_ok=True)
-    mounts.write(place.state / "mailbox")
+        (place.state / INSIDE / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+    (place.state / MAILBOX).mkdir(mode=0o700, exist_ok=True)
+    mounts.replace(place.state / MAILBOX, place.state / INSIDE)
     mounts.read(place.folder)
     done = place.folder / "done.json"
     done.touch(mode=0o600)

@@ -61,8 +61,14 @@ def find_tools() -> dict[str, str]:
     return {name: path for name, path in found.items() if path}
 
 
-def problem() -> Trouble | None:
-    """Returns why no sandbox can be made here; None when one was made and worked."""
+def problem(*, counted: bool = False) -> Trouble | None:
+    """Returns why no sandbox can be made here; None when one was made and worked.
+
+    `counted`: its processes are to be limited, which the kernel does to everybody but root.
+    """
+    if counted and os.geteuid() == 0:
+        cure = "run the fleet as an ordinary user, or take `processes` out"
+        return Trouble("its limit of processes would not bind root", cure)
     tools = find_tools()
     for name, cure in TOOLS.items():
         if name not in tools:
