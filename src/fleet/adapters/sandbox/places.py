@@ -96,9 +96,20 @@ def _system(mounts: Mounts, home: Path, *, network: bool) -> None:
     if os.geteuid() == 0:
         # Root without capabilities still owns these; others could not read them either.
         mounts.hide(*_closed(Path("/etc")))
+        # And these: the machine's own settings, by which it can be made to run anything.
+        mounts.read(*_settings_of_kernel(Path("/proc")))
     resolver = Path("/etc/resolv.conf")
     if network and resolver.is_symlink() and resolver.exists():
         mounts.read(resolver.resolve())
+
+
+def _settings_of_kernel(proc: Path) -> Iterator[Path]:
+    """Yields what of /proc is the machine's, not a process's, and might be written by root."""
+    for path in proc.iterdir():
+        if not path.name.isdecimal():
+            mode = path.lstat().st_mode
+            if stat.S_ISDIR(mode) or (stat.S_ISREG(mode) and mode & stat.S_IWUSR):
+                yield path
 
 
 def _closed(top: Path) -> Iterator[Path]:
