@@ -97,6 +97,7 @@ def test_nothing_else_is_reached(fleet, untouched, bwrap):
     script = "touch ../beside\n" + "".join(
         f"({line}) >/dev/null 2>&1 && echo {name} >> got\n" for name, line in attempts.items()
     )
+    script += "fleet pause b 2>&1 | grep -q 'only check-ins and questions' || echo unsaid >> got\n"
     deliver = "touch got; git add got; git commit -qm got\n"
     fleet.task("a", script + deliver, agent=BWRAP, deliverables=["got"])
     fleet.task("b", fleet.waits("b") + fleet.delivers("b"))
