@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from fleet.adapters import sandbox
@@ -18,6 +19,7 @@ from fleet.adapters.sandbox.mounts import Mounts
 from fleet.adapters.sandbox.programs import places_of
 from fleet.errors import Rejected
 from support.git_repo import GitRepo
+from support.scripted_fleet import until
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 NOBODY = 65_534
@@ -246,6 +248,17 @@ def test_the_exit_code_is_the_command_s_own(scene):
     assert scene("exit 7").returncode == 7
     assert scene("exec no-such-program").returncode == 127
     assert scene("kill -9 $$").returncode == 137
+
+
+def test_nothing_outlives_what_was_run(scene):
+    """Without its environment, its session and its parent: only the namespace still holds it."""
+    argv = ["/bin/sleep", f"97{os.getpid()}7"]
+    detach = f"env -i /bin/sh -c 'setsid {' '.join(argv)} </dev/null >/dev/null 2>&1 & exit'"
+    done = scene(f"{detach}; until pgrep -f '^{' '.join(argv)}' >ran; do sleep 0.05; done; cat ran")
+    assert done.stdout.strip().isdecimal()
+    until(
+        lambda: argv not in [one.info["cmdline"] for one in psutil.process_iter(["cmdline"])], "end"
+    )
 
 
 # --- without a sandbox ----------------------------------------------------------------------------
