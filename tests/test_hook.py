@@ -59,7 +59,7 @@ class Attempt:
 
     @property
     def turn(self) -> str:
-        return str(json.loads((self.folder / "turn.json").read_text())["turn"])
+        return str(json.loads((self.folder / "session/turn.json").read_text())["turn"])
 
     def mail(self) -> list[m.Command]:
         """Returns the commands that were mailed since, and forgets them."""
@@ -73,7 +73,7 @@ class Attempt:
         """Answers the one request that waits in a folder, and returns its name."""
 
         def waiting() -> str | None:
-            folder = self.folder / where
+            folder = self.folder / "session" / where
             return next((p.name for p in folder.glob("[0-9]*") if "." not in p.name), None)
 
         name: str = until(waiting, f"a request in {where}")
@@ -133,12 +133,12 @@ def test_a_permission_is_asked_and_answered(
         "deny",
         request,
     )
-    assert not list((attempt.folder / "asked").iterdir())
+    assert not list((attempt.folder / "session/asked").iterdir())
 
 
 def test_a_question_that_was_answered_in_the_program_is_closed(attempt: Attempt) -> None:
     hook = attempt.start(hook_event_name="PermissionRequest", tool_name="Bash")
-    until((attempt.folder / "asked").exists, "a request")
+    until((attempt.folder / "session/asked").exists, "a request")
     until(lambda: len(list((attempt.state / "mailbox/new").iterdir())) == 2, "its mail")
     hook.kill()  # as the program does once somebody answered in its own dialog
     hook.communicate()
@@ -158,7 +158,7 @@ def test_a_turn_that_is_not_done_is_sent_back(attempt: Attempt) -> None:
         assert bool(printed) is bool(said)
         if said:
             assert json.loads(printed) == {"decision": "block", "reason": said}
-        told = attempt.folder / "stops" / stop
+        told = attempt.folder / "session/stops" / stop
         assert json.loads(told.read_text()) == {"said": "Done."}
         told.unlink()
 

@@ -8,10 +8,12 @@ it prints nothing and ends with 0, whatever goes wrong: no agent may fail for wa
 
 In the attempt's folder, which FLEET_BRIEF lies in:
     hooks.json          what this session asks fleet about: {"stop": bool, "wait_s": seconds}
-    turn.json           the latest event: {turn, event, at_ms, session, tool}
-    stops/ID            a turn that has ended and waits for `answers/ID.json`: {block, reason}
-    asked/REQUEST       a permission that is asked for, with this process's pid
+    session/turn.json   the latest event: {turn, event, at_ms, session, tool}
+    session/stops/ID    a turn that has ended and waits for `answers/ID.json`: {block, reason}
+    session/asked/ID    a permission that is asked for, with this process's pid
     answers/ID.json     what the coordinator answers
+
+Of these only `session` is written here, also inside a sandbox.
 """
 
 from __future__ import annotations
@@ -92,7 +94,7 @@ class Session:
     # --- the turn ---------------------------------------------------------------------------------
 
     def _note(self, event: dict[str, object], name: str, turn: str) -> None:
-        before = _read(self._at("turn.json"))
+        before = _read(self._at("session", "turn.json"))
         now_ms = time.time_ns() // 1_000_000
         session = str(event.get("session_id") or before.get("session") or "")
         seen = {
@@ -102,7 +104,7 @@ class Session:
             "session": session,
             "tool": str(event.get("tool_name") or ""),
         }
-        _write(self._at("turn.json"), seen)
+        _write(self._at("session", "turn.json"), seen)
         if (before.get("turn"), before.get("session")) != (turn, session):
             facts = {"turn": turn, "turn_at_ms": now_ms, "program_session": session}
             self._mail(
@@ -121,7 +123,7 @@ class Session:
         request = f"{time.time_ns()}-{os.getpid()}"
         tool = str(event.get("tool_name") or "a tool")
         wait_s = float(self.wishes.get("wait_s") or WAIT_S)  # type: ignore[arg-type]
-        marker = self._at("asked", request)
+        marker = self._at("session", "asked", request)
         _write(marker, {"pid": os.getpid()})
         self._mail(
             {
@@ -152,7 +154,7 @@ class Session:
 
     def _close_answered(self, *, allowed: bool) -> None:
         """Closes questions that were answered in the program itself: it has ended their hooks."""
-        folder = self._at("asked")
+        folder = self._at("session", "asked")
         names = os.listdir(folder) if os.path.isdir(folder) else []
         names = [one for one in names if not one.startswith(".")]
         for name in names:
@@ -175,7 +177,7 @@ class Session:
         """Lets fleet judge what was done; prints what is missing, which sends the agent back."""
         stop = f"{time.time_ns()}-{os.getpid()}"
         said = event.get("last_assistant_message") or event.get("prompt_response") or ""
-        _write(self._at("stops", stop), {"said": str(said)})
+        _write(self._at("session", "stops", stop), {"said": str(said)})
         self._poke()
         found = self._answer(stop, float(self.wishes.get("wait_s") or WAIT_S))  # type: ignore[arg-type]
         if found is not None and found.get("block"):
@@ -198,6 +200,8 @@ class Session:
         return None
 
     def _attended(self) -> bool:
+        if os.environ.get("FLEET_SANDBOX"):  # no other process is seen from there
+            return True
         pid = _read(os.path.join(self.state, "coordinator.json")).get("pid")
         return os.path.exists(f"/proc/{pid}")
 

@@ -22,6 +22,51 @@ box.delete([mail.id for mail in box.take()])
 """
 
 
+def test_mail_from_inside_a_sandbox_is_kept_apart(tmp_path):
+    outer, inner = Mailbox(tmp_path), Mailbox(tmp_path, inside=True)
+    inner.post({"kind": "x"}, id="a")
+    assert outer.take() == []
+    (mail,) = inner.take()
+    assert (mail.id, mail.inside) == ("a", True)
+    inner.delete(["a"])
+    assert inner.take() == []
+
+
+def test_folders_that_a_sandbox_has_put_links_for_lead_nowhere(tmp_path):
+    """What lies there is neither read as mail, nor moved, nor deleted."""
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "key").write_text("secret")
+    (theirs / "mail.json").write_text('{"id": "m", "command": {}}')
+    inner = Mailbox(tmp_path, inside=True)
+    inner.post({"kind": "x"}, id="a")
+    assert [mail.id for mail in inner.take()] == ["a"]
+    for name in ("new", "tmp", "bad"):
+        folder = tmp_path / "mailbox-inside" / name
+        folder.rename(folder.with_name(f"{name}.old"))
+        folder.symlink_to(theirs)
+    inner.delete(["a"])
+    again = Mailbox(tmp_path, inside=True)
+    for box in (inner, again):
+        assert box.take() == []
+        box.sweep(older_than_s=-1)
+    assert sorted(path.name for path in theirs.iterdir()) == ["key", "mail.json"]
+
+
+def test_what_is_no_mail_is_removed_from_a_sandbox_s_mailbox(tmp_path):
+    inner = Mailbox(tmp_path, inside=True)
+    new = tmp_path / "mailbox-inside/new"
+    (new / "x.json").write_text("no")
+    (new / "link").symlink_to("/etc/passwd")
+    (new / "folder").mkdir()
+    assert inner.take() == []
+    assert len(inner.garbage) == 3
+    assert [path.name for path in new.iterdir()] == ["folder"]
+    inner.garbage.clear()
+    assert inner.take() == []
+    assert not inner.garbage
+
+
 def test_mail_is_taken_in_order_and_stays_until_deleted(tmp_path):
     box = Mailbox(tmp_path)
     ids = [box.post({"n": n}, actor="me") for n in range(20)]

@@ -328,13 +328,49 @@ def test_what_is_not_carried_out_is_refused_with_its_place(tmp_path, file, key, 
         "harness: claude, mode: interactive, limits: {tokens: 3}",
         "harness: codex, limits: {usd: 3}",
         "harness: [codex], limits: {tokens: 3}",
-        "harness: shell, sandbox: bwrap",
+        "harness: shell, sandbox: {network: loopback}",
+        "harness: shell, sandbox: {network: [example.org]}",
     ],
 )
 def test_what_nobody_holds_an_agent_to_is_refused(tmp_path, keys):
     fleet(tmp_path, one="")
     (tmp_path / "agents/a.md").write_text("---\n" + keys.replace(", ", "\n") + "\n---\n")
     with pytest.raises(InvalidPlan, match=r"agents/a.md:[34]:.*not carried out"):
+        lower(load(tmp_path, use_cache=False))
+
+
+@pytest.mark.parametrize(
+    ("keys", "wanted"),
+    [
+        ("sandbox: bwrap", {}),
+        ("sandbox: {memory: 1.5G}", {"memory_bytes": 3 << 29}),
+        ("sandbox: {processes: 9}", {"processes": 9}),
+        ("sandbox: {network: true}", {"network": "full"}),
+        ("sandbox: {network: full}", {"network": "full"}),
+        ("sandbox: {network: false}", {}),
+        ("sandbox: {read: docs, write: [a, b]}", {"read": ["docs"], "write": ["a", "b"]}),
+    ],
+)
+def test_any_key_of_a_sandbox_asks_for_one(tmp_path, keys, wanted):
+    fleet(tmp_path, one="")
+    (tmp_path / "agents/a.md").write_text(f"---\n{keys}\n---\n")
+    found, _ = lower(load(tmp_path, use_cache=False))
+    default = {"kind": "bwrap", "read": [], "write": [], "network": "none"}
+    default |= {"memory_bytes": None, "processes": None}
+    assert found.steps["one/work"].params["agent"]["sandbox"] == default | wanted
+
+
+def test_without_a_sandbox_a_plan_says_nothing_of_one(tmp_path):
+    fleet(tmp_path, one="")
+    (tmp_path / "agents/a.md").write_text("---\nsandbox: none\n---\n")
+    found, _ = lower(load(tmp_path, use_cache=False))
+    assert "sandbox" not in found.steps["one/work"].params["agent"]
+
+
+def test_a_sandboxed_agent_needs_a_branch_in_a_folder(tmp_path):
+    fleet(tmp_path, one="branch: login")
+    (tmp_path / "agents/a.md").write_text("---\nsandbox: bwrap\n---\n")
+    with pytest.raises(InvalidPlan, match="outside a folder"):
         lower(load(tmp_path, use_cache=False))
 
 

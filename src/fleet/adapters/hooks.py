@@ -1,16 +1,23 @@
-"""How an agent program is pointed at `fleet hook`: one command, and what a session asks of it.
+"""How an agent program is pointed at `fleet hook`, and how what it leaves is read.
 
 Nothing of it goes into the repository or into a person's own configuration: a harness hands it over
-by flags and by files of the attempt's folder.
+by flags and by files of the attempt's folder. What the hook leaves, under `session/`, anybody in
+the session could have written: it is read whole, bounded and never through a link or a pipe.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import re
 import shlex
+import stat
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+SESSION: Final = "session"
+"""The folder of an attempt's folder that the hook writes into."""
 
 WISHES: Final = "hooks.json"
 ANSWER_S: Final = 3_600
@@ -21,6 +28,11 @@ LIMIT_S: Final = ANSWER_S + 60
 
 BRIEF_LIMIT_S: Final = 30
 """The time limit of a hook that only tells."""
+
+FILE_BYTES: Final = 1 << 20
+REQUEST: Final = re.compile(r"[0-9]{1,20}-[0-9]{1,10}")
+SESSION_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+"""What may be handed to a program as a session's id: never anything that reads as an option."""
 
 WAITING: Final = ("PermissionRequest", "Stop")
 TELLING: Final = ("UserPromptSubmit", "PostToolUse", "SessionEnd")
@@ -48,3 +60,45 @@ def events(*more: str, interactive: bool) -> tuple[str, ...]:
 def limit_of(event: str) -> int:
     """Returns the time limit of an event's hook in seconds."""
     return LIMIT_S if event in WAITING else BRIEF_LIMIT_S
+
+
+def turn_of(folder: Path) -> dict[str, Any]:
+    """Returns an attempt's latest event {turn, event, at_ms, session, tool}, {} when none came."""
+    told = read(folder / SESSION / "turn.json")
+    if not isinstance(told.get("turn"), str) or not isinstance(told.get("at_ms"), int):
+        return {}
+    return told
+
+
+def session_of(folder: Path) -> str:
+    """Returns the program's own id of its session as the hook told it; empty unless it is one."""
+    told = str(turn_of(folder).get("session") or "")
+    return told if SESSION_ID.fullmatch(told) else ""
+
+
+def waiting(folder: Path, what: str) -> list[str]:
+    """Returns the names of what waits under `what` (`stops`, `asked`), oldest first."""
+    try:
+        found = os.listdir(folder / SESSION / what)  # noqa: PTH208 - names only
+    except OSError:
+        return []
+    return sorted(name for name in found if REQUEST.fullmatch(name))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Returns the JSON object in a file; {} for what is no such file, or longer than a file of the
+    hook's is.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return {}
+    with open(handle, "rb") as file:  # noqa: PTH123 - a descriptor, for what it must not follow
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            return {}
+        raw = file.read(FILE_BYTES + 1)
+    try:
+        found = json.loads(raw) if len(raw) <= FILE_BYTES else None
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -7,6 +7,8 @@ The whole protocol, for whoever cannot import this module (F is the fleet's stat
 3. poke: open F/wake, a FIFO, for writing without blocking and write one byte; no listener is no
    failure. In sh: `[ -p "$F/wake" ] && echo 1<>"$F/wake"`, which on Linux neither waits for a
    listener nor forks.
+Agents in a sandbox see in that place a mailbox of their own, F/mailbox-inside. Its folders are
+theirs to replace, so it is only gone into by descriptor, and nothing is moved out of or within it.
 Mail is at least once: the coordinator commits the id with its result, then deletes the file. Names
 sort by time, then pid, then counter. A poke carries nothing: drain first, then look.
 """
@@ -33,17 +35,22 @@ from fleet.errors import FleetError, Rejected
 
 MAIL_FORM: Final = '{"id": text, "sent_at_ms": integer, "actor": text, "command": {...}}'
 MAIL_BYTES: Final = 1 << 20
+INSIDE: Final = "mailbox-inside"
+"""The mailbox of those in a sandbox; they see it as `mailbox`."""
 
 _counter = itertools.count()
 
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """One piece of mail: its id, its file, and the object in it (MAIL_FORM)."""
+    """One piece of mail: its id, its file, and the object in it (MAIL_FORM); `inside` came from a
+    sandbox.
+    """
 
     id: str
     path: Path
     body: Mapping[str, object]
+    inside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +121,13 @@ class Waker:
 class Mailbox:
     """The mailbox of one state folder; anybody posts, the coordinator alone takes and deletes."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._tmp, self._new, self._bad = (
-            folder / "mailbox" / name for name in ("tmp", "new", "bad")
-        )
+    def __init__(self, folder: Path, *, inside: bool = False) -> None:
+        self.folder, self.inside = folder, inside
+        top = folder / (INSIDE if inside else "mailbox")
+        self._tmp, self._new, self._bad = (top / name for name in ("tmp", "new", "bad"))
         for place in (self._tmp, self._new, self._bad):
-            place.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                place.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._taken: dict[str, list[Path]] = {}
         self._stuck: set[str] = set()
         # What `take` has refused; the coordinator logs and clears it.
@@ -173,14 +180,27 @@ class Mailbox:
         """
         mails: list[Mail] = []
         self._taken.clear()
-        for name in sorted(os.listdir(self._new)):  # noqa: PTH208  names only, and sorted
+        try:
+            folder = os.open(self._new, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            if self.inside:
+                return []
+            raise
+        try:
+            self._take(folder, mails, limit)
+        finally:
+            os.close(folder)
+        return mails
+
+    def _take(self, folder: int, mails: list[Mail], limit: int) -> None:
+        for name in sorted(os.listdir(folder)):
             if len(mails) >= limit:
                 break
             path = self._new / name
             if name in self._stuck:
                 continue
             try:
-                mail = _read(path)
+                mail = _read(path, folder, inside=self.inside)
             except FileNotFoundError:
                 continue
             except (OSError, ValueError, RecursionError) as error:
@@ -189,14 +209,13 @@ class Mailbox:
             if mail.id not in self._taken:
                 mails.append(mail)
             self._taken.setdefault(mail.id, []).append(path)
-        return mails
 
     def delete(self, ids: Iterable[str]) -> None:
         """Removes mail of the last `take` whose results are committed; unknown ids do no harm."""
         crash_point("mailbox.before_delete")
         for mail_id in ids:
             for path in self._taken.pop(mail_id, ()):
-                path.unlink(missing_ok=True)
+                _remove(path)
 
     def wake(self) -> bool:
         """Returns whether a coordinator was there to be poked."""
@@ -204,12 +223,19 @@ class Mailbox:
 
     def sweep(self, older_than_s: float = 86_400) -> None:
         """Removes drafts whose writers died before they posted them."""
+        if self.inside:
+            return
         for path in self._tmp.iterdir():
             with contextlib.suppress(OSError):
                 if time.time() - path.lstat().st_mtime > older_than_s:
                     path.unlink()
 
     def _set_aside(self, path: Path, why: str) -> None:
+        if self.inside:
+            if not _remove(path):
+                self._stuck.add(path.name)
+            self.garbage.append(Garbage(path, why))
+            return
         target = self._bad / path.name
         if target.exists():
             target = self._bad / f"{path.name}.{time.time_ns()}"
@@ -221,9 +247,25 @@ class Mailbox:
         self.garbage.append(Garbage(target, why))
 
 
-def _read(path: Path) -> Mail:
+def _remove(path: Path) -> bool:
+    """Removes a file from a folder that is no link; returns whether it is gone."""
+    with contextlib.suppress(FileNotFoundError):
+        try:
+            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except NotADirectoryError:
+            return False
+        try:
+            os.unlink(path.name, dir_fd=folder)
+        except (IsADirectoryError, PermissionError):
+            return False
+        finally:
+            os.close(folder)
+    return True
+
+
+def _read(path: Path, folder: int, *, inside: bool) -> Mail:
     # Neither a link nor a FIFO under a mail's name may lead the coordinator astray or make it wait.
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    handle = os.open(path.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
     with open(handle, "rb") as file:  # noqa: PTH123
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise ValueError("no regular file")
@@ -239,7 +281,7 @@ def _read(path: Path) -> Mail:
     if b"\\u" in raw:
         # Half of a surrogate pair could never be journaled.
         json.dumps(body, ensure_ascii=False).encode()
-    return Mail(mail_id, path, body)
+    return Mail(mail_id, path, body, inside)
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -51,6 +51,7 @@ def diagnose(root: Path) -> dict[str, Any]:
         looks += [
             ("documents", lambda: _documents(found)),
             ("agents", lambda: _agents(found)),
+            ("sandbox", lambda: _sandbox(found)),
             ("state", lambda: _state(found)),
             ("journal", lambda: _journal(found)),
             ("coordinator", lambda: _coordinator(found)),
@@ -283,6 +284,24 @@ def _agents(place: FleetPlace) -> Iterator[Check]:
         else:
             shown = f"{found.version} at {found.path}".removeprefix(" at ")
             yield _check(name, "ok", f"{shown}, {used}")
+
+
+def _sandbox(place: FleetPlace) -> Iterator[Check]:
+    """Tries the sandbox where an agent file asks for one; nothing to say elsewhere."""
+    from fleet.adapters.sandbox import problem, version
+
+    try:
+        agents = place.documents.agents.values()
+    except InvalidPlan:
+        return
+    shut_in = [one for one in agents if one.sandbox.kind != "none"]
+    if not shut_in:
+        return
+    trouble = problem(counted=any(one.sandbox.processes is not None for one in shut_in))
+    if trouble is not None:
+        yield _check("sandbox", "error", trouble.text, trouble.cure)
+        return
+    yield _check("sandbox", "ok", f"{version()}, used by {_count(len(shut_in), 'agent')}")
 
 
 def _state(place: FleetPlace) -> Check:

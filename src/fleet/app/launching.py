@@ -7,7 +7,7 @@ asked tasks, and returns when each agent is seen to live or something else has b
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +70,7 @@ def launch(
     state = foreseen(place)
     tasks = chosen(place, state, ids, every=every, phase=phase, ready=True)
     queue = when_ready or every or phase is not None
+    require_sandboxes(state, tasks)
     if dry_run:
         return [_would_launch(state, task, queue=queue) for task in tasks]
     state = begun(place)
@@ -82,6 +83,22 @@ def launch(
     if steps:
         tell(place, [m.ReleaseStep(steps=steps)])
     return wait_for_life(place, tasks, tell_of)
+
+
+def require_sandboxes(state: State, tasks: Sequence[str]) -> None:
+    """Raises Rejected, with the cure, when an agent is to be sandboxed where that cannot work."""
+    steps = tasks_of(state)
+    for name in tasks:
+        work = steps[name].last_work
+        agent = work.step.params.get("agent") if work else None
+        told = agent.get("sandbox") if isinstance(agent, Mapping) else None
+        if told:
+            from fleet.adapters.sandbox import problem
+
+            trouble = problem(counted=told.get("processes") is not None)
+            if trouble is not None:
+                text = f"{name} cannot be sandboxed: {trouble.text}"
+                raise Rejected(text, hint=trouble.cure)
 
 
 def begun(place: FleetPlace) -> State:

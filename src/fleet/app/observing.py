@@ -178,14 +178,10 @@ def _seen(
 
 def _turn(place: FleetPlace, state: State, step: str, attempt: int) -> dict[str, Any]:
     """Returns the latest event of an attempt's hooks, {} when none has come."""
+    from fleet.adapters.hooks import turn_of
     from fleet.adapters.layout import attempt_path
 
-    try:
-        folder = attempt_path(place.state, state.run, step, attempt)
-        found = json.loads((folder / "turn.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) and {"turn", "at_ms"} <= set(found) else {}
+    return turn_of(attempt_path(place.state, state.run, step, attempt))
 
 
 def _process(

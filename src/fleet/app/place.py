@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from fleet import codec
 from fleet.core.evolve import evolve
 from fleet.core.state import Standing
-from fleet.errors import NotFound
+from fleet.errors import NotFound, Rejected
 from fleet.views.tasks import tasks_of
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ class FleetPlace:
         """The checked documents; raises InvalidPlan with every problem."""
         from fleet.files.load import load
 
+        if "FLEET_SANDBOX" in os.environ:  # what is seen there of the documents is not all
+            raise Rejected("the fleet's documents are not read inside a sandbox")
         return load(self.root)
 
     def reader(self) -> Reader | None:

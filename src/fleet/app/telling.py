@@ -175,7 +175,7 @@ def prepare_coordinator(place: FleetPlace) -> None:
     from fleet.adapters.lease import holder
 
     root = os.fspath(place.root)
-    if root not in _waiting and holder(place.state) is None:
+    if root not in _waiting and not confined() and holder(place.state) is None:
         gate, begin = os.pipe()
         _waiting[root] = (_spawn(place, gate), begin)
         os.close(gate)
@@ -185,6 +185,8 @@ def ensure_coordinator(place: FleetPlace) -> int | None:
     """Starts a coordinator, detached, unless one holds the lease; returns its pid at once."""
     from fleet.adapters.lease import holder
 
+    if confined():
+        return None
     held = holder(place.state) is not None
     pid, begin = _waiting.pop(os.fspath(place.root), (None, -1))
     if pid is not None:
@@ -194,6 +196,11 @@ def ensure_coordinator(place: FleetPlace) -> int | None:
         os.close(begin)
         return None if held else pid
     return None if held else _spawn(place)
+
+
+def confined() -> bool:
+    """Returns whether this is an agent's sandbox, where no coordinator could be seen or live."""
+    return "FLEET_SANDBOX" in os.environ
 
 
 def _spawn(place: FleetPlace, gate: int | None = None) -> int:

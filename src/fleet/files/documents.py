@@ -154,7 +154,9 @@ class Sandbox:
     kind: Literal["none", "bwrap"] = "none"
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
-    network: bool | tuple[str, ...] = False
+    network: Literal["none", "loopback", "full"] | tuple[str, ...] = "none"
+    memory_bytes: int | None = None  # of each process
+    processes: int | None = None  # threads are counted as well
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainValidator
 
@@ -20,6 +20,10 @@ from fleet.files.source import Plain, resolve, resolved
 UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 MAX_DURATION_MS = 366 * UNITS_MS["d"]
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\Z")
+SIZES = ("", "K", "M", "G", "T")
+LEAST_BYTES, MOST_BYTES = 1 << 20, 1 << 40
+NETWORKS = ("none", "loopback", "full")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(K|M|G|T)(?:i?B)?\Z")
 _TARGET = re.compile(r"(<=|>=|==|<|>|=)?\s*(-?\d+(?:,\d{3})*(?:\.\d+)?)\Z")
 _WINDOW = re.compile(r"(\d{1,5})\s*-\s*(\d{1,5})\Z")
 
@@ -93,6 +97,35 @@ def as_duration_ms(value: Any) -> int:
     if not 0 < ms <= MAX_DURATION_MS:
         raise ValueError(f"{asked}, above 0 and at most 366d, got {shown(value)}")
     return max(1, round(ms))
+
+
+def as_bytes(value: Any) -> int:
+    """Returns bytes from `512M`, `2G` (of 1024) or a number of bytes."""
+    asked = "expected a size such as 512M, 2G or a number of bytes"
+    if isinstance(value, Plain):
+        size = as_number(value)
+    else:
+        found = _SIZE.match(value.strip()) if isinstance(value, str) else None
+        if not found:
+            raise ValueError(f"{asked}, got {shown(value)}")
+        size = float(found[1]) * 1024 ** SIZES.index(found[2])
+    if not LEAST_BYTES <= size <= MOST_BYTES:
+        raise ValueError(f"{asked}, from 1M to 1024G, got {shown(value)}")
+    return int(size)
+
+
+def as_network(value: Any) -> str | list[str]:
+    """Returns what of the network is shared: all, none, the machine's own, or hosts."""
+    if isinstance(value, list):
+        return [as_text(host) for host in value]
+    try:
+        return "full" if as_flag(value) else "none"
+    except ValueError:
+        if isinstance(value, str) and value in NETWORKS:
+            return value
+        raise ValueError(
+            f"expected {', '.join(NETWORKS)}, true, false or hosts, got {shown(value)}"
+        ) from None
 
 
 def as_command(value: Any) -> str | list[str]:
@@ -237,6 +270,21 @@ Duration = Annotated[
         as_duration_ms,
         json_schema_input_type=Annotated[str, Field(pattern=_DURATION.pattern.replace(r"\Z", "$"))]
         | Annotated[float, Field(gt=0)],
+    ),
+]
+Size = Annotated[
+    int,
+    PlainValidator(
+        as_bytes,
+        json_schema_input_type=Annotated[str, Field(pattern=_SIZE.pattern.replace(r"\Z", "$"))]
+        | Annotated[int, Field(ge=LEAST_BYTES)],
+    ),
+]
+Network = Annotated[
+    str | list[str],
+    PlainValidator(
+        as_network,
+        json_schema_input_type=bool | Literal["none", "loopback", "full"] | list[str],
     ),
 ]
 Id = Annotated[

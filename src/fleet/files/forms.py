@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from fleet.files.fields import (
@@ -27,8 +27,10 @@ from fleet.files.fields import (
     Ids,
     InnerPath,
     InnerPaths,
+    Network,
     Number,
     Port,
+    Size,
     Target,
     Text,
     Texts,
@@ -278,19 +280,17 @@ class AgentLimitsForm(Form):
     launches_per_minute: Count | None = None
 
 
-def _as_network(value: Any) -> Any:
-    return [str(host) for host in value] if isinstance(value, list) else as_flag(value)
-
-
 class SandboxForm(Form):
     """What an agent's session is shut into; a bare text is its kind."""
 
     kind: Literal["none", "bwrap"] = "bwrap"
     read: Texts | None = None
     write: Texts | None = None
-    network: Annotated[
-        bool | list[str], PlainValidator(_as_network, json_schema_input_type=bool | list[str])
-    ] = False
+    network: Network = "none"
+    memory_bytes: Size | None = Field(
+        None, validation_alias="memory", serialization_alias="memory_bytes"
+    )
+    processes: Count | None = None
 
 
 Permissions = Literal["ask", "edits", "auto", "plan", "deny", "yolo"]

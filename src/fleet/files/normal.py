@@ -38,7 +38,8 @@ def agent_of(plain: Plain) -> AgentDocument:
     if "limits" in values:
         values["limits"] = AgentLimits(**values["limits"])
     if "sandbox" in values:
-        values["sandbox"] = Sandbox(**_frozen(values["sandbox"]))
+        # Only set keys are in a normal form; whoever names any key of a sandbox wants one.
+        values["sandbox"] = Sandbox(**{"kind": "bwrap", **_frozen(values["sandbox"])})
     return AgentDocument(**values)
 
 

@@ -160,7 +160,7 @@ def _work(fleet: Fleet, task: TaskDocument, phase: Phase, texts: Texts) -> dict[
 
 
 def _agent(fleet: Fleet, agent: AgentDocument, texts: Texts) -> dict[str, object]:
-    return {
+    told: dict[str, object] = {
         "id": agent.id,
         "name": agent.name or agent.id,
         "harness": plain(agent.harness),
@@ -178,6 +178,9 @@ def _agent(fleet: Fleet, agent: AgentDocument, texts: Texts) -> dict[str, object
         },
         "owns": list(agent.owns),
     }
+    if agent.sandbox.kind != "none":
+        told["sandbox"] = {name: plain(value) for name, value in asdict(agent.sandbox).items()}
+    return told
 
 
 def _check(fleet: Fleet, task: TaskDocument, attempts: int) -> dict[str, object]:

@@ -39,7 +39,11 @@ MEASURED = {
 
 def not_carried_out(fleet: Fleet) -> list[Problem]:
     """Returns a problem, with its place, for every such key that a document holds."""
-    found = [("task", one.id, *told) for one in fleet.tasks.values() for told in _of_task(one)]
+    found = [
+        ("task", one.id, *told)
+        for one in fleet.tasks.values()
+        for told in _of_task(one, fleet.agents.get(one.agent))
+    ]
     found += [("agent", one.id, *told) for one in fleet.agents.values() for told in _of_agent(one)]
     found += [("fleet", "", *told) for told in _of_settings(fleet)]
     return [
@@ -52,7 +56,10 @@ def not_carried_out(fleet: Fleet) -> list[Problem]:
     ]
 
 
-def _of_task(task: TaskDocument) -> Found:
+def _of_task(task: TaskDocument, agent: AgentDocument | None) -> Found:
+    if task.branch and "/" not in task.branch and agent is not None and _is_shut_in(agent):
+        # What a commit writes is the branch's folder, which it would share with the base.
+        yield ("branch",), "a sandboxed agent's branch outside a folder, such as `fleet/`,"
     if task.verifies:
         yield ("verifies",), "`verifies`"
     for number, assumption in enumerate(task.assumptions):
@@ -67,6 +74,10 @@ def _of_task(task: TaskDocument) -> Found:
             yield ("on_failure", number), "a rung after `ask` or `fail`"
 
 
+def _is_shut_in(agent: AgentDocument) -> bool:
+    return agent.sandbox.kind != "none"
+
+
 def _is_later(rung: Rung) -> bool:
     return bool(rung.agent or rung.model or rung.adapt or rung.escalate)
 
@@ -79,8 +90,10 @@ def _of_assumption(assumption: Assumption, number: int) -> Found:
 
 
 def _of_agent(agent: AgentDocument) -> Found:
-    if agent.sandbox.kind != "none":
-        yield ("sandbox",), "`sandbox`"
+    # bwrap gives a sandbox all of the machine's network or none of it: nothing between is held.
+    if _is_shut_in(agent) and agent.sandbox.network not in {"none", "full"}:
+        named = "loopback" if agent.sandbox.network == "loopback" else "hosts"
+        yield ("sandbox", "network"), f"`network: {named}`, between `none` and `full`,"
     program = agent.harness if isinstance(agent.harness, str) else ""
     for name in budget(agent):
         if name not in MEASURED.get(program, ()):

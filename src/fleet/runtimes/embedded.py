@@ -46,6 +46,8 @@ LINGER_S = 3.0
 """How long an idle coordinator waits for more before it ends."""
 
 OWN_COMMANDS = (m.Tick, m.ReportOutcome)
+INSIDE_COMMANDS = (m.CheckIn, m.RaiseQuestion)
+"""What a sandboxed agent may say: by any other will it could have things run outside for it."""
 """What only the coordinator itself may tell: grants and the ends of attempts that it runs."""
 
 PLAN_RUN = "plan"
@@ -71,6 +73,7 @@ class Coordinator:
         self.root, self.folder, self.note, self.stay = root, state, log, stay
         self.journal = Journal.open(state)
         self.mailbox = Mailbox(state)
+        self.inside = Mailbox(state, inside=True)
         self.waker = Waker(state)
         self.sessions = Sessions(root, state)
         self.reader = Reader(state)
@@ -150,10 +153,12 @@ class Coordinator:
 
     async def _turn(self) -> bool:
         """Takes what has come, commits, acts; returns whether there was anything."""
-        mails = self.mailbox.take(BATCH_COMMANDS)
-        while self.mailbox.garbage:
-            refused = self.mailbox.garbage.pop()
-            self.note("error", "a file that is no mail", path=str(refused.path), why=refused.why)
+        mails = self.mailbox.take(BATCH_COMMANDS) + self.inside.take(BATCH_COMMANDS)
+        for box in (self.mailbox, self.inside):
+            while box.garbage:
+                refused = box.garbage.pop()
+                facts = {"path": str(refused.path), "why": refused.why}
+                self.note("error", "a file that is no mail", **facts)
         for mail in mails:
             self._read(mail)
         taken = [self.inner.popleft() for _ in range(min(len(self.inner), BATCH_COMMANDS))]
@@ -172,7 +177,8 @@ class Coordinator:
             return True
         crash_point("coordinator.after_commit")
         if mails:
-            self.mailbox.delete([mail.id for mail in mails])
+            self.mailbox.delete([mail.id for mail in mails if not mail.inside])
+            self.inside.delete([mail.id for mail in mails if mail.inside])
         for run, step in done.touched:
             state = self.runs.states.get(run)
             if state is not None:
@@ -194,14 +200,17 @@ class Coordinator:
             command = codec.loads_command(json.dumps(plain))
             if isinstance(command, OWN_COMMANDS):
                 raise ValueError(f"{type(command).__name__} is not taken by mail")  # noqa: TRY004
-            told = Told(
-                str(plain.get("run", PLAN_RUN)), command, mail.id, str(mail.body.get("actor", ""))
-            )
+            actor = str(mail.body.get("actor", ""))
+            if mail.inside and not isinstance(command, INSIDE_COMMANDS):
+                raise ValueError(f"{type(command).__name__} is not taken from a sandbox")
+            if mail.inside and not actor.startswith("agent:"):
+                actor = "agent:"
+            told = Told(str(plain.get("run", PLAN_RUN)), command, mail.id, actor)
         except (KeyError, TypeError, ValueError, AttributeError) as garbled:
             self.note("error", "unreadable mail", mail=mail.id, why=repr(garbled))
-            self.runs.open.handled.append(
-                (mail.id, now_ms(), json.dumps({"rejected": "the command cannot be read"}))
-            )
+            why = "inside a sandbox only check-ins and questions are taken"
+            why = why if mail.inside else "the command cannot be read"
+            self.runs.open.handled.append((mail.id, now_ms(), json.dumps({"rejected": why})))
             return
         self.runs.tell(told)
 
@@ -214,7 +223,7 @@ class Coordinator:
         if wakeup_ms is None and not waiting:
             if await self._awoken(LINGER_S):
                 return True
-            return bool(self.mailbox.take(1))
+            return bool(self.mailbox.take(1) or self.inside.take(1))
         pause_s = SWEEP_S if wakeup_ms is None else min((wakeup_ms - now_ms()) / 1000, SWEEP_S)
         await self._awoken(max(pause_s, 0.001))
         return True

@@ -9,14 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from fleet.adapters import hooks
 from fleet.adapters.attempts import AttemptFolder, Launch, session_name
 from fleet.core.plan import Failure
 from fleet.errors import Rejected
 from fleet.harnesses import AgentFacts, Harness
 from fleet.harnesses import brief as briefs
+from fleet.harnesses.confinement import confined
 from fleet.harnesses.secrets import resolve
 from fleet.kinds import Work
-from fleet.kinds.agent.turns import session_of_program
 
 TAIL_BYTES: Final = 4_096
 
@@ -81,6 +82,7 @@ def prepare(
         stdout=prepared.stdout,
         timeout_s=work.params.get("timeout_s"),
     )
+    launch = confined(launch, told.get("sandbox"), str(place["branch"]), work.world)
     folder.write_spec(launch)
     return launch
 
@@ -96,7 +98,7 @@ def _resumed(work: Work, harness: Harness) -> str | None:
     report = harness.outcome(before.exit_record(), before)
     if report.ok or report.failure is Failure.TASK:
         return None
-    return session_of_program(before.path) or report.session or None
+    return hooks.session_of(before.path) or report.session or None
 
 
 def _agent_of(work: Work) -> AgentFacts:

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from fleet.adapters.hooks import turn_of
 from fleet.core.messages import AnswerQuestion, Question, RaiseQuestion, Then
 from fleet.errors import FleetError
 from fleet.kinds import Work
 from fleet.kinds.agent.preparing import session_of
-from fleet.kinds.agent.turns import Turns, read_answer, turn_of
+from fleet.kinds.agent.turns import Turns, read_answer
 
 NUDGE: Final = (
     "Nothing was heard of you for some time. If you are done, end; if something keeps you from "
@@ -45,7 +46,11 @@ class Silence:
         heard_s = max(heard_s, self.since_s)
         if self.turns.waits or not heard_s or time.time() - heard_s <= self.idle_s:
             return False
-        if not self.nudged and turn_of(self.work.folder) in OVER and self.turns.interactive:
+        if (
+            not self.nudged
+            and turn_of(self.work.folder).get("turn") in OVER
+            and self.turns.interactive
+        ):
             self.nudged, self.since_s = True, time.time()
             with contextlib.suppress(FleetError):
                 send = self.work.world.tmux.send
@@ -85,7 +90,7 @@ class Silence:
     def _heard_s(self) -> float:
         """Returns when something was heard last (seconds since the epoch), 0 when never."""
         last = 0.0
-        for name in ("output.log", "stdout.log", "turn.json"):
+        for name in ("output.log", "stdout.log", "session/turn.json"):
             with contextlib.suppress(OSError):
                 last = max(last, (self.work.folder / name).stat().st_mtime)
         return min(last, time.time())  # a clock that was set back makes nobody silent

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from fleet.adapters.attempts import tail
+from fleet.adapters.hooks import SESSION, read, waiting
 from fleet.harnesses import brief as briefs
 from fleet.kinds import Work
 
@@ -21,7 +21,6 @@ TURNS_BACK: Final = 2
 """How often one attempt is sent back to work; then its end is an end."""
 
 LOOK_S: Final = 5.0
-FILE_BYTES: Final = 1 << 20
 
 
 @dataclass(slots=True)
@@ -44,14 +43,14 @@ class Turns:
     @property
     def waits(self) -> bool:
         """Whether the session waits for fleet or for a person, and so rightly says nothing."""
-        return self.judging or any(_names(self.folder / "asked"))
+        return self.judging or any(waiting(self.folder, "asked"))
 
     async def attend(self) -> None:
         """Answers turns that end; returns when the session may be ended: all is there."""
         while True:
             answers = self.folder / "answers"
             over = [
-                s for s in _names(self.folder / "stops") if not (answers / f"{s}.json").exists()
+                s for s in waiting(self.folder, "stops") if not (answers / f"{s}.json").exists()
             ]
             for stop in over:
                 if await self._judge(stop, answers / f"{stop}.json"):
@@ -61,7 +60,7 @@ class Turns:
 
     async def _judge(self, stop: str, answer: Path) -> bool:
         """Judges the turn that has ended and answers it; returns whether the session may end."""
-        self.said = str(_plain(self.folder / "stops" / stop).get("said") or "")
+        self.said = str(read(self.folder / SESSION / "stops" / stop).get("said") or "")
         self.judging = True
         try:
             self.judged = await self.work.world.judge(self.work, self.place)
@@ -82,7 +81,7 @@ class Turns:
 
     def _sent_back(self) -> int:
         answers = self.folder / "answers"
-        return sum(bool(_plain(answers / name).get("block")) for name in _names(answers))
+        return sum(bool(read(path).get("block")) for path in answers.glob("*.json"))
 
 
 def answer_request(folder: Path, about: Mapping[str, object]) -> None:
@@ -96,17 +95,7 @@ def answer_request(folder: Path, about: Mapping[str, object]) -> None:
 def read_answer(folder: Path, request: str) -> Mapping[str, Any] | None:
     """Returns the answer of a request, None before there is one."""
     path = folder / "answers" / f"{request}.json"
-    return _plain(path) if path.exists() else None
-
-
-def turn_of(folder: Path) -> str:
-    """Returns what the session's hooks said last of its turn, an empty text without hooks."""
-    return str(_plain(folder / "turn.json").get("turn") or "")
-
-
-def session_of_program(folder: Path) -> str:
-    """Returns the program's own id of its session, as its hooks told it, or an empty text."""
-    return str(_plain(folder / "turn.json").get("session") or "")
+    return read(path) if path.exists() else None
 
 
 def _answer(path: Path, told: Mapping[str, object]) -> None:
@@ -114,18 +103,3 @@ def _answer(path: Path, told: Mapping[str, object]) -> None:
     draft = path.with_name(f".{path.name}")
     draft.write_text(json.dumps(told), encoding="utf-8")
     draft.replace(path)
-
-
-def _names(folder: Path) -> list[str]:
-    try:
-        return sorted(one.name for one in folder.iterdir() if not one.name.startswith("."))
-    except OSError:
-        return []
-
-
-def _plain(path: Path) -> Mapping[str, Any]:
-    try:
-        found = json.loads(tail(path, FILE_BYTES))
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
