@@ -285,6 +285,20 @@ class RealFleet(ScriptedFleet):
         self.write()
         return model
 
+    def plays(
+        self, server: ModelServer, name: str, program: str, turns: Sequence[Turn], **told: object
+    ) -> Script:
+        """Declares a task of another program, which is found beside this fleet's own."""
+        self.name = program
+        binary = install(program)
+        if isinstance(binary, str):
+            pytest.skip(f"{program} is not to be had: {binary}")
+        if not (self.bin / program).is_symlink():
+            (self.bin / program).symlink_to(binary)
+        model = server.play(name, turns, cwd=self.worktree(name))
+        self.agent(name, SETTINGS[program](self, model.url), **told)
+        return model
+
     def work(self, name: str) -> list[Turn]:
         """Returns turns that write NAME.md, commit it and say so."""
         if self.name == "aider":  # it asks for no tools, and for the message of its commit apart
@@ -305,10 +319,11 @@ class RealFleet(ScriptedFleet):
 
         return until(look, f"the end of {step}")
 
-    def agent(self, name: str, env: Mapping[str, str], **told: object) -> None:
+    def agent(self, name: str, env: Mapping[str, str], *, phase: str = "", **told: object) -> None:
         """Declares a task `name` for an agent of its own; it must leave a good NAME.md."""
         key = PROGRAMS[self.name].key
-        self.settings["secrets"] = {key: f"file:{self.put('../key', KEY).resolve()}"}
+        kept = f"file:{self.put('../key', KEY).resolve()}"
+        self.settings.setdefault("secrets", {})[key] = kept
         self.task(
             name,
             "",
@@ -321,6 +336,7 @@ class RealFleet(ScriptedFleet):
                 "secrets": [key],
             },
             body=f"Write {name}.md, dear {name}.",
+            **({"phase": phase} if phase else {}),
             deliverables=[f"{name}.md"],
             checks=[f"grep good {name}.md"],
             backoff="1s",
