@@ -35,7 +35,7 @@ SESSION_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 """What may be handed to a program as a session's id: never anything that reads as an option."""
 
 WAITING: Final = ("PermissionRequest", "Stop")
-TELLING: Final = ("UserPromptSubmit", "PostToolUse", "SessionEnd")
+TELLING: Final = ("SessionStart", "UserPromptSubmit", "PostToolUse", "SessionEnd")
 """What only a session in a terminal tells: headless, a program works for as long as it lives."""
 
 
@@ -54,7 +54,7 @@ def events(*more: str, interactive: bool) -> tuple[str, ...]:
     """Returns the events that a session is hooked for, with `more` that its program has; few, for
     every one costs the agent the start of a process.
     """
-    return ("SessionStart", *(TELLING if interactive else ()), *WAITING, *more)
+    return (*(TELLING if interactive else ()), *WAITING, *more)
 
 
 def limit_of(event: str) -> int:
