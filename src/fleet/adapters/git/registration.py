@@ -165,6 +165,12 @@ def links_problem(common: Path, admin: Path, path: Path) -> str | None:
 def site_of(common: Path, admin: Path, path: Path) -> Site:
     """Returns where git works for this worktree, after comparing its pointers. Raises Rejected."""
     problem = links_problem(common, admin, path)
+    if problem and not os.path.lexists(path) and admin.is_dir():
+        branch = (_text(admin / "HEAD") or "").removeprefix("ref: refs/heads/").strip()
+        raise Rejected(
+            f"the worktree {path} was deleted; what was committed is on its branch {branch!r}",
+            hint=f"git --git-dir={common} worktree add --force --force {path} {branch}",
+        )
     if problem:
         raise Rejected(
             f"the worktree {path} was tampered with: {problem}",

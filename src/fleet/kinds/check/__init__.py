@@ -95,7 +95,11 @@ async def run(work: Work) -> Outcome:
         return Outcome(ending=Ending.STOPPED, text="stopped while a check ran")
     except FleetError as failed:
         text = f"it could not be judged: {failed.text} {failed.hint}".strip()
-        return Outcome(ending=Ending.FAILED, failure=Failure.INFRA, text=text)
+        # A rework that a person asks for works there and counts on, whatever was not found out.
+        tries, attempts = _spent(work)
+        place = dict(work.worktree or {})
+        told = {"worktree": place, "tries": tries, "attempts": attempts} if place else {}
+        return Outcome(ending=Ending.FAILED, failure=Failure.INFRA, text=text, evidence=told)
     crash_point("kinds.check.before_outcome")
     if not found.against:
         return Outcome(ending=Ending.SUCCEEDED, output=found.plain() | {"said": _said(work)})
