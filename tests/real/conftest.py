@@ -24,6 +24,7 @@ from typing import Any
 
 import pytest
 
+from fleet.harnesses import TESTED
 from support.model_server import ModelServer, Script, Turn
 from support.scripted_fleet import ScriptedFleet, until
 
@@ -102,8 +103,7 @@ class Program:
 
 def _programs() -> Mapping[str, Program]:
     words = WORDS.get(platform.machine(), platform.machine())
-    claude, codex, opencode, copilot, gemini = "2.1.329", "0.169.0", "1.18.33", "1.0.102", "0.61.0"
-    aider, mini = "0.86.2", "2.4.6"
+    claude, codex, gemini, opencode, copilot, aider, mini = TESTED.values()
     found = [
         Program(
             "claude",

@@ -255,7 +255,8 @@ def _documents(place: FleetPlace) -> Check:
 
 def _agents(place: FleetPlace) -> Iterator[Check]:
     """Looks for each agent program that an agent file uses, once."""
-    from fleet.harnesses import find_harness
+    from fleet.app.programs import age_of
+    from fleet.harnesses import TESTED, find_harness
 
     try:
         agents = place.documents.agents.values()
@@ -283,7 +284,10 @@ def _agents(place: FleetPlace) -> Iterator[Check]:
             yield _check(name, "error", f"{text}, {used}", cure)
         else:
             shown = f"{found.version} at {found.path}".removeprefix(" at ")
-            yield _check(name, "ok", f"{shown}, {used}")
+            note = age_of(found.version, TESTED[name]) if name in TESTED else ""
+            cure = f"update {name}" if note else ""
+            level = "warning" if note else "ok"
+            yield _check(name, level, f"{shown}, {f'{note}, ' if note else ''}{used}", cure)
 
 
 def _sandbox(place: FleetPlace) -> Iterator[Check]:

@@ -81,6 +81,24 @@ def demo(
 
 
 @app.command(rich_help_panel=PLAN)
+def agents(ctx: typer.Context, as_json: Json = False) -> None:
+    """Show the agent programs that are there, the versions that were tested, and who uses them."""
+    from fleet.app.programs import programs
+    from fleet.errors import FleetError
+    from fleet.render.starting import agents_text
+
+    try:
+        place = here(ctx)
+    except FleetError:
+        place = None
+    found = programs(place)
+    if as_json:
+        say_json(found)
+    else:
+        say(agents_text(found, columns(None)))
+
+
+@app.command(rich_help_panel=PLAN)
 def check(ctx: typer.Context, as_json: Json = False) -> None:
     """Check all documents and print every problem with its place."""
     from fleet.app.planning import check as check_documents

@@ -33,6 +33,17 @@ HARNESSES: Final = {
     "script": "fleet.harnesses.script",
     "shell": "fleet.harnesses.shell",
 }
+TESTED: Final[Mapping[str, str]] = {
+    "claude": "2.1.329",
+    "codex": "0.169.0",
+    "gemini": "0.61.0",
+    "opencode": "1.18.33",
+    "copilot": "1.0.102",
+    "aider": "0.86.2",
+    "mini": "2.4.6",
+}
+"""The versions of programs with which the harnesses were tried; the tests install these."""
+
 CUSTOM: Final = "fleet.harnesses.custom"
 NOTHING: Final = Path("/dev/null")
 PAID_TOKENS: Final = ("input_tokens", "output_tokens")

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from fleet.render.text import ascii_only, line, plain, wrapped
+from fleet.render.text import ascii_only, line, plain, table, wrapped
 
 if TYPE_CHECKING:
     from fleet.app.starting import Scaffold
@@ -75,3 +75,32 @@ def diagnosis_text(found: Mapping[str, Any], columns: int = 0) -> str:
 
 def _many(number: int, word: str) -> str:
     return f"{number} {word}{'' if number == 1 else 's'}"
+
+
+def agents_text(found: Mapping[str, Any], columns: int = 0) -> str:
+    """Returns a line for each program and one for each agent of the fleet."""
+    width = _width(columns)
+    marks = ASCII_MARKS if ascii_only() else MARKS
+    rows = []
+    for one in found["programs"]:
+        level = "absent" if one["version"] is None else "warning" if one["problem"] else "ok"
+        told = [marks[level], one["name"], one["version"] or "-", one["tested"]]
+        users = len(one["agents"])
+        used = f"{users} agent{'s' * (users != 1)}" if users else "-"
+        rows.append([*told, used, one["cure"] or one["problem"]])
+    lines = table(rows, ["", "PROGRAM", "FOUND", "TESTED", "USED BY", "NOTE"], width, 5)
+    if found["agents"]:
+        rows = [
+            [
+                one["id"],
+                one["harness"] if isinstance(one["harness"], str) else one["harness"][0],
+                one["model"] or "-",
+                one["mode"],
+                one["permissions"],
+                one["sandbox"],
+            ]
+            for one in found["agents"]
+        ]
+        heads = ["AGENT", "HARNESS", "MODEL", "MODE", "PERMISSIONS", "SANDBOX"]
+        lines += ["", *table(rows, heads, width, 0)]
+    return "\n".join(lines)
