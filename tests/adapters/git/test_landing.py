@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
@@ -93,6 +94,19 @@ def test_landing_where_nobody_has_the_base(repo, user, candidate):
     assert user.rev(landed.undo_ref) == candidate[0]
     assert user.fingerprint() == before
     assert git.land(repo, "main", *candidate).already
+
+
+def test_an_edit_in_the_moment_of_its_add_is_still_seen_after_a_landing(repo, user, candidate):
+    user.git("config", "core.trustctime", "false")
+    place, index = user.root / "dir/c.txt", user.root / ".git/index"
+    user.write({"dir/c.txt": "staged\n"})
+    user.git("add", "dir/c.txt")
+    moment = place.stat().st_mtime_ns
+    user.write({"dir/c.txt": "edited\n"})
+    for path in (place, index):
+        os.utime(path, ns=(moment, moment))
+    assert isinstance(git.land(repo, "main", *candidate), git.Landed)
+    assert user.git("status", "--porcelain") == "MM dir/c.txt"
 
 
 @pytest.mark.parametrize("linked", [False, True])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,7 +196,9 @@ def _staged_index(follow: Follow) -> Path:
     index = follow.admin / "fleet-index"
     index.with_name("fleet-index.lock").unlink(missing_ok=True)
     index.unlink(missing_ok=True)
-    index.write_bytes((follow.admin / "index").read_bytes())
+    # With the time of the original: what was edited in the very moment in which it was added is
+    # told by git from what was not by comparing that time with the file's.
+    shutil.copy2(follow.admin / "index", index)
     return index
 
 
