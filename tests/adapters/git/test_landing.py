@@ -100,8 +100,9 @@ def test_an_edit_in_the_moment_of_its_add_is_still_seen_after_a_landing(repo, us
     user.git("config", "core.trustctime", "false")
     place, index = user.root / "dir/c.txt", user.root / ".git/index"
     user.write({"dir/c.txt": "staged\n"})
+    moment = place.stat().st_mtime_ns - 10**10
+    os.utime(place, ns=(moment, moment))
     user.git("add", "dir/c.txt")
-    moment = place.stat().st_mtime_ns
     user.write({"dir/c.txt": "edited\n"})
     for path in (place, index):
         os.utime(path, ns=(moment, moment))
