@@ -27,20 +27,16 @@ import time
 TURNS = {
     "SessionStart": "started",
     "UserPromptSubmit": "working",
-    "BeforeAgent": "working",
     "PreToolUse": "working",
-    "BeforeTool": "working",
     "PostToolUse": "working",
     "PostToolUseFailure": "working",
-    "AfterTool": "working",
     "PermissionRequest": "asking",
     "Stop": "ended",
-    "AfterAgent": "ended",
     "StopFailure": "failed",
     "Interrupt": "idle",
     "SessionEnd": "over",
 }
-NOTICES = {"permission_prompt": "asking", "ToolPermission": "asking", "idle_prompt": "idle"}
+NOTICES = {"permission_prompt": "asking", "idle_prompt": "idle"}
 SHOWN_CHARS = 400
 POLL_S = 0.01
 ABSENT_S = 5.0
@@ -81,7 +77,7 @@ class Session:
         name = str(event.get("hook_event_name") or "")
         turn = TURNS.get(name) or NOTICES.get(str(event.get("notification_type") or ""))
         inner = bool(event.get("agent_id"))  # of an agent inside the agent: not the session's turn
-        if name in ("Stop", "AfterAgent") and _goes_on(event):
+        if name == "Stop" and _goes_on(event):
             turn = "working"
         if turn and (not inner or turn == "asking"):
             self._note(event, name, turn)
@@ -89,7 +85,7 @@ class Session:
         if name == "PermissionRequest":
             self._ask(event)
         elif turn == "ended" and not inner and self.wishes.get("stop"):
-            self._end(event, name)
+            self._end(event)
 
     # --- the turn ---------------------------------------------------------------------------------
 
@@ -173,16 +169,15 @@ class Session:
 
     # --- the end of a turn ------------------------------------------------------------------------
 
-    def _end(self, event: dict[str, object], name: str) -> None:
+    def _end(self, event: dict[str, object]) -> None:
         """Lets fleet judge what was done; prints what is missing, which sends the agent back."""
         stop = f"{time.time_ns()}-{os.getpid()}"
-        said = event.get("last_assistant_message") or event.get("prompt_response") or ""
-        _write(self._at("session", "stops", stop), {"said": str(said)})
+        said = str(event.get("last_assistant_message") or "")
+        _write(self._at("session", "stops", stop), {"said": said})
         self._poke()
         found = self._answer(stop, float(self.wishes.get("wait_s") or WAIT_S))  # type: ignore[arg-type]
         if found is not None and found.get("block"):
-            word = "deny" if name == "AfterAgent" else "block"
-            _say({"decision": word, "reason": str(found.get("reason") or "")})
+            _say({"decision": "block", "reason": str(found.get("reason") or "")})
 
     # --- the coordinator --------------------------------------------------------------------------
 

@@ -39,10 +39,14 @@ TELLING: Final = ("SessionStart", "UserPromptSubmit", "PostToolUse", "SessionEnd
 """What only a session in a terminal tells: headless, a program works for as long as it lives."""
 
 
+def argv() -> list[str]:
+    """Returns what every hook runs; always the same, so that trust in it lasts."""
+    return [sys.executable, "-I", "-S", str(Path(__file__).resolve().parent.parent / "hook.py")]
+
+
 def command() -> str:
-    """Returns the shell command of every hook; always the same, so that trust in it lasts."""
-    hook = Path(__file__).resolve().parent.parent / "hook.py"
-    return shlex.join([sys.executable, "-I", "-S", str(hook)])
+    """Returns the same as a shell command."""
+    return shlex.join(argv())
 
 
 def wishes(folder: Path) -> dict[Path, str]:
@@ -70,10 +74,12 @@ def turn_of(folder: Path) -> dict[str, Any]:
     return told
 
 
-def session_of(folder: Path) -> str:
-    """Returns the program's own id of its session as the hook told it; empty unless it is one."""
-    told = str(turn_of(folder).get("session") or "")
-    return told if SESSION_ID.fullmatch(told) else ""
+def session_of(folder: Path, said: str | None) -> str | None:
+    """Returns the program's own id of its session as the hook told it, else as the program `said`;
+    None unless it is one.
+    """
+    told = str(turn_of(folder).get("session") or said or "")
+    return told if SESSION_ID.fullmatch(told) else None
 
 
 def waiting(folder: Path, what: str) -> list[str]:

@@ -193,6 +193,13 @@ def finish(output: str | None) -> Path:
     return path
 
 
+def hook_argv() -> list[str]:
+    """Returns the command that takes one event of an agent program's session."""
+    from fleet.adapters.hooks import argv
+
+    return argv()
+
+
 def brief(environ: Mapping[str, str] | None = None) -> str:
     """Returns the brief of the session that this process is in."""
     _, _, folder = session_facts(environ)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -21,9 +20,6 @@ from fleet.cli.door import (
     say,
     say_json,
 )
-
-HOOK = Path(__file__).resolve().parent.parent / "hook.py"
-"""Run, not imported: it is a front door of its own, without anything of fleet."""
 
 
 @app.command(rich_help_panel=TALK)
@@ -171,8 +167,10 @@ def hook() -> None:
 
     Fleet hands a shorter way to this to the programs that it starts.
     """
-    argv = [sys.executable, "-I", "-S", str(HOOK)]
-    os.execv(sys.executable, argv)  # noqa: S606  no shell is wanted
+    from fleet.app.inbox import hook_argv
+
+    argv = hook_argv()
+    os.execv(argv[0], argv)  # noqa: S606  no shell is wanted
 
 
 @app.command(rich_help_panel=INSIDE)

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fleet.adapters import sandbox
 from fleet.adapters.attempts import Launch
 
 if TYPE_CHECKING:
@@ -31,6 +30,8 @@ def confined(launch: Launch, told: Mapping[str, Any] | None, branch: str, shared
     """Returns the launch inside its sandbox; raises Rejected, with the cure, where that fails."""
     if not told:
         return launch
+    from fleet.adapters import sandbox
+
     assert told["kind"] == "bwrap", told
     assert launch.admin_dir is not None, "an agent works in a linked worktree"
     root = shared.root

@@ -46,9 +46,10 @@ LINGER_S = 3.0
 """How long an idle coordinator waits for more before it ends."""
 
 OWN_COMMANDS = (m.Tick, m.ReportOutcome)
+"""What only the coordinator itself may tell: grants and the ends of attempts that it runs."""
+
 INSIDE_COMMANDS = (m.CheckIn, m.RaiseQuestion)
 """What a sandboxed agent may say: by any other will it could have things run outside for it."""
-"""What only the coordinator itself may tell: grants and the ends of attempts that it runs."""
 
 PLAN_RUN = "plan"
 """The run of the fleet's own plan, which follows the documents."""

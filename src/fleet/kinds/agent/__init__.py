@@ -132,7 +132,6 @@ async def _tell_started(
         "worktree": str(place["path"]),
         "folder": str(folder.path),
         "attempt": number_of(work),
-        "turn": "",
     }
     if "started" not in work.facts or work.facts.get("session") != launch.session:
         facts["started"] = work.now_ms

@@ -98,7 +98,7 @@ def _resumed(work: Work, harness: Harness) -> str | None:
     report = harness.outcome(before.exit_record(), before)
     if report.ok or report.failure is Failure.TASK:
         return None
-    return hooks.session_of(before.path) or report.session or None
+    return hooks.session_of(before.path, report.session)
 
 
 def _agent_of(work: Work) -> AgentFacts:
