@@ -30,21 +30,6 @@ BINARIES = {
     "claude": "claude-*/node_modules/@anthropic-ai/claude-code-linux-*/claude",
     "codex": "codex-*/node_modules/@openai/codex/vendor/*/bin/codex",
 }
-CODEX = """\
-model = "scripted"
-model_provider = "scripted"
-[analytics]
-enabled = false
-[features]
-plugins = false
-apps = false
-remote_plugin = false
-[model_providers.scripted]
-name = "scripted"
-base_url = "{url}/v1"
-env_key = "SCRIPTED_KEY"
-wire_api = "responses"
-"""
 
 
 class Program:
@@ -59,7 +44,7 @@ class Program:
 
     def _scene(self, server: object, *, driven: bool) -> tuple[Path, dict[str, str]]:
         """Returns a fresh repository and what the program's environment needs."""
-        from support.model_server import Turn
+        from support.model_server import CODEX_CONFIG, Turn
 
         self.count += 1
         root = scenes.make_repository(self.folder / f"r{self.count}", 20)
@@ -70,7 +55,7 @@ class Program:
             Turn("It is written."),
         ]
         model = server.play(f"m{self.count}", turns, cwd=work)  # type: ignore[attr-defined]
-        (self.home / ".codex/config.toml").write_text(CODEX.format(url=model.url))
+        (self.home / ".codex/config.toml").write_text(CODEX_CONFIG.format(url=model.url, root=root))
         env = {
             "HOME": str(self.home),
             "ANTHROPIC_BASE_URL": model.url,

@@ -25,7 +25,7 @@ from typing import Any
 import pytest
 
 from fleet.harnesses import TESTED
-from support.model_server import ModelServer, Script, Turn
+from support.model_server import CODEX_CONFIG, ModelServer, Script, Turn
 from support.scripted_fleet import ScriptedFleet, until
 
 CACHE = Path(
@@ -37,28 +37,6 @@ INSTALL_S = 240
 WORDS = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64", "arm64": "arm64"}
 SAID = "It is written."
 KEY = "dummy-key-000000000000000000000000"
-CODEX_CONFIG = """\
-model = "scripted"
-check_for_update_on_startup = false
-model_provider = "scripted"
-[analytics]
-enabled = false
-[feedback]
-enabled = false
-[features]
-plugins = false
-apps = false
-remote_plugin = false
-[model_providers.scripted]
-name = "scripted"
-base_url = "{url}/v1"
-env_key = "SCRIPTED_KEY"
-wire_api = "responses"
-request_max_retries = 1
-stream_max_retries = 1
-[projects."{root}"]
-trust_level = "trusted"
-"""
 
 
 OPENCODE_CONFIG = {

@@ -28,6 +28,30 @@ from urllib.parse import urlsplit
 
 from support.model_wire import Answer, Call, NoTool, Usage, Wire, find_wire, translate
 
+CODEX_CONFIG = """\
+model = "scripted"
+check_for_update_on_startup = false
+model_provider = "scripted"
+[analytics]
+enabled = false
+[feedback]
+enabled = false
+[features]
+plugins = false
+apps = false
+remote_plugin = false
+[model_providers.scripted]
+name = "scripted"
+base_url = "{url}/v1"
+env_key = "SCRIPTED_KEY"
+wire_api = "responses"
+request_max_retries = 1
+stream_max_retries = 1
+[projects."{root}"]
+trust_level = "trusted"
+"""
+"""What points codex at a script's `url`, and has it trust the repository at `root`."""
+
 Fault = Literal["", "hang", "cut", "malformed"]
 
 
