@@ -51,8 +51,8 @@ PAID_TOKENS: Final = ("input_tokens", "output_tokens")
 EXPLAINED: Final = 400  # characters of output that explain a failure
 OPENING_CHARS: Final = 30_000  # at most four times as many bytes, which is what an argument holds
 COMMITS: Final = ("git add", "git commit", "fleet")
-"""The commands that `edits` allows besides edits: without them nothing could be committed, and
-without a person nobody could allow them."""
+"""The commands that `edits` allows besides edits: without them nothing could be committed where
+nobody is asked, and every commit would be asked about where somebody is."""
 
 PERMITTED: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
     "mini": {

@@ -42,7 +42,7 @@ MODES: Final = {
     "deny": "dontAsk",
     "yolo": "bypassPermissions",
 }
-# Without a person, what a mode would ask about is denied: `edits` alone could never commit.
+# What a mode would ask about is asked in the inbox: with `edits` alone every commit would be.
 COMMITTING: Final = tuple(f"Bash({command} *)" for command in COMMITS)
 MORE_EVENTS: Final = ("Notification", "StopFailure")
 QUIET: Final = {
