@@ -38,6 +38,7 @@ TURNS = {
 }
 NOTICES = {"permission_prompt": "asking", "idle_prompt": "idle"}
 SHOWN_CHARS = 400
+SHORTEST_SECRET = 4
 POLL_S = 0.01
 ABSENT_S = 5.0
 """How long a coordinator that is not there is waited for."""
@@ -237,11 +238,21 @@ def _goes_on(event: dict[str, object]) -> bool:
 
 
 def _shown(wanted: object) -> str:
+    """Returns what a tool is to do, in short and without the secrets of the session."""
+    text = _wanted(wanted)
+    for name in os.environ.get("FLEET_SECRETS", "").split():
+        value = os.environ.get(name, "")
+        if len(value) >= SHORTEST_SECRET:
+            text = text.replace(value, f"[{name}]")
+    return text[:SHOWN_CHARS]
+
+
+def _wanted(wanted: object) -> str:
     if isinstance(wanted, dict):
         for name in ("command", "file_path", "url", "path"):
             if isinstance(wanted.get(name), str):
-                return str(wanted[name])[:SHOWN_CHARS]
-    return json.dumps(wanted)[:SHOWN_CHARS] if wanted else ""
+                return str(wanted[name])
+    return json.dumps(wanted) if wanted else ""
 
 
 def _read(path: str) -> dict[str, object]:

@@ -218,12 +218,12 @@ def test_what_failed_and_silent_attempts_used_counts_too(world: KindWorld):
     again = Retry(times=2, on=frozenset(Failure))
     worktree, work, *rest = world.task("a", "", agent=agent, work={"idle_s": 0.6})
     plan = world.plan(worktree, replace(work, ladder=(again,)), *rest)
-    end = m.AnswerQuestion(id="idle-1", value="stop")
-    state = world.play(
-        plan,
-        until=lambda s: bool(s.questions),
-        then=lambda player: player.tell(replace(end, at_ms=now_ms())),
-    )
+
+    def stop(player):
+        (asked,) = player.state.questions
+        player.tell(m.AnswerQuestion(id=asked, value="stop", at_ms=now_ms()))
+
+    state = world.play(plan, until=lambda s: bool(s.questions), then=stop)
     one = state.steps["a/work"]
     assert (one.attempt, one.standing) == (3, "succeeded")
     assert one.usage == {

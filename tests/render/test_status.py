@@ -22,7 +22,7 @@ def task(name, state, **told):
         "id": name, "agent": "ana", "state": state, "since": "2026-11-20T11:30:00.000Z",
         "slack_days": 0, "attempt": 1, "deliverables": [{"met": False}, {"met": True}],
         "checks": [], "ahead": None, "behind": None, "dirty": None, "waiting_for": [], "why": "", "port": None,
-        "port_open": None, "evidence": {"source": "journal", "age_s": None}, "turn": None, "session": None,
+        "port_open": None, "evidence": {"source": "journal", "age_s": None, "doubt": None}, "turn": None, "session": None,
         "last_checkin": None,
     }  # fmt: skip
     return usual | told
@@ -45,7 +45,7 @@ def status(**told):
         "tasks": [
             task("db", "working", session="db-1-aa", ahead=2, behind=1, dirty=3,
                  last_checkin=checkin, since="2026-11-18T12:00:00.000Z", port=8001, port_open=True,
-                 evidence={"source": "process", "age_s": 4.2}),
+                 evidence={"source": "process", "age_s": 4.2, "doubt": None}),
             task("api", "needs-you", attempt=2, checks=[{"passed": True}, {"passed": False}],
                  why="api is not there yet\nmore", ahead=1, behind=0),
             task("web", "waiting", slack_days=2.5, attempt=0, since=None,
@@ -172,7 +172,7 @@ def test_hostile_words_are_shown_and_not_obeyed():
     one = task(
         EVIL, "working", agent=EVIL, why=EVIL, waiting_for=[EVIL], last_checkin=checkin,
         session=EVIL,
-        evidence={"source": EVIL, "age_s": 1},
+        evidence={"source": EVIL, "age_s": 1, "doubt": EVIL},
     )  # fmt: skip
     told = status(
         fleet=EVIL,

@@ -48,7 +48,7 @@ def test_the_keys_of_the_contract(run):
         " behind dirty worktree port port_open session pid last_checkin usage slack_days"
         " waiting_for".split()
     )
-    assert set(found["tasks"][0]["evidence"]) == {"source", "age_s"}
+    assert set(found["tasks"][0]["evidence"]) == {"source", "age_s", "doubt"}
     assert set(found["tasks"][0]["facts"]) == {"reported", "verified", "accepted", "merged"}
     assert set(found["phases"][0]) >= {"id", "gate", "missing", "merged_as"}
     assert set(found["spend"]) == {"usd", "tokens"}
@@ -80,7 +80,7 @@ def test_what_was_seen_of_the_world_is_shown(run):
         one[key] for key in ("head", "ahead", "behind", "dirty", "port_open", "pid", "session")
     ]
     assert shown == [sha("x"), 3, 1, 2, True, 9, "one-1"]
-    assert one["evidence"] == {"source": "process", "age_s": 4.5}
+    assert one["evidence"] == {"source": "process", "age_s": 4.5, "doubt": None}
     run.verify("one")
     assert task(run)["session"] is None
 

@@ -216,6 +216,17 @@ class Tmux:
             raise ToolFailed(["tmux", "capture-pane"], code, complaints)
         return "\n".join(said.rstrip().splitlines()[-lines:])
 
+    def screen(self, name: str) -> str:
+        """Returns what a session shows now, without what has scrolled away; empty when it is not
+        there.
+        """
+        code, said, complaints = self._call(
+            ["capture-pane", "-p", "-J", "-t", f"={_check_name(name)}:"]
+        )
+        if code and not _is_gone(complaints):
+            raise ToolFailed(["tmux", "capture-pane"], code, complaints)
+        return said.rstrip()
+
     def session(self, name: str) -> Session | None:
         """Returns libtmux's object of a session, for what a person asks of one;
         None when it is not there.

@@ -139,6 +139,7 @@ def check_in(
     run = PLAN_RUN
     if not task:
         run, task, _ = session_facts()
+    done, following, *blockers = map(_masked, (done, following, *blockers))
     tell(
         place, [m.CheckIn(step=task, done=done, next=following, blockers=tuple(blockers))], run=run
     )
@@ -155,6 +156,7 @@ def ask(
 ) -> tuple[str, str | None]:
     """Raises a question of this session's task; returns its id and, when waited for, the answer."""
     run, task, _ = session_facts()
+    text, choices = _masked(text), [_masked(one) for one in choices]
     state = running_state(place) if run == PLAN_RUN else place.run_state(run)
     if state is None:
         raise NotFound("run", run)
@@ -177,6 +179,13 @@ def ask(
             if name in seen.answers:
                 return name, seen.answers[name].value
     return name, None
+
+
+def _masked(text: str) -> str:
+    """Returns what an agent says without the secrets of its session."""
+    from fleet.harnesses.secrets import mask, own
+
+    return mask(text, own(os.environ))
 
 
 def finish(output: str | None) -> Path:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from fleet.core.state import Standing
 from fleet.errors import FleetError
 from fleet.views.status import Observed, Seen
-from fleet.views.tasks import TaskSteps, phases_of, state_of, tasks_of
+from fleet.views.tasks import TaskSteps, phases_of, seen_of, state_of, tasks_of
 
 if TYPE_CHECKING:
     from fleet.adapters.git import Repository
@@ -29,6 +29,10 @@ LISTENING = "0A"
 
 DIRTY_LOOKS = 24
 """Worktrees whose changes are counted in one look; more would make a status slow."""
+
+
+UNSEEN_MS = 20_000
+"""How long an attempt may be under way before its process is missed."""
 
 
 def observe(place: FleetPlace, state: State, now_ms: int, warnings: Sequence[str] = ()) -> Observed:
@@ -159,13 +163,16 @@ def _seen(
 ) -> Seen:
     """Returns what was looked up of a task, and beside it its attempt's process."""
     work = task.last_work
-    alive, pid, source, turn = None, None, "journal", ""
+    alive, pid, source, turn, doubt = None, None, "journal", "", ""
     since_ms = work.since_ms if work is not None else 0
     if work is not None and work.standing is Standing.RUNNING:
         alive, pid, source = _process(place, state, work.step.id, work.attempt)
-        told = _turn(place, state, work.step.id, work.attempt)
-        if told and alive:
-            turn, source, since_ms = str(told["turn"]), "hook", int(told["at_ms"])
+        event = _turn(place, state, work.step.id, work.attempt)
+        found: list[Mapping[str, Any]] = [{"source": "hook", **event}, seen_of(work)]
+        told = max(found, key=lambda one: int(one.get("at_ms") or 0))
+        if told.get("turn") and alive:
+            turn, source, since_ms = str(told["turn"]), str(told["source"]), int(told["at_ms"])
+        doubt = _doubt(alive, source, turn, now_ms - work.since_ms)
     return Seen(
         **looked,
         pid=pid,
@@ -173,7 +180,19 @@ def _seen(
         source=source,
         age_s=round(max(0, now_ms - since_ms) / 1000, 1) if since_ms else None,
         turn=turn,
+        doubt=doubt,
     )
+
+
+def _doubt(alive: bool | None, source: str, turn: str, running_ms: int) -> str:  # noqa: FBT001
+    """Returns why the state of a running attempt may not be believed, nothing when it may."""
+    if alive is False:
+        return "its process is gone, and it left no exit record"
+    if turn == "unknown":
+        return "nothing was heard of it since its start"
+    if source == "journal" and running_ms > UNSEEN_MS:
+        return "it was never seen to start"
+    return ""
 
 
 def _turn(place: FleetPlace, state: State, step: str, attempt: int) -> dict[str, Any]:

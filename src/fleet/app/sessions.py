@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fleet.app.launching import running_state
 from fleet.app.place import FleetPlace, resolve_task
@@ -65,8 +65,10 @@ def log_lines(
 ) -> Iterator[str]:
     """Yields the last lines of a task's log, safe for a terminal; when followed, what comes too."""
     from fleet.adapters.attempts import plain
+    from fleet.harnesses.secrets import mask
 
     path, step, number = log_path(place, name, attempt)
+    secrets = secrets_of(place, running_state(place), step)
     lines: deque[str] = deque(maxlen=last)
     place_in_file, rest, child = 0, b"", None
     while True:
@@ -76,10 +78,12 @@ def log_lines(
                 log.seek(place_in_file)
                 while chunk := log.read(CHUNK_BYTES):
                     *whole, rest = (rest + chunk).split(b"\n")
-                    lines.extend(plain(one.decode(errors="replace")) for one in whole)
+                    lines.extend(
+                        mask(plain(one.decode(errors="replace")), secrets) for one in whole
+                    )
                 place_in_file = log.tell()
         if rest and (over or not follow):
-            lines.append(plain(rest.decode(errors="replace")))
+            lines.append(mask(plain(rest.decode(errors="replace")), secrets))
             rest = b""
         yield from lines
         lines.clear()
@@ -87,6 +91,28 @@ def log_lines(
             return
         child = bring_back(place, child)
         time.sleep(POLL_S)
+
+
+def screen_lines(place: FleetPlace, state: State, task: str, last: int = 10) -> list[str]:
+    """Returns the last lines that a task's session shows now, safe to print; none without one."""
+    from fleet.adapters.attempts import plain
+    from fleet.adapters.tmux import Tmux
+    from fleet.harnesses.secrets import mask
+
+    work = tasks_of(state)[task].last_work
+    if work is None or work.standing is not Standing.RUNNING or not work.facts.get("session"):
+        return []
+    shown = plain(Tmux(place.socket).screen(str(work.facts["session"])))
+    masked = mask(shown, secrets_of(place, state, work.step.id))
+    return [one.rstrip() for one in masked.splitlines() if one.strip()][-last:]
+
+
+def secrets_of(place: FleetPlace, state: State, step: str) -> dict[str, str]:
+    """Returns the secrets of a step's agent, as far as they can be had here."""
+    from fleet.harnesses.secrets import known
+
+    told: Any = state.steps[step].step.params.get("agent") or {}
+    return known(told.get("secrets") or {}, place.root)
 
 
 def _is_over(state: State, step: str, number: int) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fleet.app.calendars import clock_of
 from fleet.app.observing import observe
-from fleet.app.place import PLAN_RUN, FleetPlace
+from fleet.app.place import PLAN_RUN, FleetPlace, resolve_task
 from fleet.app.revising import edit_in_words, planned_state
 from fleet.app.telling import changes
 from fleet.core.state import Standing
@@ -33,6 +33,23 @@ def status(place: FleetPlace) -> dict[str, Any]:
     clock = clock_of(state)
     observed = observe(place, state, clock.now_ms, warnings=edited)
     return status_of(str(state.about.get("fleet") or state.name), state, observed, clock)
+
+
+def task_status(place: FleetPlace, name: str) -> dict[str, Any]:
+    """Returns `fleet.task/1`: one task's row of the status, its questions, what its session shows.
+
+    Raises NotFound for what is no task.
+    """
+    from fleet.app.sessions import screen_lines
+
+    state = place.run_state()
+    task = resolve_task(place, name, state)
+    whole = status(place)
+    row = next(one for one in whole["tasks"] if one["id"] == task)
+    screen = screen_lines(place, state, task) if state is not None else []
+    questions = [one for one in whole["questions"] if one["task"] == task]
+    told = {"schema": "fleet.task/1", "fleet": whole["fleet"], "now": whole["now"]}
+    return {**told, **row, "questions": questions, "screen": screen}
 
 
 def wait(

@@ -27,10 +27,16 @@ from fleet.cli.door import (
 @app.command(rich_help_panel=WATCH)
 def status(
     ctx: typer.Context,
+    task: Annotated[
+        str | None, typer.Argument(metavar="ID", help="A task, with its screen; all without one.")
+    ] = None,
     as_json: Json = False,
     width: Annotated[int | None, typer.Option(min=40, help="Columns to print in.")] = None,
 ) -> None:
     """The daily check-in: what needs you, the table, since yesterday, today, drift."""
+    if task is not None:
+        _task_status(ctx, task, as_json=as_json, width=width)
+        return
     from fleet.app.watching import status as status_now
 
     found = status_now(here(ctx))
@@ -40,6 +46,18 @@ def status(
         from fleet.render.status import status_text
 
         say(status_text(found, columns(width)))
+
+
+def _task_status(ctx: typer.Context, task: str, *, as_json: bool, width: int | None) -> None:
+    """Prints one task in full."""
+    from fleet.app.watching import task_status
+    from fleet.render.task import task_text
+
+    found = task_status(here(ctx), task)
+    if as_json:
+        say_json(found)
+    else:
+        say(task_text(found, columns(width)))
 
 
 @app.command(rich_help_panel=WATCH)

@@ -97,6 +97,8 @@ class World:
     cancel_run: Callable[[str], None]
     endings: dict[str, asyncio.Future[Any]] = field(default_factory=dict)
     """By worktree: the ending of what an attempt left running there; the next one waits for it."""
+    answers: dict[tuple[str, ...], tuple[float, asyncio.Future[str]]] = field(default_factory=dict)
+    """What programs said last when they were asked of their sessions, and when they were asked."""
 
 
 @dataclass(slots=True)

@@ -103,11 +103,13 @@ def _row(task: Mapping[str, Any], now: datetime, *, wide: bool) -> list[str]:
     waits = ", ".join(task["waiting_for"]) or (task["why"].splitlines()[0] if task["why"] else "")
     if not waits and task["state"] == "working" and task["turn"] in QUIET:
         waits = f"its turn is {task['turn']}"
+    waits = waits or task["evidence"]["doubt"] or ""
     if not wide:
         waits = waits.removeprefix("account ")  # the hour behind it matters more
+    evidence = task["evidence"]
     cells = [
         task["id"],
-        f"{glyph(task['state'])} {task['state']}",
+        f"{glyph(task['state'])} {task['state']}{'?' if evidence['doubt'] else ''}",
         age(task["since"], now),
         slack,
         str(task["attempt"] or "-"),
@@ -115,9 +117,8 @@ def _row(task: Mapping[str, Any], now: datetime, *, wide: bool) -> list[str]:
         commits,
     ]
     if wide:
-        evidence = task["evidence"]
         seen = evidence["source"] + (
-            f" {_span(evidence['age_s'])}" if evidence["age_s"] is not None else ""
+            f" {span(evidence['age_s'])}" if evidence["age_s"] is not None else ""
         )
         port = (
             "-" if task["port"] is None else f"{task['port']}{' open' if task['port_open'] else ''}"
@@ -225,10 +226,11 @@ def next_commands(status: Mapping[str, Any]) -> list[str]:
 
 def age(since: str | None, now: datetime) -> str:
     """Returns how long ago a moment was, roughly."""
-    return "-" if since is None else _span((now - _moment(since)).total_seconds())
+    return "-" if since is None else span((now - _moment(since)).total_seconds())
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
+    """Returns a length of time, roughly."""
     seconds = max(0, int(seconds))
     for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:

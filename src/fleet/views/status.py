@@ -41,8 +41,10 @@ class Seen:
     source: str = "journal"
     age_s: float | None = None
     turn: str = ""
-    """What the program's hooks said last of its turn: started, working, asking, ended, idle,
-    failed, over; nothing where there are none."""
+    """What was last known of its turn: started, working, asking, ended, idle, failed, over, as its
+    hooks or the program say, blocked or unknown, as its screen shows; nothing where none tells."""
+    doubt: str = ""
+    """Why the state may not be believed; nothing when there is no doubt."""
 
 
 @record(kw_only=False)
@@ -169,7 +171,7 @@ def _task_row(scene: _Scene, name: str, task: TaskSteps) -> dict[str, Any]:
         "state": word,
         "attempt": task.attempts,
         "since": clock.time_of(since_ms) if since_ms else None,
-        "evidence": {"source": seen.source, "age_s": seen.age_s},
+        "evidence": {"source": seen.source, "age_s": seen.age_s, "doubt": seen.doubt or None},
         "turn": seen.turn or None,
         "facts": {
             "reported": task.reported,

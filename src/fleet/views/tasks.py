@@ -184,7 +184,8 @@ def _unsettled(one: StepState, asked: AbstractSet[str]) -> str:
     if one.standing is Standing.RUNNING:
         if kind == "check":
             return "checking"
-        return "working" if kind == "agent" and one.facts.get("session") else "starting"
+        known = one.facts.get("session") and seen_of(one).get("turn") != "unknown"
+        return "working" if kind == "agent" and known else "starting"
     if kind == "check":
         return "checking"
     if one.standing is Standing.WAITING and kind == "worktree":
@@ -192,6 +193,15 @@ def _unsettled(one: StepState, asked: AbstractSet[str]) -> str:
     if one.standing is Standing.BACKOFF or one.attempt:
         return "starting"
     return "ready"
+
+
+def seen_of(work: StepState) -> Mapping[str, Any]:
+    """Returns what was seen of the running attempt where its hooks tell nothing: {turn, source,
+    at_ms, hint}; nothing when that is nothing.
+    """
+    told: Any = work.facts.get("seen") or {}
+    running = work.standing is Standing.RUNNING and told.get("attempt") == work.attempt
+    return told if running and told.get("turn") else {}
 
 
 def waiting_for(

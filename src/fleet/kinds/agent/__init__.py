@@ -31,9 +31,10 @@ from fleet.core.messages import DeliverNote, Ending, Outcome
 from fleet.core.plan import Failure
 from fleet.errors import FleetError, NotFound, Rejected
 from fleet.harnesses import Report, find_harness
-from fleet.harnesses.secrets import mask, resolve
+from fleet.harnesses.secrets import known, mask, scrub
 from fleet.kinds import Work
 from fleet.kinds.agent.preparing import harness_of, number_of, prepare, session_of
+from fleet.kinds.agent.sight import Sight
 from fleet.kinds.agent.silence import Silence
 from fleet.kinds.agent.turns import Turns, answer_request
 
@@ -42,7 +43,12 @@ TAIL_BYTES: Final = 4_096
 GRACE_S: Final = 10.0
 CLAIM_S: Final = 15.0
 CLAIM_PAUSE_S: Final = 0.02
+LOOK_S: Final = 5.0
 IDLE_LOOKS: Final = 4
+ENDED_BY_A_PERSON: Final = {
+    "idle": "it showed no progress for {:g} s and was ended by a person",
+    "blocked": "it waited in its terminal and was ended by a person",
+}
 JUDGED: Final = ("commit", "deliverables", "checks", "metrics")
 """What the check behind it need not find again at the same commit."""
 
@@ -83,11 +89,12 @@ async def run(work: Work) -> Outcome:
         await work.world.in_thread(_end, folder, GRACE_S)
     report = await work.world.in_thread(harness.outcome, ended, folder)
     evidence = await work.world.in_thread(_evidence, work, folder, launch)
+    await work.world.in_thread(_scrub, work, folder)
     told = {"evidence": evidence, "usage": report.spent}
     if why == "stop":
         return Outcome(ending=Ending.STOPPED, text="stopped", **told)
-    if why == "idle":
-        text = f"it showed no progress for {work.params['idle_s']:g} s and was ended by a person"
+    if why in ENDED_BY_A_PERSON:
+        text = ENDED_BY_A_PERSON[why].format(work.params.get("idle_s") or 0)
         return Outcome(ending=Ending.FAILED, failure=Failure.TASK, text=text, **told)
     crash_point("kinds.agent.before_outcome")
     if why == "finished":
@@ -141,19 +148,19 @@ async def _tell_started(
 async def _wait(
     work: Work, folder: AttemptFolder, launch: Launch, turns: Turns
 ) -> tuple[ExitRecord | None, str]:
-    """Returns the exit record and why the wait ended: `exit`, `stop`, `finished` or `idle`; None
-    for a lost attempt.
+    """Returns the exit record and why the wait ended: `exit`, `stop`, `finished`, `idle` or
+    `blocked`; None for a lost attempt.
     """
     attended = asyncio.ensure_future(turns.attend())
     exit_ = asyncio.ensure_future(work.world.wait_for_exit(launch))
     stop = asyncio.ensure_future(work.stop.wait())
-    idle_s = work.params.get("idle_s")
-    silence = Silence(work, turns, float(idle_s or 0))
+    silence = Silence(work, turns, float(work.params.get("idle_s") or 0))
+    sight = Sight(work, turns.interactive)
     try:
         while True:
             await asyncio.wait(
                 (exit_, stop, attended),
-                timeout=idle_s / IDLE_LOOKS if idle_s else None,
+                timeout=min(LOOK_S, silence.idle_s / IDLE_LOOKS or LOOK_S),
                 return_when=asyncio.FIRST_COMPLETED,
             )
             if exit_.done():
@@ -165,7 +172,9 @@ async def _wait(
                 attended.result()
                 await work.world.in_thread(_end, folder, GRACE_S)
                 return None, "finished"
-            if idle_s and await silence.is_the_end():
+            if await sight.is_the_end():
+                return None, "blocked"
+            if sight.concern.asked_s is None and await silence.is_the_end():
                 return None, "idle"
     finally:
         for one in (exit_, stop, attended):
@@ -260,9 +269,14 @@ def _evidence(work: Work, folder: AttemptFolder, launch: Launch) -> dict[str, ob
 
 def _secrets(work: Work) -> dict[str, str]:
     """Returns the secrets that its output must not show; those that are gone cannot be masked."""
-    with contextlib.suppress(FleetError):
-        return resolve(work.params["agent"].get("secrets") or {}, work.world.root)
-    return {}
+    return known(work.params["agent"].get("secrets") or {}, work.world.root)
+
+
+def _scrub(work: Work, folder: AttemptFolder) -> None:
+    """Takes the secrets out of what the attempt has printed, once all that reads it has read it."""
+    secrets = _secrets(work)
+    for path in (folder.log, folder.stdout) if secrets else ():
+        scrub(path, secrets)
 
 
 def _failed(failure: Failure, text: str, evidence: Mapping[str, object] | None = None) -> Outcome:

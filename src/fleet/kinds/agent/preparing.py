@@ -16,7 +16,7 @@ from fleet.errors import Rejected
 from fleet.harnesses import AgentFacts, Harness
 from fleet.harnesses import brief as briefs
 from fleet.harnesses.confinement import confined
-from fleet.harnesses.secrets import resolve
+from fleet.harnesses.secrets import NAMES_VARIABLE, resolve
 from fleet.kinds import Work
 
 TAIL_BYTES: Final = 4_096
@@ -68,6 +68,7 @@ def prepare(
         "FLEET_ATTEMPT": str(number_of(work)),
         "FLEET_AGENT": facts.id,
         "FLEET_BRIEF": str(brief),
+        NAMES_VARIABLE: " ".join(told.get("secrets") or {}),
     }
     launch = Launch(
         key=(work.run, work.step.id, work.attempt),

@@ -1,23 +1,27 @@
 """What becomes of a session that shows no progress for too long: one nudge, then a question.
 
-Silence alone ends nothing: a person says whether to wait or to stop. A question that nobody has
-answered is withdrawn when the session goes on by itself.
+Progress is what the program says, what it commits and which files it changes. What a terminal draws
+counts only where no hook tells: a program that waits for its model for ever draws for ever, too.
+Silence alone ends nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from fleet.adapters import git
 from fleet.adapters.hooks import turn_of
-from fleet.core.messages import AnswerQuestion, Question, RaiseQuestion, Then
 from fleet.errors import FleetError
 from fleet.kinds import Work
+from fleet.kinds.agent.concern import Concern
 from fleet.kinds.agent.preparing import session_of
-from fleet.kinds.agent.turns import Turns, read_answer
+from fleet.kinds.agent.turns import Turns
 
 NUDGE: Final = (
     "Nothing was heard of you for some time. If you are done, end; if something keeps you from "
@@ -26,83 +30,91 @@ NUDGE: Final = (
 OVER: Final = ("ended", "idle")
 """Turns in which a session reads what is typed; in any other one nothing is typed."""
 
+FILES_LOOKED_AT: Final = 1_000
+"""Changed files whose time is looked at; a change shows in a few as well."""
+
 
 @dataclass(slots=True)
 class Silence:
-    """How long one attempt has been silent, and what was done about it."""
+    """How long one attempt has been silent, and what was done about it; `idle_s` 0 is for ever."""
 
     work: Work
     turns: Turns
     idle_s: float
     nudged: bool = False
     since_s: float = 0.0
+    concern: Concern = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.concern = Concern(self.work, "idle")
 
     async def is_the_end(self) -> bool:
         """Looks once; returns whether a person wants the attempt ended for its silence."""
-        heard_s = self._heard_s()
-        request = self._request(self._asked())
-        if self._marker(request).exists():
-            return self._answered(request, heard_s)
-        heard_s = max(heard_s, self.since_s)
-        if self.turns.waits or not heard_s or time.time() - heard_s <= self.idle_s:
+        if not self.idle_s:
             return False
-        if (
-            not self.nudged
-            and turn_of(self.work.folder).get("turn") in OVER
-            and self.turns.interactive
-        ):
+        asked_s, answer = self.concern.asked_s, self.concern.answer()
+        if answer:
+            self.since_s = time.time()
+            return answer == "stop"
+        heard_s = self._heard_s()
+        if asked_s is not None:
+            if heard_s >= asked_s or await self._worked_s() >= asked_s:
+                self.concern.withdraw()
+            return False
+        if self.turns.waits or not heard_s or not self._is_long_ago(heard_s):
+            return False
+        if not self._is_long_ago(await self._worked_s()):
+            return False
+        over = turn_of(self.work.folder).get("turn") in OVER
+        if self.turns.interactive and over and not self.nudged:
             self.nudged, self.since_s = True, time.time()
             with contextlib.suppress(FleetError):
                 send = self.work.world.tmux.send
                 await self.work.world.in_thread(send, session_of(self.work), NUDGE)
             return False
-        self._ask(self._request(self._asked() + 1))
+        self.concern.ask(f"{self.work.params['task']} has shown no progress for {self.idle_s:g} s.")
         return False
 
-    def _ask(self, request: str) -> None:
-        marker = self._marker(request)
-        marker.parent.mkdir(parents=True, exist_ok=True)
-        marker.touch()
-        question = Question(
-            message=f"{self.work.params['task']} has shown no progress for {self.idle_s:g} s.",
-            kind="choice",
-            choices=("wait", "stop"),
-            topic="idle",
-            then=Then.REPLY,
-            about={"request": request},
-        )
-        self.work.tell(RaiseQuestion(step=self.work.step.id, question=question))
-
-    def _answered(self, request: str, heard_s: float) -> bool:
-        """Takes the answer, or what makes it needless; returns whether it is to stop."""
-        marker = self._marker(request)
-        answer = read_answer(self.work.folder, request)
-        if answer is not None:
-            marker.unlink(missing_ok=True)
-            self.since_s = time.time()
-            return answer.get("value") == "stop"
-        if heard_s >= marker.stat().st_mtime:
-            note = "It went on by itself."
-            self.work.tell(AnswerQuestion(id=request, value="wait", note=note, by="fleet"))
-            marker.unlink(missing_ok=True)
-        return False
+    def _is_long_ago(self, heard_s: float) -> bool:
+        return time.time() - max(heard_s, self.since_s) > self.idle_s
 
     def _heard_s(self) -> float:
         """Returns when something was heard last (seconds since the epoch), 0 when never."""
+        names = ["stdout.log", "session/turn.json"]
+        if not (self.turns.interactive and turn_of(self.work.folder)):
+            names.append("output.log")
         last = 0.0
-        for name in ("output.log", "stdout.log", "session/turn.json"):
+        for name in names:
             with contextlib.suppress(OSError):
                 last = max(last, (self.work.folder / name).stat().st_mtime)
         return min(last, time.time())  # a clock that was set back makes nobody silent
 
-    def _asked(self) -> int:
-        """Returns how often this attempt was asked about."""
-        folder = self.work.folder
-        found = [*(folder / "silent").glob("idle-*"), *(folder / "answers").glob("idle-*")]
-        return max((int(one.stem.partition("-")[2]) for one in found), default=0)
+    async def _worked_s(self) -> float:
+        """Returns when a commit or a change of a file was last made in the worktree."""
+        last: float = await self.work.world.in_thread(_worked_s, self.work, self.turns.place)
+        self.since_s = max(self.since_s, last)
+        return last
 
-    def _request(self, number: int) -> str:
-        return f"idle-{number}"
 
-    def _marker(self, request: str) -> Path:
-        return self.work.folder / "silent" / request
+def _worked_s(work: Work, place: Mapping[str, Any]) -> float:
+    """Returns the time of the latest change; 0 when none is to be seen. Looks at what changed only,
+    and that only where all else is silent.
+    """
+    tree, admin = Path(place["path"]), Path(place["admin"])
+    worktree = git.Worktree(
+        path=tree,
+        branch=str(place["branch"]),
+        start=str(place["start"]),
+        key=f"{work.run}/{work.params['task']}",
+        admin=admin,
+        common=work.world.repository.common,
+    )
+    changed: tuple[str, ...] = ()
+    with contextlib.suppress(FleetError, OSError):
+        changed = git.dirty(worktree)[:FILES_LOOKED_AT]
+    paths = [admin / "logs/HEAD", *(tree / name for name in changed)]
+    last = 0.0
+    for path in (*paths, *{(tree / name).parent for name in changed}):
+        with contextlib.suppress(OSError):
+            last = max(last, os.lstat(path).st_mtime)
+    return min(last, time.time())
