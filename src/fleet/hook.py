@@ -215,8 +215,10 @@ class Session:
         box = os.path.join(self.state, "mailbox")
         draft = os.path.join(box, "tmp", name)
         handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        with open(handle, "w", encoding="utf-8") as file:
-            json.dump(body, file)
+        with open(
+            handle, "w", encoding="utf-8", errors="replace"
+        ) as file:  # bytes that are no text
+            json.dump(body, file, ensure_ascii=False)
             file.flush()
             os.fsync(handle)
         os.rename(draft, os.path.join(box, "new", f"{name}.json"))

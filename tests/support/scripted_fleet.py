@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import time
 from collections import Counter
@@ -229,6 +230,26 @@ class ScriptedFleet:
             for one in psutil.process_iter()
             if _environ(one).get("FLEET_ROOT") == str(self.root)
         ]
+
+    def reboot(self) -> None:
+        """Ends the coordinator, tmux and all agents at once, as a reboot does; what they left of
+        themselves names another boot, and processes that live now under the same number.
+        """
+        coordinator = self.coordinator()
+        if coordinator is not None:
+            os.kill(coordinator, signal.SIGKILL)
+        self.tmux("kill-server")
+        for one in self.agents():
+            with contextlib.suppress(psutil.Error):
+                one.kill()
+        until(lambda: not self.agents(), "the end of all agents")
+        me = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+        found = (self.state / "attempts").rglob("claim")
+        for claim in (one for one in found if not (one.parent / "exit").exists()):
+            told = {"pid": os.getpid(), "start_ticks": int(me[19]), "boot_id": "another"}
+            claim.write_text(json.dumps(told))
+        identity = self.state / "coordinator.json"
+        identity.write_text(json.dumps({**json.loads(identity.read_text()), "boot": "another"}))
 
     def nothing_runs(self) -> None:
         """Insists that no agent's process and no session is left."""

@@ -149,7 +149,8 @@ class Mailbox:
             "actor": actor,
             "command": dict(command),
         }
-        text = json.dumps(body, allow_nan=False).encode()
+        # What is no text, half of a surrogate pair, could not be journaled: `?` stands for it.
+        text = json.dumps(body, allow_nan=False, ensure_ascii=False).encode("utf-8", "replace")
         if len(text) > MAIL_BYTES:
             raise Rejected(
                 f"the command is {len(text)} bytes long, at most {MAIL_BYTES} are taken",

@@ -193,7 +193,7 @@ def finish(output: str | None) -> Path:
     _, _, folder = session_facts()
     path = folder / "done.json"
     draft = folder / f".done.{os.getpid()}"
-    text = json.dumps({"output": output})
+    text = json.dumps({"output": output if output is None else _masked(output)})
     if os.environ.get("FLEET_SANDBOX"):  # of the folder, only this file may be written there
         path.write_text(text, encoding="utf-8")
         return path

@@ -200,7 +200,9 @@ def releasable(state: State, tasks: Sequence[str]) -> tuple[str, ...]:
 def wait_for_life(
     place: FleetPlace, tasks: Sequence[str], tell_of: Callable[[Launched], None]
 ) -> list[Launched]:
-    """Returns what became of launched tasks once each lives, ended, waits or asks."""
+    """Returns what became of launched tasks once each lives, ended, waits, asks or was not to be
+    started.
+    """
     deadline = time.monotonic() + ALIVE_TIMEOUT_S
     found: dict[str, Launched] = {}
     rows: list[Launched] = []
@@ -208,7 +210,7 @@ def wait_for_life(
         steps = tasks_of(state)
         rows = [found.get(name) or _launched(state, steps[name]) for name in tasks]
         for row in rows:
-            if row.task not in found and row.state != "starting":
+            if row.task not in found and (row.state != "starting" or row.text):
                 found[row.task] = row
                 tell_of(row)
         if len(found) == len(tasks):
@@ -241,6 +243,9 @@ def _launched(state: State, task: TaskSteps) -> Launched:
         word = "ready"
     failed = next((one for one in task.inner if one.text and one.standing is Standing.ASKING), None)
     text = failed.text if failed else (f"waits for {', '.join(waits)}" if waits else "")
+    again = next((one for one in task.inner if one.standing is Standing.BACKOFF), None)
+    if again is not None and again.text:
+        text = f"{again.text.splitlines()[0]}; {', '.join(waits)}"
     return Launched(
         task=str(facts["id"]),
         agent=str(facts["agent"]),
@@ -334,26 +339,6 @@ def wait_until_quiet(place: FleetPlace, tasks: Sequence[str]) -> None:
         whole = {state.steps[step].step.whole for step in state.running}
         if not whole & set(tasks):
             return
-
-
-def resume(place: FleetPlace, ids: Sequence[str]) -> list[str]:
-    """Lifts the run's pause, or the holds of tasks, and returns the tasks that go on."""
-    state = begun(place)
-    commands: list[m.Command] = []
-    if state.paused:
-        commands.append(m.ResumeRun())
-    steps = tasks_of(state)
-    tasks = chosen(place, state, ids) if ids else [n for n, t in steps.items() if _is_held(t)]
-    held = [one.step.id for name in tasks for one in steps[name].inner if one.held]
-    if held:
-        commands.append(m.ReleaseStep(steps=tuple(held)))
-    if commands:
-        tell(place, commands)
-    return tasks
-
-
-def _is_held(task: TaskSteps) -> bool:
-    return any(one.held and one.standing not in SETTLED_STANDINGS for one in task.inner)
 
 
 def skip(place: FleetPlace, ids: Sequence[str], reason: str = "") -> list[str]:

@@ -195,6 +195,18 @@ def _doubt(alive: bool | None, source: str, turn: str, running_ms: int) -> str: 
     return ""
 
 
+def gone(place: FleetPlace, state: State) -> list[str]:
+    """Returns the tasks whose running attempt has lost its process and left no exit record."""
+    works = {name: task.last_work for name, task in tasks_of(state).items()}
+    return [
+        name
+        for name, work in works.items()
+        if work is not None
+        and work.standing is Standing.RUNNING
+        and _process(place, state, work.step.id, work.attempt)[0] is False
+    ]
+
+
 def _turn(place: FleetPlace, state: State, step: str, attempt: int) -> dict[str, Any]:
     """Returns the latest event of an attempt's hooks, {} when none has come."""
     from fleet.adapters.hooks import turn_of

@@ -58,7 +58,9 @@ def launch(
             say(launch_text(row))
     else:
         tell(next_steps(rows))
-    raise typer.Exit(1 if any(row.state in ("failed", "needs-you") for row in rows) else 0)
+    unstarted = [row for row in rows if row.state == "starting" and row.text and not row.session]
+    bad = unstarted or any(row.state in ("failed", "needs-you") for row in rows)
+    raise typer.Exit(1 if bad else 0)
 
 
 @app.command(rich_help_panel=RUN)
@@ -120,14 +122,14 @@ def pause(ctx: typer.Context, ids: Ids = None, dry_run: DryRun = False) -> None:
 
 @app.command(rich_help_panel=RUN)
 def resume(ctx: typer.Context, ids: Ids = None, dry_run: DryRun = False) -> None:
-    """Lift a pause, and go on with what was stopped or held."""
-    from fleet.app import launching
+    """Lift a pause, and go on with what was stopped, held or lost."""
+    from fleet.app.resuming import resume as go_on
 
     place = here(ctx)
     if dry_run:
         would("resume", place, ids or [], every=not ids)
         return
-    names = launching.resume(place, ids or [])
+    names = go_on(place, ids or [])
     say(f"going on: {', '.join(names) or 'the whole run'}")
 
 

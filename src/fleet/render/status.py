@@ -104,6 +104,8 @@ def _row(task: Mapping[str, Any], now: datetime, *, wide: bool) -> list[str]:
     if not waits and task["state"] == "working" and task["turn"] in QUIET:
         waits = f"its turn is {task['turn']}"
     waits = waits or task["evidence"]["doubt"] or ""
+    if task["state"] == "starting" and task["waiting_for"] and task["why"]:
+        waits = f"{waits}: {task['why'].splitlines()[0]}"
     if not wide:
         waits = waits.removeprefix("account ")  # the hour behind it matters more
     evidence = task["evidence"]

@@ -5,6 +5,7 @@ Nothing is started here. An attempt that runs or has run already is only named a
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -64,6 +65,7 @@ def prepare(
         port=place.get("port"),
         search=prepared.env.get("PATH"),
     )
+    _find_program(str(prepared.argv[0]), own["PATH"], harness)
     own |= {
         "FLEET_ATTEMPT": str(number_of(work)),
         "FLEET_AGENT": facts.id,
@@ -86,6 +88,13 @@ def prepare(
     launch = confined(launch, told.get("sandbox"), str(place["branch"]), work.world)
     folder.write_spec(launch)
     return launch
+
+
+def _find_program(program: str, path: str, harness: Harness) -> None:
+    """Raises Rejected with the harness's cure when its program is not installed."""
+    if shutil.which(program, path=path) is None and "/" not in program:
+        told = harness.check({"PATH": path})
+        raise Rejected(told if isinstance(told, str) else f"{program} is not on PATH")
 
 
 def _resumed(work: Work, harness: Harness) -> str | None:

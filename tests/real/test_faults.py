@@ -1,0 +1,116 @@
+"""What the agent programs themselves do when something is wrong, and what fleet makes of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from support.model_server import CODEX_CONFIG, ModelServer, Turn
+from support.scripted_fleet import until
+
+pytestmark = pytest.mark.real
+PROGRAMS = ("claude", "codex", "opencode", "gemini", "copilot", "aider", "mini")
+
+
+def blocked(real) -> dict[str, Any]:
+    """Returns the question about a session that waits in its terminal, once there is one."""
+
+    def look() -> dict[str, Any] | None:
+        found = real.must("inbox", "--json").json()["questions"]
+        return next((one for one in found if one["topic"] == "blocked"), None)
+
+    return until(look, "a question about the session")
+
+
+def types(real, *keys: str) -> None:
+    """Types into the pane, as a person who is attached does."""
+    session = real.row("ada")["session"]
+    assert real.tmux("send-keys", "-t", f"={session}:", *keys).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("real", "keys"),
+    [("claude", ("Down", "Enter")), ("codex", ("Enter",))],
+    indirect=["real"],
+)
+def test_a_folder_that_is_not_trusted_needs_a_person_who_says_so_in_the_pane(
+    real, server: ModelServer, keys
+):
+    real.declare(server, real.work("ada"), mode="interactive")
+    settings = real.home / ".claude.json"
+    if real.name == "claude":
+        told = json.loads(settings.read_text())
+        settings.write_text(json.dumps({**told, "projects": {}}))
+    else:
+        settings = real.home / ".codex/config.toml"
+        settings.write_text(settings.read_text().partition("[projects")[0])
+        assert "[projects" in CODEX_CONFIG
+    real.must("launch", "--all")
+    asked = blocked(real)
+    assert "trusted" in asked["message"]
+    assert "fleet attach ada" in asked["message"]
+    row = real.row("ada")
+    assert (row["state"], row["evidence"]["source"]) == ("needs-you", "screen")
+    types(real, *keys)
+    assert real.wait("ada").code == 0
+    assert real.row("ada")["attempt"] == 1
+    assert real.must("inbox", "--json").json()["questions"] == []
+
+
+@pytest.mark.parametrize("real", ["claude"], indirect=True)
+def test_a_turn_that_a_person_interrupts_is_idle_by_the_programs_own_word(
+    real, server: ModelServer
+):
+    model = real.declare(server, [Turn("Wait.", fault="hang", for_good=True)], mode="interactive")
+    real.must("launch", "--all")
+    until(lambda: model.played, "the turn that hangs")
+    assert real.row("ada")["turn"] == "working"
+    types(real, "Escape")
+    row = until(lambda: (r := real.row("ada"))["turn"] == "idle" and r, "an idle turn")
+    assert row["evidence"]["source"] == "program"
+    assert row["state"] == "working"
+    assert row["evidence"]["doubt"] is None
+
+
+@pytest.mark.parametrize(
+    ("real", "cure"), [("claude", "/login"), ("codex", "SCRIPTED_KEY")], indirect=["real"]
+)
+def test_without_a_login_the_failure_is_the_agents_and_names_the_cure(
+    real, server: ModelServer, cure
+):
+    model = real.declare(server, [Turn("never asked")])
+    path = real.root / "agents/ada.yaml"
+    told = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump({**told, "secrets": []}))
+    real.must("launch", "--all")
+    outcome = real.ended("ada/work")
+    assert outcome["failure"] == "agent", outcome
+    assert cure in outcome["text"]
+    assert model.played == []
+    row = real.row("ada")
+    assert (row["state"], row["attempt"]) == ("starting", 1), "the next try is not at once"
+
+
+@pytest.mark.parametrize("real", PROGRAMS, indirect=True)
+def test_a_key_that_is_refused_is_the_agents_failure_in_the_services_words(
+    real, server: ModelServer
+):
+    real.declare(server, [Turn("this key is revoked", status=401, for_good=True)])
+    real.must("launch", "--all")
+    outcome = real.ended("ada/work")
+    assert outcome["failure"] == "agent", outcome
+    assert "revoked" in outcome["text"], outcome
+    assert real.row("ada")["attempt"] == 1
+
+
+@pytest.mark.parametrize("fault", ["cut", "malformed"])
+@pytest.mark.parametrize("real", PROGRAMS, indirect=True)
+def test_an_answer_that_breaks_off_costs_no_task(real, server: ModelServer, fault):
+    real.declare(server, [Turn("This is the beginning.", fault=fault), *real.work("ada")])
+    real.must("launch", "--all")
+    assert real.wait("ada").code == 0
+    ends = [one["outcome"] for one in real.history() if one["event"] == "attempt-ended"]
+    assert {one["failure"] for one in ends if one.get("failure")} <= {"agent"}, ends
