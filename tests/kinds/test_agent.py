@@ -198,6 +198,34 @@ def test_a_silent_agent_that_goes_on_withdraws_the_question(world: KindWorld):
     assert (first.value, first.note) == ("wait", "It went on by itself.")
 
 
+def test_a_file_that_is_changed_is_progress_though_nothing_is_said(world: KindWorld):
+    go = world.root.parent / "go"
+    command = f"while [ ! -e {go} ]; do sleep 0.1; done; echo on > note.txt; sleep 2; {COMMIT}"
+    plan = world.plan(
+        *world.task("a", command, deliverables=["OUT.md"], work={"idle_s": 0.6}, attempts=1)
+    )
+    world.play(plan, until=lambda s: bool(s.questions), then=lambda _: go.touch())
+    assert world.state is not None
+    assert standings(world.state)["a"] == "succeeded"
+    first = next(iter(world.state.answers.values()))
+    assert (first.value, first.note) == ("wait", "It went on by itself.")
+
+
+def test_of_two_silent_agents_each_is_asked_about_under_a_name_of_its_own(world: KindWorld):
+    requests = set()
+
+    def stop(player):
+        for asked in list(player.state.questions.values()):
+            requests.add(asked.question.about["request"])
+            player.tell(m.AnswerQuestion(id=asked.id, value="stop", at_ms=now_ms()))
+
+    tasks = [world.task(name, "sleep 985", work={"idle_s": 0.6}) for name in ("a", "b")]
+    plan = world.plan(*(step for task in tasks for step in task))
+    state = world.play(plan, until=lambda s: len(s.questions) == 2, then=stop)
+    assert len(requests) == 2
+    assert all("ended by a person" in state.steps[f"{name}/work"].text for name in ("a", "b"))
+
+
 CODEX = """#!/bin/sh
 echo '{"type":"turn.started"}'
 U='{"input_tokens":9,"cached_input_tokens":4,"output_tokens":2}'
