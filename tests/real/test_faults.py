@@ -93,6 +93,18 @@ def test_without_a_login_the_failure_is_the_agents_and_names_the_cure(
     assert (row["state"], row["attempt"]) == ("starting", 1), "the next try is not at once"
 
 
+@pytest.mark.parametrize("real", ["claude", "codex"], indirect=True)
+def test_without_a_login_a_session_in_its_terminal_needs_a_person(real, server: ModelServer):
+    real.declare(server, [Turn("never asked")], mode="interactive")
+    path = real.root / "agents/ada.yaml"
+    told = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump({**told, "secrets": []}))
+    real.must("launch", "--all")
+    assert "fleet attach ada" in blocked(real)["message"]
+    assert real.row("ada")["state"] == "needs-you"
+    assert real.row("ada")["attempt"] == 1
+
+
 @pytest.mark.parametrize("real", ["claude", "codex", "gemini", "copilot"], indirect=True)
 def test_a_key_that_is_refused_is_the_agents_failure_in_the_services_words(
     real, server: ModelServer

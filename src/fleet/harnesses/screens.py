@@ -102,9 +102,6 @@ SCREENS: Final[Mapping[str, Sequence[Screen]]] = {
             ("1.0", "2"),
         ),
     ),
-    "opencode": (
-        Screen("Connect a provider", "it asks for a provider: connect one there", ("1.18", "2")),
-    ),
     "aider": (
         Screen(
             r"\(Y\)es/\(N\)o[^\n]*:\s*\Z",

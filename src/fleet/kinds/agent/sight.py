@@ -1,6 +1,7 @@
 """What is seen of a session whose hooks are silent: its program's own word, then its screen.
 
-A turn that began and goes on without an event is asked about at the program, where it can be asked.
+A turn that began and goes on without an event is asked about at the program, where it can be asked,
+else its screen is looked at.
 A session that nothing was ever heard of is looked at: a screen makes it `blocked`, with a hint and
 a question that ends when it goes on, or `unknown`, which is a legal state. Nothing seen here types
 a key or ends anything. What is found is reported as the fact `seen`: {turn, source, at_ms, hint,
@@ -100,9 +101,13 @@ class Sight:
             self._go_on()
 
     async def _ask_program(self) -> None:
+        """Asks the program how its session stands; one that cannot be asked is looked at."""
         harness = harness_of(self.work)
         session = hooks.session_of(self.work.folder, None)
         if not isinstance(harness, str) or harness not in QUERIES or session is None:
+            if hint := await self._read_screen():
+                self._report("blocked", "screen", hint)
+                self._block(hint)
             return
         turn, waits = QUERIES[harness].read(await self._answer(QUERIES[harness]), session)
         if turn == "blocked":
