@@ -6,7 +6,7 @@ is withdrawn when the session goes on by itself, and nothing ends without a pers
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fleet.core.messages import AnswerQuestion, Question, RaiseQuestion, Then
@@ -21,12 +21,19 @@ class Concern:
 
     work: Work
     topic: str
+    number: int = field(init=False)
+    """How often was asked."""
+
+    def __post_init__(self) -> None:
+        places = (self.work.folder / "silent", self.work.folder / "answers")
+        found = [path for place in places for path in place.glob(f"{self.topic}-*")]
+        self.number = max((int(one.stem.rpartition("-")[2]) for one in found), default=0)
 
     @property
     def asked_s(self) -> float | None:
         """When the open question was asked (seconds since the epoch); None when none is open."""
         try:
-            return self._marker(self._count()).stat().st_mtime
+            return self._marker.stat().st_mtime if self.number else None
         except OSError:
             return None
 
@@ -34,47 +41,40 @@ class Concern:
         """Asks, unless it is asked already."""
         if self.asked_s is not None:
             return
-        number = self._count() + 1
-        marker = self._marker(number)
-        marker.parent.mkdir(parents=True, exist_ok=True)
-        marker.touch()
+        self.number += 1
+        self._marker.parent.mkdir(parents=True, exist_ok=True)
+        self._marker.touch()
         question = Question(
             message=message,
             kind="choice",
             choices=("wait", "stop"),
             topic=self.topic,
             then=Then.REPLY,
-            about={"request": self._request(number)},
+            about={"request": self._request},
         )
         self.work.tell(RaiseQuestion(step=self.work.step.id, question=question))
 
     def answer(self) -> str:
         """Returns a person's answer, `wait` or `stop`, once; nothing when there is none."""
-        number = self._count()
-        found = read_answer(self.work.folder, self._request(number))
-        if found is None or not self._marker(number).exists():
+        found = read_answer(self.work.folder, self._request) if self.asked_s is not None else None
+        if found is None:
             return ""
-        self._marker(number).unlink(missing_ok=True)
+        self._marker.unlink(missing_ok=True)
         return str(found.get("value"))
 
     def withdraw(self) -> None:
         """Closes the open question: the session went on by itself."""
         if self.asked_s is None:
             return
-        request = self._request(self._count())
         note = "It went on by itself."
-        self.work.tell(AnswerQuestion(id=request, value="wait", note=note, by="fleet"))
-        self._marker(self._count()).unlink(missing_ok=True)
+        self.work.tell(AnswerQuestion(id=self._request, value="wait", note=note, by="fleet"))
+        self._marker.unlink(missing_ok=True)
 
-    def _count(self) -> int:
-        """Returns how often this was asked about the attempt."""
-        places = (self.work.folder / "silent", self.work.folder / "answers")
-        found = [path for place in places for path in place.glob(f"{self.topic}-*")]
-        return max((int(one.stem.rpartition("-")[2]) for one in found), default=0)
+    @property
+    def _request(self) -> str:
+        """The name of the latest question, which no other attempt's has."""
+        return f"{self.topic}-{session_of(self.work)}-{self.number}"
 
-    def _request(self, number: int) -> str:
-        """Returns the name of a question, which no other attempt's has."""
-        return f"{self.topic}-{session_of(self.work)}-{number}"
-
-    def _marker(self, number: int) -> Path:
-        return self.work.folder / "silent" / self._request(number)
+    @property
+    def _marker(self) -> Path:
+        return self.work.folder / "silent" / self._request
