@@ -14,12 +14,12 @@ from support.scripted_fleet import until
 pytestmark = pytest.mark.real
 
 
-def blocked(real) -> dict[str, Any]:
-    """Returns the question about a session that waits in its terminal, once there is one."""
+def question(real, topic: str = "blocked") -> dict[str, Any]:
+    """Returns the question about a session, that waits in its terminal, say, once there is one."""
 
     def look() -> dict[str, Any] | None:
         found = real.must("inbox", "--json").json()["questions"]
-        return next((one for one in found if one["topic"] == "blocked"), None)
+        return next((one for one in found if one["topic"] == topic), None)
 
     return until(look, "a question about the session")
 
@@ -48,7 +48,7 @@ def test_a_folder_that_is_not_trusted_needs_a_person_who_says_so_in_the_pane(
         settings.write_text(settings.read_text().partition("[projects")[0])
         assert "[projects" in CODEX_CONFIG
     real.must("launch", "--all")
-    asked = blocked(real)
+    asked = question(real)
     assert "trusted" in asked["message"]
     assert "fleet attach ada" in asked["message"]
     row = real.row("ada")
@@ -60,18 +60,21 @@ def test_a_folder_that_is_not_trusted_needs_a_person_who_says_so_in_the_pane(
 
 
 @pytest.mark.parametrize("real", ["claude"], indirect=True)
-def test_a_turn_that_a_person_interrupts_is_idle_by_the_programs_own_word(
+def test_a_turn_that_hangs_is_asked_about_and_interrupted_it_is_idle_by_the_programs_own_word(
     real, server: ModelServer
 ):
-    model = real.declare(server, [Turn("Wait.", fault="hang", for_good=True)], mode="interactive")
+    hangs = Turn("Wait.", fault="hang", for_good=True)
+    model = real.declare(server, [hangs], mode="interactive", limits={"idle": "5s"})
     real.must("launch", "--all")
     until(lambda: model.played, "the turn that hangs")
     assert real.row("ada")["turn"] == "working"
+    asked = question(real, "idle")  # though its terminal is drawn all the time
+    assert "no progress" in asked["message"]
     types(real, "Escape")
-    row = until(lambda: (r := real.row("ada"))["turn"] == "idle" and r, "an idle turn")
+    row = until(lambda: (r := real.row("ada"))["turn"] == "idle" and r, "an idle turn", 60)
     assert row["evidence"]["source"] == "program"
-    assert row["state"] == "working"
     assert row["evidence"]["doubt"] is None
+    assert row["attempt"] == 1
 
 
 @pytest.mark.parametrize(
@@ -100,7 +103,7 @@ def test_without_a_login_a_session_in_its_terminal_needs_a_person(real, server: 
     told = yaml.safe_load(path.read_text())
     path.write_text(yaml.safe_dump({**told, "secrets": []}))
     real.must("launch", "--all")
-    assert "fleet attach ada" in blocked(real)["message"]
+    assert "fleet attach ada" in question(real)["message"]
     assert real.row("ada")["state"] == "needs-you"
     assert real.row("ada")["attempt"] == 1
 
