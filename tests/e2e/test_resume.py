@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from support.scripted_fleet import ScriptedFleet, until
 
 NAMES = ("a", "b", "c")
@@ -29,8 +31,12 @@ def test_after_a_reboot_resume_starts_every_unfinished_attempt_again_at_once(
     assert said.split() == ["going", "on:", "a,", "b,", "c"]
     until(lambda: all(f"{name} 2" in fleet.ran() for name in NAMES), "all agents again")
     rows = {row["id"]: row for row in fleet.status()["tasks"]}
+    events = fleet.history()
     for name in NAMES:
-        row = rows[name]
+        row, mine = rows[name], [e for e in events if e.get("step") == f"{name}/work"]
+        later_ms = max(e["retry_at_ms"] for e in mine if e["event"] == "retry-scheduled")
+        again = [e["at"] for e in mine if e["event"] == "attempt-started"][1]
+        assert datetime.fromisoformat(again).timestamp() * 1000 < later_ms, "nobody waits a pause"
         assert (row["state"], row["attempt"]) == ("working", 2)
         assert row["session"] != before[name]
         assert (fleet.worktree(name) / f"{name}.txt").read_text() == "half\nhalf\n"
