@@ -70,8 +70,9 @@ def prepare(
         "FLEET_ATTEMPT": str(number_of(work)),
         "FLEET_AGENT": facts.id,
         "FLEET_BRIEF": str(brief),
-        NAMES_VARIABLE: " ".join(told.get("secrets") or {}),
     }
+    if told.get("secrets"):
+        own[NAMES_VARIABLE] = " ".join(told["secrets"])
     launch = Launch(
         key=(work.run, work.step.id, work.attempt),
         session=session_of(work),
