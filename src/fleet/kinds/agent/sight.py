@@ -33,6 +33,11 @@ from fleet.kinds.agent.preparing import harness_of, session_of
 FIRST_S: Final = 4.0
 """How long a session may be mute before its screen is looked at."""
 
+STILL_S: Final = 2.0
+"""How long a screen of which no hook is awaited must be still: what is drawn again and again does
+not wait for anybody, and each look costs a client of tmux.
+"""
+
 DOUBT_S: Final = 20.0
 """How long one may be mute, or a turn go on without a word, before it is doubted."""
 
@@ -139,12 +144,12 @@ class Sight:
         folder, now = AttemptFolder(self.work.folder), time.time()
         begun_s, drawn = _changed(folder.path / "claim")[0], _changed(folder.log)
         mute_s = now - (begun_s if self.interactive else max(drawn[0], _changed(folder.stdout)[0]))
+        awaited = self.interactive and (folder.path / hooks.WISHES).exists()
         if begun_s and mute_s >= (FIRST_S if self.interactive else DOUBT_S):
-            if drawn != self.drawn:
+            if drawn != self.drawn and (awaited or now - drawn[0] >= STILL_S):
                 self.hint, self.drawn = await self._read_screen(), drawn
         else:
             self.hint = ""
-        awaited = self.interactive and (folder.path / hooks.WISHES).exists()
         if self.hint:
             self._report("blocked", "screen", self.hint)
             self._block(self.hint)
