@@ -92,7 +92,8 @@ FORMS = {
     "EnvelopeForm": "envelope", "EscalationForm": "escalation", "InsertForm": "insertion",
     "LoopsForm": "loops", "McpServerForm": "mcp server", "MetricForm": "metric",
     "NeedsForm": "changed needs", "NotifyForm": "notification", "PatchForm": "patch",
-    "PhaseForm": "phase", "ProofForm": "proof", "RiskForm": "risk", "RungForm": "rung",
+    "PermissionsForm": "permissions", "PhaseForm": "phase",
+    "ProofForm": "proof", "RiskForm": "risk", "RungForm": "rung",
     "SandboxForm": "sandbox",
 }  # fmt: skip
 HEADS = {"fleet": "coordination.md", "agent": "agents/ID", "task": "tasks/ID"}

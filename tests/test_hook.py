@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import fleet.hook
+from fleet.adapters.hooks import decisions_of
 from fleet.adapters.mailbox import Mailbox
 from fleet.codec import loads_command
 from fleet.core import messages as m
@@ -185,3 +186,141 @@ def test_it_loads_the_standard_library_only() -> None:
     outside = {name.partition(".")[0] for name in loaded} - set(sys.stdlib_module_names)
     assert outside <= {"__main__"}
     assert not {"asyncio", "subprocess", "pathlib", "typing", "dataclasses"} & set(loaded)
+
+
+# --- patterns -------------------------------------------------------------------------------------
+
+
+class Policed:
+    """What a session with patterns is told by its hook."""
+
+    def __init__(self, attempt: Attempt, **policy: object) -> None:
+        self.attempt = attempt
+        worktree = {"worktree": str(attempt.state.parent)}
+        attempt.wishes(wait_s=30, policy={"allow": [], "deny": [], **worktree, **policy})
+
+    def decided(self, name: str, command: str) -> dict[str, Any] | None:
+        """Returns what the hook decides at once about a command."""
+        told = {"tool_name": "Bash", "tool_input": {"command": command}}
+        said = self.attempt.told(hook_event_name=name, **told)
+        return json.loads(said)["hookSpecificOutput"] if said else None
+
+
+def test_patterns_answer_in_the_place_of_a_person(attempt: Attempt) -> None:
+    policed = Policed(attempt, allow=["run: make *"], deny=["run: git push *"])
+    allowed = policed.decided("PermissionRequest", "make it")
+    assert allowed == {"hookEventName": "PermissionRequest", "decision": {"behavior": "allow"}}
+    for name in ("PermissionRequest", "PreToolUse"):
+        denied = policed.decided(name, "make && git push")
+        assert "denied by `run: git push *`" in json.dumps(denied)
+    assert denied is not None
+    assert denied["permissionDecision"] == "deny"
+    assert policed.decided("PreToolUse", "make it") is None, "it is the program's to ask"
+    (progress,) = attempt.mail()
+    assert isinstance(progress, m.ReportProgress), "nobody is asked"
+    assert progress.facts["turn"] == "working"
+    found = decisions_of(attempt.folder)
+    assert (found["allowed"], found["denied"]) == (1, 2)
+    assert found["last"][0]["about"] == "make it"
+
+
+def test_what_may_be_denied_is_asked_before_it_is_done(attempt: Attempt) -> None:
+    Policed(attempt, deny=["run: git push *"])
+    for value, decision in (("allow", "allow"), ("deny", "deny")):
+        hook = attempt.start(
+            hook_event_name="PreToolUse", tool_name="Bash", tool_input={"command": "$X push"}
+        )
+        attempt.answer("asked", value=value, note="")
+        said = json.loads(hook.communicate()[0])["hookSpecificOutput"]
+        assert said["permissionDecision"] == decision
+        (asked,) = [one for one in attempt.mail() if isinstance(one, m.RaiseQuestion)]
+        assert "it may be what `run: git push *` denies" in asked.question.message
+        assert asked.question.choices == ("allow", "deny")
+
+
+def test_what_was_allowed_for_good_is_not_asked_again(attempt: Attempt) -> None:
+    policed = Policed(attempt)
+    told = {"tool_name": "Bash", "tool_input": {"command": "make it"}}
+    hook = attempt.start(hook_event_name="PermissionRequest", **told)
+    attempt.answer("asked", value="always", note="", pattern="run: make it")
+    assert json.loads(hook.communicate()[0])["hookSpecificOutput"]["decision"] == {
+        "behavior": "allow"
+    }
+    (asked,) = [one for one in attempt.mail() if isinstance(one, m.RaiseQuestion)]
+    assert asked.question.choices == ("allow", "deny", "always")
+    assert asked.question.about["pattern"] == "run: make it"
+    again = policed.decided("PermissionRequest", "make it")
+    assert again is not None
+    assert again["decision"]["behavior"] == "allow"
+    Policed(attempt, deny=["run: make *"])
+    denied = policed.decided("PermissionRequest", "make it")
+    assert denied is not None
+    assert denied["decision"]["behavior"] == "deny"
+
+
+def test_where_nothing_else_is_allowed_nobody_is_asked(attempt: Attempt) -> None:
+    policed = Policed(attempt, allow=["run: make *"], otherwise="deny")
+    for command in ("ls", "$X", "make 'it"):
+        denied = policed.decided("PermissionRequest", command)
+        assert denied is not None
+        assert denied["decision"]["behavior"] == "deny"
+    assert [one for one in attempt.mail() if isinstance(one, m.RaiseQuestion)] == []
+
+
+@pytest.mark.parametrize(
+    "wishes",
+    [
+        "",
+        "{",
+        '{"policy": {"deny": ["no pattern at all"], "worktree": "/"}}',
+        '{"policy": {"deny": "run", "worktree": "/"}}',
+        '{"policy": {"deny": ["run: git push *"]}}',
+    ],
+)
+def test_a_policy_that_cannot_be_read_lets_nothing_through(attempt: Attempt, wishes: str) -> None:
+    (attempt.folder / "hooks.json").write_text(wishes)
+    told = {"tool_name": "Bash", "tool_input": {"command": "ls"}}
+    said = attempt.told(hook_event_name="PreToolUse", **told)
+    assert json.loads(said)["hookSpecificOutput"]["permissionDecision"] == "deny"
+
+
+def test_what_a_person_decides_about_is_shown_or_said_to_be_left_out(attempt: Attempt) -> None:
+    hook = attempt.start(
+        hook_event_name="PermissionRequest",
+        tool_name="Bash",
+        tool_input={"command": f"echo {'x' * 5_000}; rm -rf kept"},
+    )
+    attempt.answer("asked", value="deny")
+    hook.communicate()
+    (asked,) = [one for one in attempt.mail() if isinstance(one, m.RaiseQuestion)]
+    assert "characters are left out" in asked.question.message
+    assert "rm -rf kept" in asked.question.message
+
+
+def test_the_record_of_decisions_is_read_as_what_anybody_may_have_written(tmp_path: Path) -> None:
+    session = tmp_path / "session"
+    session.mkdir()
+    record = session / "policy.jsonl"
+    record.write_bytes(b'{"decision": "deny"}\n\xff\n[1]\n{"decision": 7}\n{"decision": "allow"')
+    assert decisions_of(tmp_path) == {
+        "allowed": 0, "denied": 1,
+        "last": [{"at_ms": 0, "decision": "deny", "why": "", "tool": "", "about": ""}],
+    }  # fmt: skip
+    record.unlink()
+    record.symlink_to("/etc/passwd")
+    assert decisions_of(tmp_path) == {}
+
+
+def test_nothing_that_fails_lets_through_what_is_denied(attempt: Attempt) -> None:
+    policed = Policed(attempt, deny=["run: git push *"])
+    (attempt.folder / "session").write_text("no folder")
+    denied = policed.decided("PreToolUse", "git push")
+    assert denied is not None
+    assert denied["permissionDecision"] == "deny"
+    asked = policed.decided("PreToolUse", "$X push")
+    assert asked is not None
+    assert asked["permissionDecision"] == "deny"
+    deep = f'{{"hook_event_name": "PreToolUse", "tool_input": {"[" * 100_000}'
+    told = {"FLEET_BRIEF": str(attempt.folder / "brief.md")}
+    done = subprocess.run(HOOK, input=deep, env=told, capture_output=True, text=True, check=True)
+    assert '"deny"' in done.stdout

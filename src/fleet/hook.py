@@ -7,13 +7,16 @@ turn, a permission that is wanted. It answers the program only where it has some
 it prints nothing and ends with 0, whatever goes wrong: no agent may fail for want of fleet.
 
 In the attempt's folder, which FLEET_BRIEF lies in:
-    hooks.json          what this session asks fleet about: {"stop": bool, "wait_s": seconds}
+    hooks.json          what this session asks fleet about: {"stop": bool, "wait_s": seconds}, and
+                        what it may do: {"ask_s": seconds, "policy": {allow, deny, ...}}
     session/turn.json   the latest event: {turn, event, at_ms, session, tool}
     session/stops/ID    a turn that has ended and waits for `answers/ID.json`: {block, reason}
     session/asked/ID    a permission that is asked for, with this process's pid
     answers/ID.json     what the coordinator answers
 
-Of these only `session` is written here, also inside a sandbox.
+Of these only `session` is written here, also inside a sandbox. What patterns allow or deny is
+judged by `fleet.policy`, which is loaded only where there are any; where they cannot be read,
+nothing that they might deny goes through.
 """
 
 from __future__ import annotations
@@ -36,8 +39,12 @@ TURNS = {
     "Interrupt": "idle",
     "SessionEnd": "over",
 }
+ASKED_BY = ("PermissionRequest", "PreToolUse")
+"""Events by which a program asks whether it may; the second only where something is denied."""
+
+NOT_ALLOWED = "It is not among what is allowed."
 NOTICES = {"permission_prompt": "asking", "idle_prompt": "idle"}
-SHOWN_CHARS = 400
+SHOWN_CHARS = 2_000
 SHORTEST_SECRET = 4
 POLL_S = 0.01
 ABSENT_S = 5.0
@@ -52,12 +59,22 @@ LATE_S = 15.0
 
 def main() -> int:
     """Takes one event and returns 0."""
+    raw = sys.stdin.buffer.read()
     with contextlib.suppress(Exception):  # nothing here may stop an agent
-        event = json.load(sys.stdin)
+        event = _event(raw)
         brief = os.environ.get("FLEET_BRIEF")
         if brief and isinstance(event, dict):
             Session(os.path.dirname(brief)).take(event)
     return 0
+
+
+def _event(raw: bytes) -> object:
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        if b'"PreToolUse"' in raw:  # asked for only where something is denied
+            _decide("PreToolUse", "deny", "It cannot be read what it is about.")
+        raise
 
 
 class Session:
@@ -78,14 +95,19 @@ class Session:
         name = str(event.get("hook_event_name") or "")
         turn = TURNS.get(name) or NOTICES.get(str(event.get("notification_type") or ""))
         inner = bool(event.get("agent_id"))  # of an agent inside the agent: not the session's turn
+        decision, why = self._judge(event, name)
         if name == "Stop" and _goes_on(event):
             turn = "working"
+        if decision == "ask":
+            self._permit(event, name, why)
+            return
+        if decision:  # first of all: nothing that fails lets it through
+            turn = "working"
+            _decide(name, decision, f"It is denied by `{why}`." if why else NOT_ALLOWED)
         if turn and (not inner or turn == "asking"):
             self._note(event, name, turn)
         self._close_answered(allowed=name == "PostToolUse")
-        if name == "PermissionRequest":
-            self._ask(event)
-        elif turn == "ended" and not inner and self.wishes.get("stop"):
+        if turn == "ended" and not inner and self.wishes.get("stop"):
             self._end(event)
 
     # --- the turn ---------------------------------------------------------------------------------
@@ -115,39 +137,74 @@ class Session:
 
     # --- permissions ------------------------------------------------------------------------------
 
-    def _ask(self, event: dict[str, object]) -> None:
-        """Asks a person for a permission and prints the answer; without one it prints nothing."""
+    def _judge(self, event: dict[str, object], name: str) -> tuple[str, str]:
+        """Returns what the policy says (`allow`, `deny`, `ask`) and why; nothing where the program
+        goes on by itself.
+        """
+        told = self.wishes.get("policy")
+        if name not in ASKED_BY:
+            return "", ""
+        if told is None and (self.wishes or name == "PermissionRequest"):
+            return ("ask" if name == "PermissionRequest" else ""), ""
+        try:  # run by its path, this file knows of no package
+            sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+            from fleet.policy.session import verdict
+
+            return verdict(told, self.folder, event, name)
+        except Exception:  # noqa: BLE001 - a fault lets nothing through
+            return "deny" if name == "PreToolUse" else "ask", "a policy that cannot be read"
+
+    def _permit(self, event: dict[str, object], name: str, why: str) -> None:
+        """Asks a person and prints the answer; without one, the program asks by itself if it can,
+        and else it is denied.
+        """
+        found = None
+        try:
+            self._note(event, name, "asking")
+            self._close_answered(allowed=False)
+            found = self._ask(event, why)
+        finally:
+            if found is not None or name == "PreToolUse":
+                told = found or {"note": "Nobody was there to be asked."}
+                allowed = told.get("value") in ("allow", "always")
+                note = str(told.get("note") or "It was denied.")
+                _decide(name, "allow" if allowed else "deny", note)
+        if found is not None:
+            self._note(event, name, "working")
+
+    def _ask(self, event: dict[str, object], why: str) -> dict[str, object] | None:
+        """Asks a person for a permission and returns the answer, None when there is none."""
         request = f"{time.time_ns()}-{os.getpid()}"
         tool = str(event.get("tool_name") or "a tool")
-        wait_s = float(self.wishes.get("wait_s") or WAIT_S)  # type: ignore[arg-type]
+        wait_s = float(self.wishes.get("ask_s") or self.wishes.get("wait_s") or WAIT_S)  # type: ignore[arg-type]
         marker = self._at("session", "asked", request)
         _write(marker, {"pid": os.getpid()})
+        pattern = ""
+        with contextlib.suppress(Exception):
+            from fleet.policy.session import offer  # where there is no policy it is not reached
+
+            pattern = offer(self.wishes["policy"], event)
+        asked = f"May it use {tool}? {_shown(event.get('tool_input'))}".strip()
         self._mail(
             {
                 "is": "raise-question",
                 "step": self.step,
                 "question": {
-                    "message": f"May it use {tool}? {_shown(event.get('tool_input'))}".strip(),
+                    "message": f"{asked} ({why})" if why else asked,
                     "kind": "choice",
-                    "choices": ["allow", "deny"],
+                    "choices": ["allow", "deny", *(["always"] if pattern else [])],
                     "topic": "permission",
                     "then": "reply",
                     "default": "deny",
                     "expires_at_ms": int((time.time() + wait_s) * 1000),
-                    "about": {"request": request, "tool": tool},
+                    "about": {"request": request, "tool": tool, "pattern": pattern},
                 },
             }
         )
         found = self._answer(request, wait_s + LATE_S)
         with contextlib.suppress(OSError):
             os.unlink(marker)
-        if found is None:
-            return
-        self._note(event, "PermissionRequest", "working")
-        decision: dict[str, str] = {"behavior": str(found.get("value"))}
-        if found.get("value") != "allow":
-            decision = {"behavior": "deny", "message": str(found.get("note") or "It was denied.")}
-        _say({"hookSpecificOutput": {"hookEventName": "PermissionRequest", "decision": decision}})
+        return found
 
     def _close_answered(self, *, allowed: bool) -> None:
         """Closes questions that were answered in the program itself: it has ended their hooks."""
@@ -239,22 +296,31 @@ def _goes_on(event: dict[str, object]) -> bool:
     return bool(event.get("background_tasks") or event.get("session_crons"))
 
 
+def _decide(name: str, decision: str, note: str) -> None:
+    """Prints a decision as the event takes it."""
+    denied = decision == "deny"
+    if name == "PreToolUse":
+        told = {"permissionDecision": decision, "permissionDecisionReason": note}
+    else:
+        told = {"decision": {"behavior": decision, **({"message": note} if denied else {})}}  # type: ignore[dict-item]
+    _say({"hookSpecificOutput": {"hookEventName": name, **told}})
+
+
 def _shown(wanted: object) -> str:
-    """Returns what a tool is to do, in short and without the secrets of the session."""
-    text = _wanted(wanted)
+    """Returns what a tool is used on, for a person who decides: without the secrets of the session;
+    what is left out is told.
+    """
+    text = json.dumps(wanted) if wanted else ""
+    if isinstance(wanted, dict):
+        names = ("command", "file_path", "notebook_path", "url", "path")
+        text = next((str(wanted[n]) for n in names if isinstance(wanted.get(n), str)), text)
     for name in os.environ.get("FLEET_SECRETS", "").split():
         value = os.environ.get(name, "")
         if len(value) >= SHORTEST_SECRET:
             text = text.replace(value, f"[{name}]")
-    return text[:SHOWN_CHARS]
-
-
-def _wanted(wanted: object) -> str:
-    if isinstance(wanted, dict):
-        for name in ("command", "file_path", "url", "path"):
-            if isinstance(wanted.get(name), str):
-                return str(wanted[name])
-    return json.dumps(wanted) if wanted else ""
+    left, half = len(text) - SHOWN_CHARS, SHOWN_CHARS // 2
+    told = f"{text[:half]} [... {left} characters are left out ...] {text[-half:]}"
+    return told if left > 0 else text
 
 
 def _read(path: str) -> dict[str, object]:

@@ -156,6 +156,21 @@ def test_a_program_that_cannot_keep_to_permissions_is_a_problem(repo, fleet_cli)
     assert fleet_cli("check", cwd=repo.root).code == 0
 
 
+def test_a_program_that_cannot_be_held_to_patterns_is_a_problem_at_its_place(repo, fleet_cli):
+    fleet_cli("init", "--harness", "aider", cwd=repo.root)
+    agent = repo.root / "agents/agent-1.yaml"
+    kept = agent.read_text()
+    for patterns, sentence in (
+        ("{deny: [run: git push *]}", "aider cannot be held to what is denied by pattern"),
+        ("{allow: run}", "aider headless with permissions 'edits' never asks"),
+    ):
+        agent.write_text(kept.replace("permissions: edits", f"permissions: {patterns}"))
+        told = fleet_cli("check", cwd=repo.root)
+        assert told.code == 2
+        assert f": {sentence}" in told.stderr
+        assert "agents/agent-1.yaml:" in told.stderr
+
+
 @pytest.mark.parametrize(
     ("make", "sentence", "cure"),
     [

@@ -256,3 +256,21 @@ def test_a_wait_says_what_only_a_person_can_move(fleet: ScriptedFleet) -> None:
     fleet.must("skip", "b")
     until(lambda: told("a", "merged"), "the gate")
     assert told("a", "merged") == "a is accepted and its phase not merged: fleet merge last\n"
+
+
+def test_a_question_of_an_agent_expires_with_the_answer_that_it_named(fleet: ScriptedFleet) -> None:
+    script = (
+        f'{FLEET} ask "Which way?" --choice left --choice right --expires 0.5 --default left'
+        " --wait 60 > a.md\n"
+        f'{FLEET} ask "And then?" --expires 0.5 --wait 60; echo $? >> a.md\n'
+        f'{FLEET} ask "Up?" --choice left --expires 9 --default up 2>> a.md\n'
+        "git add . && git commit -qm a\n"
+    )
+    fleet.task("a", script, deliverables=["a.md"])
+    fleet.write()
+    fleet.must("launch", "a")
+    assert fleet.wait("a").code == 0
+    left, code, refused = fleet.git("show", "fleet/a:a.md").splitlines()[:3]
+    assert (left, code) == ("left", "124")
+    assert "'up' answers nothing" in refused
+    assert fleet.must("inbox", "--json").json()["questions"] == []

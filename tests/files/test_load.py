@@ -12,6 +12,7 @@ import pytest
 
 from fleet.errors import InvalidPlan
 from fleet.files import source
+from fleet.files.documents import Policy
 from fleet.files.load import find_root, load
 from fleet.files.schema import KINDS, schema
 
@@ -87,6 +88,25 @@ def test_defaults_fill_what_files_leave_out(tmp_path):
     assert fleet.tasks["a"].attempts == 5
     assert (fleet.agents["a"].limits.usd, fleet.agents["a"].limits.idle_ms) == (1, 300_000)
     assert (fleet.tasks["a"].body, fleet.tasks["a"].agent) == ("Go.", "a")
+
+
+def test_patterns_of_the_fleet_and_of_an_agent_are_joined(tmp_path):
+    front = "defaults: {permissions: {mode: ask, allow: [run], deny: [{run: git push *}]}}"
+    agents = {
+        "agents/a.md": "---\npermissions: yolo\n---\n",
+        "agents/b.md": "---\npermissions: {allow: edit, deny: [Task], expires: 90s}\n---\n",
+        "agents/c.md": "---\n---\n",
+        "tasks/a.md": "---\n---\nGo.\n",
+    }
+    write(tmp_path, **{"coordination.md": f"---\nbase: main\n{front}\n---\n", **agents})
+    fleet = load(tmp_path)
+    found = {one.id: (one.permissions, one.policy) for one in fleet.agents.values()}
+    denied = "run: git push *"
+    assert found["a"] == ("yolo", Policy(allow=("run",), deny=(denied,)))
+    both = Policy(allow=("run", "edit"), deny=(denied, "Task"), expires_ms=90_000)
+    assert found["b"] == ("ask", both)
+    assert found["c"] == ("ask", Policy(allow=("run",), deny=(denied,)))
+    assert load(tmp_path).agents == fleet.agents, "as much from the cache"
 
 
 def test_holidays_are_dates_or_a_country(tmp_path):

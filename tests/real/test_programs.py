@@ -124,7 +124,7 @@ def test_permissions_are_asked_in_the_inbox_and_answered_from_the_command_line(r
         return until(look, f"a question about {what}")
 
     question = asked("ada.md")
-    assert question["choices"] == ["allow", "deny"]
+    assert question["choices"] == ["allow", "deny", "always"]
     row = real.row("ada")
     assert (row["state"], row["evidence"]["source"]) == ("needs-you", "hook")
     real.must("approve", question["id"])

@@ -188,3 +188,26 @@ def test_nothing_of_others_reaches_the_terminal_raw():
     for text in texts:
         assert "evil" in text
         assert not set("\x1b\r\u202e") & set(text)
+
+
+EVIL_COMMAND = f"rm -rf x {EVIL}\x1b]52;c;eA==\x07\u2028 && echo {'long' * 40}"
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_a_permission_is_shown_with_all_that_it_costs_and_nothing_that_moves(columns):
+    asked = question(
+        kind="choice", message=f"May it use Bash? {EVIL_COMMAND}", slack_days=2.5,
+        choices=["allow", "deny", "always"], expires_at="2026-05-04T10:30:00.000Z", default="deny",
+        pattern="run: rm -rf x",
+    )  # fmt: skip
+    shown = inbox_text([asked], columns)
+    assert all(width(one) <= columns for one in shown.splitlines())
+    assert not {*shown} & {*"\x1b\x07\r\u202e\u2028"}
+    lines = shown.splitlines()
+    assert lines[0] == "plan.q1  one  choice  slack 2.5 d"
+    assert lines[1].startswith("    May it use Bash? rm -rf x")
+    assert lines[-3:] == [
+        "    expires 2026-05-04T10:30: then deny",
+        "    --always allows `run: rm -rf x` for this run",
+        "    fleet approve plan.q1 [--always]   fleet reject plan.q1 --reason ...",
+    ]

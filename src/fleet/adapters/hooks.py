@@ -23,18 +23,25 @@ WISHES: Final = "hooks.json"
 ANSWER_S: Final = 3_600
 """How long a program waits for a person or a judgement; then it goes on as if nobody had come."""
 
-LIMIT_S: Final = ANSWER_S + 60
-"""The time limit of a hook that waits, for the program: later than the hook's own."""
+LIMIT_S: Final = 86_400 + 60
+"""The time limit of a hook that waits, for the program: later than any that the hook keeps."""
 
 BRIEF_LIMIT_S: Final = 30
 """The time limit of a hook that only tells."""
 
 FILE_BYTES: Final = 1 << 20
+DECIDED: Final = "policy.jsonl"
+"""What the policy decided, a line each, in the session's folder."""
+
+DECISIONS: Final = {"allow": "allowed", "deny": "denied"}
+LAST: Final = 5
+SHOWN_CHARS: Final = 200
 REQUEST: Final = re.compile(r"[0-9]{1,20}-[0-9]{1,10}")
 SESSION_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 """What may be handed to a program as a session's id: never anything that reads as an option."""
 
-WAITING: Final = ("PermissionRequest", "Stop")
+WAITING: Final = ("PermissionRequest", "PreToolUse", "Stop")
+ASKING: Final = ("PermissionRequest", "Stop")
 TELLING: Final = ("SessionStart", "UserPromptSubmit", "PostToolUse", "SessionEnd")
 """What only a session in a terminal tells: headless, a program works for as long as it lives."""
 
@@ -58,7 +65,7 @@ def events(*more: str, interactive: bool) -> tuple[str, ...]:
     """Returns the events that a session is hooked for, with `more` that its program has; few, for
     every one costs the agent the start of a process.
     """
-    return (*(TELLING if interactive else ()), *WAITING, *more)
+    return (*(TELLING if interactive else ()), *ASKING, *more)
 
 
 def limit_of(event: str) -> int:
@@ -82,6 +89,32 @@ def session_of(folder: Path, said: str | None) -> str | None:
     return told if SESSION_ID.fullmatch(told) else None
 
 
+def decisions_of(folder: Path) -> dict[str, Any]:
+    """Returns what an attempt's policy decided without a person: {allowed, denied, last: [{at_ms,
+    decision, why, tool, about}]}, {} when nothing was.
+    """
+    raw = _bytes_of(folder / SESSION / DECIDED) or b""
+    found: list[dict[str, Any]] = []
+    for line in raw.splitlines():
+        try:
+            told = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(told, dict) and told.get("decision") in DECISIONS:
+            found.append(told)
+    if not found:
+        return {}
+    counts = {word: sum(one["decision"] == key for one in found) for key, word in DECISIONS.items()}
+    return {**counts, "last": [_decision(one) for one in found[-LAST:]]}
+
+
+def _decision(told: dict[str, Any]) -> dict[str, Any]:
+    at_ms = told.get("at_ms")
+    words = {name: str(told.get(name) or "")[:SHOWN_CHARS] for name in ("why", "tool", "about")}
+    known = at_ms if isinstance(at_ms, int) else 0
+    return {"at_ms": known, "decision": told["decision"], **words}
+
+
 def waiting(folder: Path, what: str) -> list[str]:
     """Returns the names of what waits under `what` (`stops`, `asked`), oldest first."""
     try:
@@ -95,16 +128,21 @@ def read(path: Path) -> dict[str, Any]:
     """Returns the JSON object in a file; {} for what is no such file, or longer than a file of the
     hook's is.
     """
+    raw = _bytes_of(path)
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return {}
-    with open(handle, "rb") as file:  # noqa: PTH123 - a descriptor, for what it must not follow
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            return {}
-        raw = file.read(FILE_BYTES + 1)
-    try:
-        found = json.loads(raw) if len(raw) <= FILE_BYTES else None
+        found = json.loads(raw) if raw is not None and len(raw) <= FILE_BYTES else None
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _bytes_of(path: Path) -> bytes | None:
+    """Returns the bytes of a plain file, one more than allowed at most; None for anything else."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    with open(handle, "rb") as file:  # noqa: PTH123 - a descriptor, for what it must not follow
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            return None
+        return file.read(FILE_BYTES + 1)

@@ -94,9 +94,12 @@ def rework_patch(state: State, asked: OpenQuestion, note: str) -> Patch | None:
     return replace(patch, put=tuple(put))
 
 
-def approve(place: FleetPlace, name: str, note: str = "") -> str:
-    """Approves what a question asks approval of, and returns its id."""
-    return _decide(place, name, ("approve", "allow", "yes"), note)
+def approve(place: FleetPlace, name: str, note: str = "", *, always: bool = False) -> str:
+    """Approves what a question asks approval of, `always` also what is like it for the rest of the
+    run, and returns its id.
+    """
+    words = ("always",) if always else ("approve", "allow", "yes")
+    return _decide(place, name, words, note)
 
 
 def reject(place: FleetPlace, name: str, reason: str) -> str:
@@ -111,7 +114,8 @@ def _decide(place: FleetPlace, name: str, words: Sequence[str], note: str) -> st
     if word is None:
         listed = ", ".join(choices) or "any text"
         raise Rejected(
-            f"question {asked.id} takes no approval",
+            f"question {asked.id} takes no "
+            + ("approval for good" if words == ("always",) else "approval"),
             hint=f"fleet answer {asked.id} VALUE; one of: {listed}",
         )
     return answer(place, asked.id, word, note)
@@ -153,8 +157,19 @@ def ask(
     topic: str = "",
     choices: Sequence[str] = (),
     wait_s: float | None = None,
+    expires_s: float | None = None,
+    default: str | None = None,
 ) -> tuple[str, str | None]:
-    """Raises a question of this session's task; returns its id and, when waited for, the answer."""
+    """Raises a question of this session's task; returns its id and, when waited for, the answer.
+
+    After `expires_s` the `default` answers it; raises FleetError for one that is no choice.
+    """
+    if default is not None and (expires_s is None or (choices and default not in choices)):
+        listed = ", ".join(choices)
+        raise FleetError(
+            f"{default!r} answers nothing",
+            hint=f"one of: {listed}" if expires_s is not None else "say also when, by --expires",
+        )
     run, task, _ = session_facts()
     text, choices = _masked(text), [_masked(one) for one in choices]
     state = running_state(place) if run == PLAN_RUN else place.run_state(run)
@@ -163,7 +178,12 @@ def ask(
     before = set(state.questions) | set(state.answers)
     step = next((s for s in state.running if state.steps[s].step.whole == task), task)
     question = m.Question(
-        message=text, kind="choice" if choices else "text", choices=tuple(choices), topic=topic
+        message=text,
+        kind="choice" if choices else "text",
+        choices=tuple(choices),
+        topic=topic,
+        expires_at_ms=None if expires_s is None else int((time.time() + expires_s) * 1000),
+        default=default,
     )
     tell(place, [m.RaiseQuestion(step=step, question=question)], run=run)
     after = place.run_state(run)
@@ -177,7 +197,7 @@ def ask(
     if wait_s is not None:
         for seen in changes(place, time.monotonic() + wait_s, run):
             if name in seen.answers:
-                return name, seen.answers[name].value
+                return name, seen.answers[name].value or None
     return name, None
 
 

@@ -164,9 +164,11 @@ def _seen(
     """Returns what was looked up of a task, and beside it its attempt's process."""
     work = task.last_work
     alive, pid, source, turn, doubt = None, None, "journal", "", ""
+    policy: Mapping[str, Any] | None = None
     since_ms = work.since_ms if work is not None else 0
     if work is not None and work.standing is Standing.RUNNING:
         alive, pid, source = _process(place, state, work.step.id, work.attempt)
+        policy = _decisions(place, state, work.step.id, work.attempt)
         event = _turn(place, state, work.step.id, work.attempt)
         found: list[Mapping[str, Any]] = [{"source": "hook", **event}, seen_of(work)]
         told = max(found, key=lambda one: int(one.get("at_ms") or 0))
@@ -181,6 +183,7 @@ def _seen(
         age_s=round(max(0, now_ms - since_ms) / 1000, 1) if since_ms else None,
         turn=turn,
         doubt=doubt,
+        policy=policy,
     )
 
 
@@ -213,6 +216,14 @@ def _turn(place: FleetPlace, state: State, step: str, attempt: int) -> dict[str,
     from fleet.adapters.layout import attempt_path
 
     return turn_of(attempt_path(place.state, state.run, step, attempt))
+
+
+def _decisions(place: FleetPlace, state: State, step: str, attempt: int) -> dict[str, Any] | None:
+    """Returns what patterns decided in an attempt's session, None when they decided nothing."""
+    from fleet.adapters.hooks import decisions_of
+    from fleet.adapters.layout import attempt_path
+
+    return decisions_of(attempt_path(place.state, state.run, step, attempt)) or None
 
 
 def _process(

@@ -13,6 +13,7 @@ from fleet.views.plan import Caution, PlannedPhase, PlannedTask, PlanView, view_
 
 if TYPE_CHECKING:
     from fleet.app.place import FleetPlace
+    from fleet.files.documents import AgentDocument
     from fleet.files.load import Fleet
 
 
@@ -52,6 +53,7 @@ def harness_problems(fleet: Fleet) -> list[Problem]:
 
     found = []
     for agent in fleet.agents.values():
+        found += _unheld(fleet, agent)
         if agent.harness in PERMITTED:
             mode, asked = agent.mode or "headless", agent.permissions or "edits"
             kept = PERMITTED[str(agent.harness)][mode]
@@ -67,6 +69,25 @@ def harness_problems(fleet: Fleet) -> list[Problem]:
             place = fleet.place("agent", agent.id, "harness")
             found.append(Problem(missing.text, place, missing.hint))
     return found
+
+
+def _unheld(fleet: Fleet, agent: AgentDocument) -> list[Problem]:
+    """Returns the problem of patterns that an agent's program cannot be held to."""
+    from fleet.harnesses.policies import refusal
+
+    written = fleet.raws["agent", agent.id].values.get("permissions") or {}
+    told = {"deny": agent.policy.deny, "allow": written.get("allow")}
+    refused = refusal(agent.harness, agent.mode or "headless", agent.permissions or "edits", told)
+    if refused is None:
+        return []
+    key, text, hint = refused
+    own = key in written
+    place = (
+        fleet.place("agent", agent.id, "permissions", key)
+        if own
+        else fleet.place("fleet", "", "defaults", "permissions", key)
+    )
+    return [Problem(text if own else f"agent {agent.id!r}: {text}", place, hint)]
 
 
 def _problem(problem: Problem) -> dict[str, Any]:

@@ -58,15 +58,18 @@ def approve(
     ctx: typer.Context,
     question: Annotated[str, typer.Argument(metavar="ID", help="A question.")],
     note: Annotated[str, typer.Option(help="A word beside it.")] = "",
+    always: Annotated[
+        bool, typer.Option("--always", help="The same, too, for the rest of the run.")
+    ] = False,
     dry_run: DryRun = False,
 ) -> None:
     """Approve what a question asks approval of."""
     from fleet.app.inbox import approve as give
 
     if dry_run:
-        would_decide(ctx, "approve", question)
+        would_decide(ctx, "approve for good" if always else "approve", question)
         return
-    say(f"approved {give(here(ctx), question, note)}")
+    say(f"approved {give(here(ctx), question, note, always=always)}")
 
 
 @app.command(rich_help_panel=TALK)
@@ -122,6 +125,13 @@ def ask(
         float | None,
         typer.Option("--wait", metavar="S", help="Wait so many seconds for the answer."),
     ] = None,
+    expires_s: Annotated[
+        float | None,
+        typer.Option("--expires", metavar="S", min=0, help="Close it after so many seconds."),
+    ] = None,
+    default: Annotated[
+        str | None, typer.Option(help="The answer when it expires; without one, none is given.")
+    ] = None,
     as_json: Json = False,
     dry_run: DryRun = False,
 ) -> None:
@@ -132,7 +142,15 @@ def ask(
     if dry_run:
         say(f"would ask for {session_facts()[1]}")
         return
-    name, value = raise_question(here(ctx), text, topic=topic, choices=choice or [], wait_s=wait_s)
+    name, value = raise_question(
+        here(ctx),
+        text,
+        topic=topic,
+        choices=choice or [],
+        wait_s=wait_s,
+        expires_s=expires_s,
+        default=default,
+    )
     if as_json:
         say_json({"schema": "fleet.ask/1", "id": name, "answer": value})
     else:

@@ -160,6 +160,15 @@ class Sandbox:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What patterns allow and deny, the fleet's first, and how long a question about it waits."""
+
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+    expires_ms: int | None = None  # None: an hour
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentDocument:
     """Who works: one file of agents/, defaults applied."""
 
@@ -173,6 +182,7 @@ class AgentDocument:
     env: Mapping[str, str] = field(default_factory=dict)
     secrets: tuple[str, ...] = ()
     permissions: Literal["ask", "edits", "auto", "plan", "deny", "yolo"] | None = None
+    policy: Policy = Policy()  # written under `permissions`, beside its mode
     limits: AgentLimits = AgentLimits()
     sandbox: Sandbox = Sandbox()
     owns: tuple[str, ...] = ()

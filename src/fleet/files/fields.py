@@ -14,8 +14,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainValidator
 
+from fleet.errors import did_you_mean
 from fleet.files.names import ID_RULE, env_problem, id_problem, path_problem, ref_problem
 from fleet.files.source import Plain, resolve, resolved
+from fleet.policy import KINDS, Rule
 
 UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 MAX_DURATION_MS = 366 * UNITS_MS["d"]
@@ -97,6 +99,33 @@ def as_duration_ms(value: Any) -> int:
     if not 0 < ms <= MAX_DURATION_MS:
         raise ValueError(f"{asked}, above 0 and at most 366d, got {shown(value)}")
     return max(1, round(ms))
+
+
+def as_expiry_ms(value: Any) -> int:
+    """Returns milliseconds that a question may wait: at most a day."""
+    ms = as_duration_ms(value)
+    if ms > UNITS_MS["d"]:
+        raise ValueError(f"a question expires within a day, got {shown(value)}")
+    return ms
+
+
+def as_pattern(value: Any) -> str:
+    """Returns a permission's pattern; unquoted, YAML reads `run: git push *` as a mapping."""
+    if isinstance(value, dict) and len(value) == 1:
+        ((kind, subject),) = value.items()
+        text = f"{as_text(kind)}: {as_text(subject)}"
+    elif isinstance(value, dict | list):
+        raise ValueError(f"expected a pattern such as `run: git push *`, got {shown(value)}")
+    else:
+        text = as_text(value).strip()
+    try:
+        Rule(text)
+    except ValueError as error:
+        kind = text.partition(":")[0].strip()
+        near = did_you_mean(kind, KINDS) if ":" in text and kind not in KINDS else ""
+        hint = f"; {near}" if near else ""
+        raise ValueError(f"{shown(text)} {error}{hint}") from None
+    return text
 
 
 def as_bytes(value: Any) -> int:
@@ -271,6 +300,11 @@ Duration = Annotated[
         json_schema_input_type=Annotated[str, Field(pattern=_DURATION.pattern.replace(r"\Z", "$"))]
         | Annotated[float, Field(gt=0)],
     ),
+]
+Expiry = Annotated[int, PlainValidator(as_expiry_ms, json_schema_input_type=str | float)]
+Patterns = Annotated[
+    list[Annotated[str, PlainValidator(as_pattern, json_schema_input_type=str | dict[str, str])]],
+    BeforeValidator(one_or_many),
 ]
 Size = Annotated[
     int,

@@ -22,6 +22,7 @@ from fleet.files.fields import (
     Count,
     Duration,
     EnvName,
+    Expiry,
     Flag,
     Id,
     Ids,
@@ -29,6 +30,7 @@ from fleet.files.fields import (
     InnerPaths,
     Network,
     Number,
+    Patterns,
     Port,
     Size,
     Target,
@@ -293,8 +295,25 @@ class SandboxForm(Form):
     processes: Count | None = None
 
 
-Permissions = Literal["ask", "edits", "auto", "plan", "deny", "yolo"]
+Mode = Literal["ask", "edits", "auto", "plan", "deny", "yolo"]
 Priority = Literal["critical", "high", "medium", "low"]
+
+
+class PermissionsForm(Form):
+    """What an agent may do by itself; a bare text is its mode."""
+
+    mode: Mode | None = None
+    allow: Patterns | None = None
+    deny: Patterns | None = None
+    expires_ms: Expiry | None = Field(
+        None, validation_alias="expires", serialization_alias="expires_ms"
+    )
+
+
+Permissions = Annotated[
+    PermissionsForm,
+    BeforeValidator(stands_for("mode"), json_schema_input_type=Mode | PermissionsForm),
+]
 
 
 class AgentKeys(Form):

@@ -253,7 +253,15 @@ def _filled(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str,
     for key in ("limits", "env", "uses"):
         if key in defaults and key in values:
             filled[key] = {**defaults[key], **values[key]}
+    if "permissions" in defaults and "permissions" in values:
+        filled["permissions"] = _both(defaults["permissions"], values["permissions"])
     return filled
+
+
+def _both(fleets: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns an agent's permissions, its patterns behind the fleet's, which hold for everybody."""
+    lists = {key: [*fleets.get(key, ()), *own.get(key, ())] for key in ("allow", "deny")}
+    return {**fleets, **own, **{key: found for key, found in lists.items() if found}}
 
 
 def _in_order(problems: list[Problem]) -> tuple[Problem, ...]:

@@ -21,6 +21,7 @@ from fleet.files.documents import (
     Estimate,
     Metric,
     Phase,
+    Policy,
     Proof,
     Risk,
     Rung,
@@ -40,6 +41,10 @@ def agent_of(plain: Plain) -> AgentDocument:
     if "sandbox" in values:
         # Only set keys are in a normal form; whoever names any key of a sandbox wants one.
         values["sandbox"] = Sandbox(**{"kind": "bwrap", **_frozen(values["sandbox"])})
+    if "permissions" in values:
+        told = _frozen(values["permissions"])
+        values["permissions"] = told.pop("mode", None)
+        values["policy"] = Policy(**told)
     return AgentDocument(**values)
 
 

@@ -309,5 +309,7 @@ def _syntax_problem(error: yaml.YAMLError, text: str, file: str) -> Problem:
         return Problem("tab used for indentation", place, "indent with spaces")
     start = getattr(error, "context_mark", None)
     begun = getattr(error, "context", None)
+    if begun == "while scanning an alias":
+        return Problem("cannot be read as YAML: `*` begins an alias", place, "put it in quotes")
     hint = f"{begun} that begins on line {start.line + 1}" if begun and start else ""
     return Problem(f"cannot be read as YAML: {what}", place, hint)

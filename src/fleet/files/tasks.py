@@ -178,6 +178,9 @@ def _agent(fleet: Fleet, agent: AgentDocument, texts: Texts) -> dict[str, object
         },
         "owns": list(agent.owns),
     }
+    policy = {name: plain(value) for name, value in asdict(agent.policy).items() if value}
+    if policy:
+        told["policy"] = policy
     if agent.sandbox.kind != "none":
         told["sandbox"] = {name: plain(value) for name, value in asdict(agent.sandbox).items()}
     return told

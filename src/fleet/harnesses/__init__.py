@@ -89,6 +89,7 @@ class AgentFacts:
     args: str | Sequence[str] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     permissions: str = "edits"
+    guards: tuple[str, ...] = ()  # events that are hooked besides, to deny by pattern
     prompt: str = ""
     limits: Mapping[str, object] = field(default_factory=dict)
 

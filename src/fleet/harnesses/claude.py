@@ -71,7 +71,7 @@ def prepare(
     settings = folder / "settings.json"
     words += ["--settings", str(settings)]
     files = {
-        settings: json.dumps({"hooks": _hooks(interactive=agent.mode == "interactive")}),
+        settings: json.dumps({"hooks": _hooks(agent)}),
         **hooks.wishes(folder),
     }
     if agent.permissions == "edits":
@@ -92,7 +92,7 @@ def prepare(
     return Preparation(argv=argv, env=env, stdin=brief, files=files)
 
 
-def _hooks(*, interactive: bool) -> dict[str, object]:
+def _hooks(agent: AgentFacts) -> dict[str, object]:
     """Returns the hooks as its settings hold them."""
     return {
         event: [
@@ -106,7 +106,9 @@ def _hooks(*, interactive: bool) -> dict[str, object]:
                 ]
             }
         ]
-        for event in hooks.events(*MORE_EVENTS, interactive=interactive)
+        for event in hooks.events(
+            *MORE_EVENTS, *agent.guards, interactive=agent.mode == "interactive"
+        )
     }
 
 

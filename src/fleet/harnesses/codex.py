@@ -62,7 +62,7 @@ def prepare(
     roots = _git_folders(worktree)
     if roots:
         settings.append(f"sandbox_workspace_write.writable_roots={json.dumps(roots)}")
-    more = ("Interrupt",) if interactive else ()
+    more = (*agent.guards, *(("Interrupt",) if interactive else ()))
     settings += [_hook(event) for event in hooks.events(*more, interactive=interactive)]
     # Without it the program passes over every hook that nobody has reviewed in its terminal.
     words = [TRUSTING, *(word for setting in settings for word in ("-c", setting))]

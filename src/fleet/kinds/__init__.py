@@ -126,6 +126,8 @@ class Work:
     """Tells the run something else than progress: a question that a person must answer."""
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the attempt is to end now; `run` then ends what it started and returns STOPPED."""
+    allowed: Sequence[str] = ()
+    """Patterns that a person has allowed this step's agent for the rest of the run."""
     plan_step: Callable[[str], Step | None] = lambda _name: None
     """Looks up any step of the plan as it stands now, also of another composite; None for none."""
 

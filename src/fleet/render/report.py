@@ -99,12 +99,18 @@ def _tables(report: Mapping[str, Any], *, wide: bool) -> list[Table]:
         for one in report["attempts"]
         if one["agent"] or one["ending"] == "failed"
     ]  # fmt: skip
+    decided = [
+        [f"{one['step']} {one['attempt']}", *decisions(one["policy"])]
+        for one in report["attempts"]
+        if one.get("policy")
+    ]
     tried = ["ATTEMPT", "ENDED", *used[1:], *(["CONTEXT"] if wide else []), "LAST WORD"]
     return [
         ("PHASES", ["PHASE", "MERGE", *days, *used], phases, 0),
         ("AGENTS", ["AGENT", "TASKS", *used], agents, 0),
         ("TASKS", ["TASK", "STATE", *days, *used], tasks, 0),
         ("ATTEMPTS", tried, attempts, len(tried) - 1),
+        ("DECIDED BY PATTERN", ["ATTEMPT", "ALLOWED", "DENIED", "LAST"], decided, 3),
     ]
 
 
@@ -132,6 +138,15 @@ def _usage_cells(usage: Mapping[str, float], *, wide: bool) -> list[str]:
 
 def _ending(one: Mapping[str, Any]) -> str:
     return f"{one['ending']}: {one['failure']}" if one["failure"] else str(one["ending"])
+
+
+def decisions(policy: Mapping[str, Any]) -> list[str]:
+    """Returns what patterns decided: how often they allowed, how often denied, and the last."""
+    last = policy["last"][-1]
+    by = f" by `{last['why']}`" if last["why"] else ""
+    word = "denied" if last["decision"] == "deny" else "allowed"
+    told = f"{word}{by}: {last['tool']} {last['about']}".strip()
+    return [str(policy["allowed"]), str(policy["denied"]), " ".join(told.split())]
 
 
 def _last_word(one: Mapping[str, Any]) -> str:

@@ -90,8 +90,15 @@ def inbox_text(questions: Sequence[Mapping[str, Any]], columns: int = 100) -> st
         lines.append("  ".join(line(str(cell)) for cell in cells if cell))
         lines += wrapped(str(one["message"]), columns, "    ")
         choices = one["choices"]
-        if "approve" in choices:
-            how = f"fleet approve {one['id']}   fleet reject {one['id']} --reason ..."
+        if one.get("expires_at"):
+            default = one.get("default")
+            then = f": then {default}" if default else ""
+            lines += wrapped(f"expires {one['expires_at'][:16]}{then}", columns, "    ")
+        if "always" in choices and one.get("pattern"):
+            lines += wrapped(f"--always allows `{one['pattern']}` for this run", columns, "    ")
+        if {"approve", "allow"} & {*choices}:
+            always = " [--always]" if "always" in choices else ""
+            how = f"fleet approve {one['id']}{always}   fleet reject {one['id']} --reason ..."
         else:
             how = f"fleet answer {one['id']} {line('|'.join(choices)) or 'TEXT'}"
         lines.append(f"    {how}")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from fleet.render.report import decisions
 from fleet.render.running import inbox_text
 from fleet.render.text import amount, ascii_only, cut, line, money, table, width, wrapped
 
@@ -31,6 +32,7 @@ def status_text(status: Mapping[str, Any], columns: int) -> str:
     """Returns the check-in in at most so many columns (80 at least)."""
     columns = max(columns, 80)
     parts = [*_head(status, columns), *_needs_you(status, columns), *_table(status, columns)]
+    parts += _denied(status, columns)
     parts += _phases(status, columns) + _since(status, columns) + _today(status, columns)
     parts += _drift(status, columns)
     parts += ["", f"Next: {'   '.join(next_commands(status))}"]
@@ -63,6 +65,7 @@ def _head(status: Mapping[str, Any], columns: int) -> list[str]:
     return lines
 
 
+OVER = ("verified", "accepted", "merged", "skipped")
 QUIET = ("ended", "idle", "failed")
 """Turns that are over while the program still runs."""
 
@@ -164,6 +167,17 @@ def _since(status: Mapping[str, Any], columns: int) -> list[str]:
         if checkin and checkin["done"] and recent(checkin["at"]):
             told.append(f"{task['id']}: {checkin['done']}")
     return _told("SINCE YESTERDAY", told, columns)
+
+
+def _denied(status: Mapping[str, Any], columns: int) -> list[str]:
+    """Returns what patterns have denied in sessions that are not over."""
+    told = []
+    for task in status["tasks"]:
+        policy = task.get("policy")
+        if policy and policy["denied"] and task["state"] not in OVER:
+            allowed, denied, last = decisions(policy)
+            told.append(f"{task['id']}: {denied} denied, {allowed} allowed; last {last}")
+    return _told("BY PATTERN", told, columns)
 
 
 def _today(status: Mapping[str, Any], columns: int) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +79,7 @@ class Attempts:
             attempt=attempt,
             inputs=inputs_of(state, step),
             answers=answers_to(state, step),
+            allowed=allowed_for_good(state, step),
             facts=one.facts,
             siblings=siblings_of(state, whole),
             plan_step=lambda name: state.steps[name].step if name in state.steps else None,
@@ -166,6 +167,22 @@ class Attempts:
             task.cancel()
         endings = self.world.endings.values()
         await asyncio.gather(*tasks, *self.notes, *endings, return_exceptions=True)
+
+
+def allowed_for_good(state: State, step: str) -> list[str]:
+    """Returns the patterns that a person has allowed a step's agent for the rest of the run."""
+
+    def agent_of(name: str) -> object:
+        told: Any = state.steps[name].step.params.get("agent") if name in state.steps else None
+        return told.get("id") if isinstance(told, Mapping) else None
+
+    own = agent_of(step)
+    found = [
+        str(one.question.about.get("pattern") or "")
+        for one in state.answers.values()
+        if own and one.value == "always" and agent_of(one.step) == own
+    ]
+    return [pattern for pattern in dict.fromkeys(found) if pattern]
 
 
 def siblings_of(state: State, whole: str) -> dict[str, Any]:

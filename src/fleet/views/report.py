@@ -41,6 +41,7 @@ class Attempt:
     failure: str = ""
     text: str = ""
     usage: Mapping[str, float] = field(default_factory=dict)
+    policy: object = None
 
     def ran_ms(self, now_ms: int) -> int:
         """Returns how long it ran, until now if it still does."""
@@ -63,7 +64,7 @@ def attempts_of(events: Iterable[m.Event]) -> list[Attempt]:
                 one, outcome = found[event.step, event.attempt], event.outcome
                 one.ended_ms, one.ending = event.at_ms, str(outcome.ending)
                 one.failure, one.text = str(outcome.failure or ""), outcome.text[:TEXT_CHARS]
-                one.usage = outcome.usage
+                one.usage, one.policy = outcome.usage, outcome.evidence.get("policy")
             case _:
                 pass
     return list(found.values())
@@ -244,4 +245,5 @@ def _attempt_row(one: Attempt, clock: Clock) -> dict[str, Any]:
         "failure": one.failure or None,
         "text": one.text,
         "usage": dict(one.usage),
+        "policy": one.policy,
     }

@@ -45,6 +45,8 @@ class Seen:
     hooks or the program say, blocked or unknown, as its screen shows; nothing where none tells."""
     doubt: str = ""
     """Why the state may not be believed; nothing when there is no doubt."""
+    policy: Mapping[str, Any] | None = None
+    """What patterns decided in its session: {allowed, denied, last}."""
 
 
 @record(kw_only=False)
@@ -194,6 +196,7 @@ def _task_row(scene: _Scene, name: str, task: TaskSteps) -> dict[str, Any]:
         "pid": seen.pid if seen.pid is not None else (live.get("pid") if running else None),
         "last_checkin": _checkin(task, clock),
         "usage": task.usage,
+        "policy": seen.policy or (work.evidence.get("policy") if work and work.evidence else None),
         "slack_days": outlook.slack_of(name),
         "waiting_for": waiting_for(state, task, clock.now_ms, clock.hour_of),
         "merged_as": (landed or {}).get("commit") if word == "merged" else None,
@@ -315,6 +318,7 @@ def task_asked_about(state: State, asked: OpenQuestion, outlook: Forecast) -> st
 def question_row(asked: OpenQuestion, task: str, outlook: Forecast, clock: Clock) -> dict[str, Any]:
     """Returns one open question as every door shows it."""
     question = asked.question
+    expires_ms = question.expires_at_ms
     return {
         "id": asked.id,
         "step": asked.step,
@@ -326,5 +330,8 @@ def question_row(asked: OpenQuestion, task: str, outlook: Forecast, clock: Clock
         "topic": question.topic,
         "by": asked.by,
         "asked_at": clock.time_of(asked.at_ms),
+        "expires_at": None if expires_ms is None else clock.time_of(expires_ms),
+        "default": question.default,
+        "pattern": str(question.about.get("pattern") or "") or None,
         "slack_days": outlook.slack_of(task),
     }

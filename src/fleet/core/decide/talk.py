@@ -70,7 +70,7 @@ def answer(
     if one is None:
         return
     if question.then in (m.Then.NOTE, m.Then.REPLY) and step in draft.state.running:
-        text = f"Answer to your question {question.message!r}: {value}"
+        text = f"Answer to your question {question.message!r}: {value or 'nobody gave one'}"
         about = {**question.about, "value": value, "note": note}
         _send(draft, step, text if not note else f"{text}\n{note}", by, about)
     if question.then is m.Then.SETTLE and one.standing is Standing.ASKING:

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from fleet.adapters import git, process
+from fleet.adapters import git, hooks, process
 from fleet.adapters.attempts import (
     KEY_VARIABLE,
     AttemptFolder,
@@ -234,7 +234,13 @@ def _outcome(
     }
     if turns.green:
         output["judged"] = {name: turns.judged[name] for name in JUDGED}
-    return Outcome(ending=Ending.SUCCEEDED, text=text, output=output, usage=report.spent)
+    return Outcome(
+        ending=Ending.SUCCEEDED,
+        text=text,
+        output=output,
+        evidence=_decided(work, folder),
+        usage=report.spent,
+    )
 
 
 def _done(folder: AttemptFolder) -> str | None:
@@ -264,7 +270,18 @@ def _head(work: Work, place: Mapping[str, Any]) -> str | None:
 
 def _evidence(work: Work, folder: AttemptFolder, launch: Launch) -> dict[str, object]:
     tail_of_it = mask(folder.output_tail(TAIL_BYTES), _secrets(work))
-    return {"tail": tail_of_it, "session": launch.session, "folder": os.fspath(folder.path)}
+    told = {"tail": tail_of_it, "session": launch.session, "folder": os.fspath(folder.path)}
+    return {**told, **_decided(work, folder)}
+
+
+def _decided(work: Work, folder: AttemptFolder) -> dict[str, object]:
+    """Returns {policy: what it decided without a person}, {} when it decided nothing."""
+    found = hooks.decisions_of(folder.path)
+    if not found:
+        return {}
+    secrets = _secrets(work)
+    last = [{**one, "about": mask(one["about"], secrets)} for one in found["last"]]
+    return {"policy": {**found, "last": last}}
 
 
 def _secrets(work: Work) -> dict[str, str]:

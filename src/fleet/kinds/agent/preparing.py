@@ -14,7 +14,7 @@ from fleet.adapters import hooks
 from fleet.adapters.attempts import AttemptFolder, Launch, session_name
 from fleet.core.plan import Failure
 from fleet.errors import Rejected
-from fleet.harnesses import AgentFacts, Harness
+from fleet.harnesses import AgentFacts, Harness, policies
 from fleet.harnesses import brief as briefs
 from fleet.harnesses.confinement import confined
 from fleet.harnesses.secrets import NAMES_VARIABLE, resolve
@@ -53,11 +53,13 @@ def prepare(
         )
     folder.path.mkdir(mode=0o700, parents=True, exist_ok=True)
     brief.write_text(_brief(work, place, harness), encoding="utf-8")
-    facts = _agent_of(work)
+    held = _held(work, path)
+    facts = _agent_of(work, held)
     prepared = harness.prepare(facts, brief, folder.path, path, _resumed(work, harness))
     for file, text in prepared.files.items():
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
+        told_it = policies.joined(text, held) if file.name == hooks.WISHES else text
+        file.write_text(told_it, encoding="utf-8")
     own = work.environment(
         task=str(work.params["task"]),
         branch=str(place["branch"]),
@@ -112,17 +114,31 @@ def _resumed(work: Work, harness: Harness) -> str | None:
     return hooks.session_of(before.path, report.session)
 
 
-def _agent_of(work: Work) -> AgentFacts:
+def _held(work: Work, worktree: Path) -> policies.Held:
+    """Returns how the session is held to its patterns; raises Rejected where it cannot be."""
     told: Mapping[str, Any] = work.params["agent"]
+    harness, mode = harness_of(work), told.get("mode") or "headless"
+    permissions = str(told.get("permissions") or "edits")
+    policy: Mapping[str, Any] = told.get("policy") or {}
+    refused = policies.refusal(harness, mode, permissions, {"deny": policy.get("deny")})
+    if refused is not None:
+        raise Rejected(refused[1], hint=refused[2])
+    return policies.hold(harness, permissions, policy, work.allowed, worktree)
+
+
+def _agent_of(work: Work, held: policies.Held) -> AgentFacts:
+    told: Mapping[str, Any] = work.params["agent"]
+    args = told.get("args") or ()
     return AgentFacts(
         id=str(told["id"]),
         name=str(told.get("name") or told["id"]),
         harness=harness_of(work),
         model=str(told.get("model") or ""),
         mode=told.get("mode") or "headless",
-        args=told.get("args") or (),
+        args=[*held.words, *([args] if isinstance(args, str) else args)] if held.words else args,
         env={str(k): str(v) for k, v in (told.get("env") or {}).items()},
-        permissions=str(told.get("permissions") or "edits"),
+        permissions=held.permissions,
+        guards=held.guards,
         prompt=_text(work, told.get("prompt")),
         limits=told.get("limits") or {},
     )

@@ -88,7 +88,7 @@ def answer_request(folder: Path, about: Mapping[str, object]) -> None:
     """Writes the answer that a session's request waits for; nothing when it is about none."""
     request = str(about.get("request") or "")
     if request and "/" not in request:
-        told = {"value": about.get("value"), "note": about.get("note")}
+        told = {name: about.get(name) for name in ("value", "note", "pattern")}
         _answer(folder / "answers" / f"{request}.json", told)
 
 
