@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from fleet.adapters.model.calls import Call, Tool, translate
 from support.model_server import ModelServer, Turn
-from support.model_wire import Call, Tool, translate
 
 FILE = {"type": "object", "properties": {"file_path": {"type": "string"}, "content": {}},
         "required": ["file_path", "content"]}  # fmt: skip

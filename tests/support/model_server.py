@@ -24,9 +24,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal, Self
-from urllib.parse import urlsplit
 
-from support.model_wire import Answer, Call, NoTool, Usage, Wire, find_wire, translate
+from fleet.adapters.model.calls import Answer, Call, NoTool, Usage, translate
+from fleet.adapters.model.wire import Wire, beside, find_wire
 
 CODEX_CONFIG = """\
 model = "scripted"
@@ -234,7 +234,7 @@ class _Handler(BaseHTTPRequestHandler):
         wire = find_wire(request.path)
         if wire is None or request.method != "POST":
             script.take(request, aside=True)
-            self._beside(urlsplit(request.path).path)
+            self._json(*beside(request.path))
             return
         aside = not script.toolless and not wire.tools(request.body)
         taken = script.take(request, aside=aside)
@@ -252,14 +252,6 @@ class _Handler(BaseHTTPRequestHandler):
             body = {"raw": raw.decode("utf-8", "replace")}
         told = {name.lower(): value for name, value in self.headers.items()}
         return Asked(self.command, self.path, told, body, None)
-
-    def _beside(self, path: str) -> None:
-        if path.endswith("/models"):
-            self._json(200, {"object": "list", "data": [], "models": []})
-        elif path.endswith(("/count_tokens", ":countTokens")):
-            self._json(200, {"input_tokens": 10, "totalTokens": 10})
-        else:
-            self._json(404, {"error": {"message": f"nothing at {path}"}})
 
     def _answer(self, script: Script, wire: Wire, asked: Asked, number: int, turn: Turn) -> None:
         if turn.fault == "hang":

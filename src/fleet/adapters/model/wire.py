@@ -1,87 +1,16 @@
-"""What a scripted turn looks like on the wire of each model protocol. Pure: no sockets, no clock.
+"""What an answer of a model looks like on the wire of each protocol.
 
-A protocol reads the tools that a request offers and whether it wants a stream, and writes a turn as
-one JSON document or as server-sent events. Tools are called by logical name (`write_file`,
-`run_command`); the request's own list says what the program calls them and which arguments they
-take, so that one script plays to every program. A program without a tool for files is told to
-write by its shell.
+A protocol reads the tools that a request offers and whether it wants a stream, and writes an answer
+as one JSON document or as server-sent events. Pure: no sockets, no clock.
 """
 
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-WRITERS = ("write_file", "write", "create_file", "create", "str_replace_editor")
-RUNNERS = (
-    "run_command",
-    "bash",
-    "exec_command",
-    "run_shell_command",
-    "shell",
-    "shell_command",
-    "terminal",
-    "execute_bash",
-    "run_commands",
-)
-PLACES = {
-    "path": ("file_path", "filePath", "path", "absolute_path", "filename"),
-    "text": ("content", "file_text", "text", "contents"),
-    "command": ("command", "cmd", "script", "commands"),
-}
-EMPTY: dict[str, Any] = {
-    "string": "scripted",
-    "boolean": False,
-    "integer": 1,
-    "number": 1,
-    "array": [],
-    "object": {},
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A tool by its logical name, with its arguments; `{cwd}` in them is filled in by the test."""
-
-    tool: str
-    arguments: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens that a turn is said to have cost; `cached` ones are not in `read`."""
-
-    read: int = 10
-    cached: int = 4
-    written: int = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Tool:
-    """A tool as a request offers it; a free one takes text instead of arguments."""
-
-    name: str
-    schema: Mapping[str, Any] = field(default_factory=dict)
-    free: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A turn with its calls in the program's own words: (tool, arguments)."""
-
-    id: str
-    model: str
-    text: str
-    calls: Sequence[tuple[str, Mapping[str, Any]]]
-    usage: Usage
-
-
-class NoTool(LookupError):
-    """The request offers nothing that could carry out a call."""
-
+from fleet.adapters.model.calls import Answer, Tool
 
 Events = list[tuple[str, Any]]  # (name of a server-sent event or "", its document or text)
 
@@ -89,43 +18,20 @@ Events = list[tuple[str, Any]]  # (name of a server-sent event or "", its docume
 class Wire(Protocol):
     """One protocol."""
 
-    def tools(self, asked: Mapping[str, Any]) -> list[Tool]: ...
-    def streams(self, asked: Mapping[str, Any], path: str) -> bool: ...
-    def whole(self, answer: Answer) -> Any: ...
-    def stream(self, answer: Answer) -> Events: ...
-    def error(self, status: int, kind: str, text: str, detail: Mapping[str, Any]) -> Any: ...
+    def tools(self, asked: Mapping[str, Any]) -> list[Tool]:
+        """Returns the tools that a request offers."""
 
+    def streams(self, asked: Mapping[str, Any], path: str) -> bool:
+        """Returns whether a request wants its answer as events."""
 
-def translate(call: Call, tools: Sequence[Tool]) -> tuple[str, dict[str, Any]]:
-    """Returns the program's own tool and arguments; raises NoTool when nothing fits."""
-    by_name = {tool.name.lower(): tool for tool in tools if not tool.free}
-    if call.tool == "write_file":
-        for name in WRITERS:
-            if name in by_name:
-                return _fill(by_name[name], call.arguments)
-        path, text = (shlex.quote(call.arguments[name]) for name in ("path", "text"))
-        return translate(Call("run_command", {"command": f"printf %s {text} > {path}"}), tools)
-    if call.tool == "run_command":
-        for name in RUNNERS:
-            if name in by_name:
-                return _fill(by_name[name], call.arguments)
-        raise NoTool(f"none of {sorted(by_name)} runs a command")
-    return call.tool, dict(call.arguments)  # a program's own tool, named as it is
+    def whole(self, answer: Answer) -> Any:
+        """Returns an answer as one document."""
 
+    def stream(self, answer: Answer) -> Events:
+        """Returns an answer as server-sent events."""
 
-def _fill(tool: Tool, arguments: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
-    known: Mapping[str, Any] = tool.schema.get("properties") or {}
-    filled: dict[str, Any] = {}
-    for role, value in arguments.items():
-        name = next((one for one in PLACES[role] if one in known), PLACES[role][0])
-        listed = known.get(name, {}).get("type") == "array"
-        filled[name] = ["sh", "-c", value] if listed else value
-    for name in tool.schema.get("required") or ():
-        told = known.get(name) or {}
-        kind = told.get("type")
-        first = kind[0] if isinstance(kind, list) else str(kind)
-        filled.setdefault(name, (told.get("enum") or [EMPTY.get(first, "scripted")])[0])
-    return tool.name, filled
+    def error(self, status: int, kind: str, text: str, detail: Mapping[str, Any]) -> Any:
+        """Returns a failure of an HTTP status; `kind` is the protocol's own name for it."""
 
 
 class Anthropic:
@@ -139,7 +45,9 @@ class Anthropic:
         return bool(asked.get("stream"))
 
     def whole(self, answer: Answer) -> Any:
-        parts = [{"type": "text", "text": answer.text}] if answer.text or not answer.calls else []
+        parts: list[dict[str, Any]] = []
+        if answer.text or not answer.calls:
+            parts.append({"type": "text", "text": answer.text})
         parts += [
             {"type": "tool_use", "id": f"toolu_{answer.id}_{n}", "name": name, "input": told}
             for n, (name, told) in enumerate(answer.calls)
@@ -386,3 +294,13 @@ def find_wire(path: str) -> Wire | None:
     if plain.endswith((":generateContent", ":streamGenerateContent")):
         return Gemini()
     return None
+
+
+def beside(path: str) -> tuple[int, Any]:
+    """Returns the status and document for what programs ask beside their turns: models, counts."""
+    plain = path.partition("?")[0]
+    if plain.endswith("/models"):
+        return 200, {"object": "list", "data": [], "models": []}
+    if plain.endswith(("/count_tokens", ":countTokens")):
+        return 200, {"input_tokens": 10, "totalTokens": 10}
+    return 404, {"error": {"message": f"nothing at {plain}"}}
