@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.app.diagnosing import _sqlite
+from fleet.app.diagnosing.machine import sqlite
 from fleet.app.starting import find_test_command
 from support.git_repo import GitRepo
 
@@ -324,8 +324,8 @@ def test_doctor_finds_damage_and_repairs_it(repo, fleet_cli):
 
 def test_the_sqlite_releases_with_the_wal_reset_bug_are_warned_of():
     warned = ("3.7.0", "3.40.1", "3.44.5", "3.50.6", "3.51.2")
-    assert {_sqlite(one)["level"] for one in warned} == {"warning"}
-    assert {_sqlite(one)["level"] for one in ("3.44.6", "3.50.7", "3.51.3", "4.0.0")} == {"ok"}
+    assert {sqlite(one)["level"] for one in warned} == {"warning"}
+    assert {sqlite(one)["level"] for one in ("3.44.6", "3.50.7", "3.51.3", "4.0.0")} == {"ok"}
 
 
 def test_doctor_prints_one_json_object_and_nothing_else(repo, fleet_cli):

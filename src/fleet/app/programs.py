@@ -54,6 +54,12 @@ def age_of(version: str, tested: str) -> str:
     return f"older than {tested}, with which it was tested"
 
 
+def is_newer(version: str, tested: str) -> bool:
+    """Returns whether a version is later than the tested one."""
+    found = re.search(r"\d+(?:\.\d+)+", version)
+    return found is not None and _numbers(found[0]) > _numbers(tested)
+
+
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split("."))
 

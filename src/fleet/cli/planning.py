@@ -53,16 +53,30 @@ def init(
 @app.command(rich_help_panel=FIRST)
 def doctor(
     ctx: typer.Context,
+    programs: Annotated[
+        list[str] | None, typer.Argument(metavar="[PROGRAM]...", help="Agent programs, too.")
+    ] = None,
     as_json: Json = False,
+    every: Annotated[
+        bool, typer.Option("--all-programs", help="All agent programs that are installed.")
+    ] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Do not run the programs to prove their hooks.")
+    ] = False,
+    timeout: Annotated[
+        float, typer.Option(metavar="S", min=1, help="Seconds that a program has for its proof.")
+    ] = 60,
     repair: Annotated[bool, typer.Option(help="Repair a damaged journal.")] = False,
 ) -> None:
-    """Check git, tmux, Python, disk, the journal and the agents' programs, each with its cure."""
+    """Check the machine, the fleet and the agents' programs, proving their hooks by firing them."""
     from fleet.app.starting import diagnose, repair_journal
     from fleet.render.starting import diagnosis_text
 
     if repair:
         (tell if as_json else say)(repair_journal(here(ctx)))
-    found = diagnose(ctx.obj or Path.cwd())
+    found = diagnose(
+        ctx.obj or Path.cwd(), names=programs or (), every=every, quick=quick, limit_s=timeout
+    )
     if as_json:
         say_json(found)
     else:
