@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import os
 import pty
+import select
 import struct
 import termios
 import threading
@@ -25,6 +26,7 @@ ROWS: Final = 50
 COLUMNS: Final = 200
 KEPT_BYTES: Final = 1 << 20
 CHUNK_BYTES: Final = 65_536
+POLL_S: Final = 0.1
 
 
 class Terminal:
@@ -32,6 +34,9 @@ class Terminal:
 
     def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
         self.pid = 0
+        self.path = Path()
+        """The terminal's name: who has it open belongs to the attempt, however it detached."""
+        self._over = threading.Event()
         self._folder, self._environ = folder, {**environ, "TERM": "screen-256color"}
         self._ours = -1
 
@@ -47,6 +52,7 @@ class Terminal:
             fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", ROWS, COLUMNS, 0, 0))
             # Opened by name in a session of its own, it becomes what controls that session.
             name = os.ttyname(theirs)
+            self.path = Path(name)
             self.pid = os.posix_spawn(
                 argv[0],
                 argv,
@@ -71,11 +77,12 @@ class Terminal:
         """Waits for the wrapper, which has ended or been killed, and keeps the last it showed."""
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self.pid, 0)
+        self._over.set()
         self._thread.join()
         os.close(self._ours)
 
     def _copy(self) -> None:
-        """Copies what is shown until the last of the session has closed the terminal."""
+        """Copies what is shown until it is over; whoever still has the terminal open may wait."""
         kept = 0
         with (self._folder / "output.log").open("ab") as log:
             while chunk := self._read():
@@ -84,6 +91,9 @@ class Terminal:
                 kept = min(KEPT_BYTES, kept + len(chunk))
 
     def _read(self) -> bytes:
+        while not select.select([self._ours], [], [], POLL_S)[0]:
+            if self._over.is_set():
+                return b""
         try:
             return os.read(self._ours, CHUNK_BYTES)
         except OSError:  # EIO: nobody has it open any more

@@ -61,10 +61,10 @@ def doctor(
         bool, typer.Option("--all-programs", help="All agent programs that are installed.")
     ] = False,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Do not run the programs to prove their hooks.")
+        bool, typer.Option("--quick", help="Leave the trials of programs out.")
     ] = False,
     timeout: Annotated[
-        float, typer.Option(metavar="S", min=1, help="Seconds that a program has for its proof.")
+        float, typer.Option(metavar="S", min=1, help="Seconds that a program has for its trial.")
     ] = 60,
     repair: Annotated[bool, typer.Option(help="Repair a damaged journal.")] = False,
 ) -> None:

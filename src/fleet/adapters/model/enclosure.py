@@ -11,6 +11,7 @@ Without a PROGRAM it only shows whether that works here, by its exit code.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -18,6 +19,7 @@ import socket
 import struct
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -54,7 +56,8 @@ def argv(path: Path, program: list[str]) -> list[str]:
 def gate(path: Path) -> socket.socket:
     """Returns the socket at which a listener is waited for."""
     waiting = socket.socket(socket.AF_UNIX)
-    waiting.bind(os.fspath(path))
+    with _short(path) as name:
+        waiting.bind(name)
     waiting.listen(1)
     return waiting
 
@@ -87,7 +90,8 @@ def main(path: str, port: int, program: list[str]) -> int:
     if not program:
         return 0
     with socket.socket(socket.AF_UNIX) as outside:
-        outside.connect(path)
+        with _short(Path(path)) as name:
+            outside.connect(name)
         socket.send_fds(outside, [b"x"], [listener.fileno()])
         outside.recv(1)  # it is taken
     listener.close()
@@ -96,6 +100,16 @@ def main(path: str, port: int, program: list[str]) -> int:
     except OSError as lost:
         sys.stderr.write(f"{program[0]}: {lost.strerror}\n")
         return 127
+
+
+@contextlib.contextmanager
+def _short(path: Path) -> Iterator[str]:
+    """Yields a name for a path that fits into a socket's address, which holds 107 bytes."""
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
 
 
 def _leave() -> None:

@@ -1,5 +1,5 @@
-"""What the agent programs of a fleet are like: their versions, logins and trust, and whether their
-hooks fire.
+"""What the agent programs of a fleet are like: their versions, how a person has set them up, and
+whether their hooks fire.
 
 A program is looked at once, whoever uses it. What a program that nobody uses cannot do is no error.
 """
@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from fleet.app.diagnosing.findings import Finding, finding, looked
+from fleet.app.diagnosing.setups import logins, trusts
 from fleet.errors import FleetError, NotFound
 
 if TYPE_CHECKING:
     from fleet.app.place import FleetPlace
     from fleet.files.documents import AgentDocument
+    from fleet.harnesses import Found, Harness
 
 LIMIT_S: Final = 60.0
 """How long a program may take to show its hooks."""
@@ -40,6 +43,12 @@ class Wanted:
     def needed(self) -> bool:
         """Whether anything depends on it."""
         return bool(self.users) or self.named
+
+    def driver(self) -> Harness:
+        """Returns what drives it; raises NotFound for a name of none."""
+        from fleet.harnesses import find_harness
+
+        return find_harness(self.harness)
 
     @property
     def used(self) -> str:
@@ -83,142 +92,107 @@ def look(
     from concurrent.futures import ThreadPoolExecutor
 
     stop = threading.Event()
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    trials = [_Look(one, place, 0 if quick else limit_s, stop) for one in programs]
+    with _interruptible(), ThreadPoolExecutor(AT_ONCE) as pool:
         try:
-            told = partial(_look_at, place=place, limit_s=0 if quick else limit_s, stop=stop)
-            rows = list(pool.map(told, programs))
+            found = list(pool.map(_Look.findings, trials))
         finally:
             stop.set()  # whoever is interrupted waits for no trial
-    return [one for found, _ in rows for one in found], [one for _, proof in rows for one in proof]
+    return [one for some in found for one in some], [one.proof for one in trials if one.proof]
 
 
-def _look_at(
-    program: Wanted, *, place: FleetPlace | None, limit_s: float, stop: threading.Event
-) -> tuple[list[Finding], list[dict[str, Any]]]:
-    from fleet.harnesses import find_harness
-    from fleet.harnesses.pointing import POINTINGS
-
-    if not isinstance(program.harness, str):
-        return looked(program.harness[0], lambda: _command(program)), []
-    name = program.harness
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Lets whoever ends this process, by whatever signal, have the trials ended first."""
+    main = threading.current_thread() is threading.main_thread()
+    numbers = (signal.SIGTERM, signal.SIGHUP) if main else ()
+    before = [(one, signal.signal(one, signal.default_int_handler)) for one in numbers]
     try:
-        found = find_harness(name).check(os.environ)
-    except FleetError as error:
-        return [finding(name, "error", f"{error.text}{program.used}", error.hint)], []
-    checks = [_version(program, found)]
-    if isinstance(found, str) or name not in POINTINGS or stop.is_set():
-        return checks, []
-    checks += looked(f"{name} login", lambda: _login(program, found.path))
-    if place is not None:
-        checks += looked(f"{name} trust", lambda: _trust(program, place))
-    if not limit_s:
-        return checks, []
-    proofs: list[dict[str, Any]] = []
-    stale = checks[0]["text"] if checks[0]["level"] == "warning" else ""
-
-    def proved() -> Iterator[Finding]:
-        for told, proof in _proof(program, found, limit_s, stop, stale):
-            proofs.append(proof)
-            yield told
-
-    checks += looked(f"{name} hooks", proved)
-    return checks, proofs
+        yield
+    finally:
+        for one, handler in before:
+            signal.signal(one, handler)
 
 
-def _command(program: Wanted) -> Finding:
-    """Looks for the program of a custom command."""
-    name = str(program.harness[0])
-    path = shutil.which(name)
-    if path:
-        return finding(name, "ok", f"{path}{program.used}")
-    cure = f"install {name}, or mend `harness` in agents/{program.users[0].id}"
-    return finding(name, "error", f"not on PATH{program.used}", cure)
+@dataclass(slots=True)
+class _Look:
+    """The look at one program; `limit_s` 0 leaves its trial out."""
 
+    program: Wanted
+    place: FleetPlace | None
+    limit_s: float
+    stop: threading.Event
+    proof: dict[str, Any] = field(default_factory=dict)
+    _found: Found = field(init=False)
+    _stale: str = ""
 
-def _version(program: Wanted, found: Any) -> Finding:
-    """Compares its version with the one that was tested."""
-    from fleet.app.programs import age_of, is_newer
-    from fleet.harnesses import TESTED
+    def findings(self) -> list[Finding]:
+        """Returns what is found of it."""
+        program, place = self.program, self.place
+        if not isinstance(program.harness, str):
+            return looked(str(program.harness[0]), self._command)
+        name = program.harness
+        checks = looked(name, self._version)
+        if checks[0]["level"] not in {"ok", "warning"} or self.stop.is_set():
+            return checks
+        # An older one may take the words of the question for a prompt.
+        if not self._stale:
+            checks += looked(f"{name} login", lambda: logins(name, self._found.path, program.users))
+        if place is not None:
+            checks += looked(f"{name} trust", lambda: trusts(name, place.root, program.users))
+        if self.limit_s:
+            checks += looked(f"{name} hooks", self._hooks)
+        return checks
 
-    name = program.harness
-    if isinstance(found, str):
-        text, _, cure = found.partition(": ")
-        return finding(name, "error" if program.needed else "absent", text + program.used, cure)
-    shown = f"{found.version} at {found.path}".removeprefix(" at ")
-    tested = TESTED.get(name, "")
-    old = age_of(found.version, tested) if tested else ""
-    if old:
-        return finding(name, "warning", f"{shown}, {old}{program.used}", f"update {name}")
-    new = tested and is_newer(found.version, tested)
-    note = f", newer than {tested}, with which it was tested" if new else ""
-    return finding(name, "ok", f"{shown}{note}{program.used}")
+    def _command(self) -> Finding:
+        """Looks for the program of a custom command."""
+        name, used = str(self.program.harness[0]), self.program.used
+        path = shutil.which(name)
+        if path:
+            return finding(name, "ok", f"{path}{used}")
+        cure = f"install {name}, or mend `harness` in agents/{self.program.users[0].id}"
+        return finding(name, "error", f"not on PATH{used}", cure)
 
+    def _version(self) -> Finding:
+        """Looks for the program, and compares its version with the one that was tested."""
+        from fleet.app.programs import age_of, is_newer
+        from fleet.harnesses import TESTED
 
-def _login(program: Wanted, path: str) -> Iterator[Finding]:
-    """Asks whether the program is logged in, as its agents start it."""
-    from fleet.harnesses.accounts import keys_of, login_of
+        name, used = self.program.harness, self.program.used
+        found = self.program.driver().check(os.environ)
+        if isinstance(found, str):
+            text, _, cure = found.partition(": ")
+            return finding(name, "error" if self.program.needed else "absent", text + used, cure)
+        self._found = found
+        shown = f"{found.version} at {found.path}".removeprefix(" at ")
+        tested = TESTED.get(name, "")
+        self._stale = age_of(found.version, tested) if tested else ""
+        if self._stale:
+            return finding(name, "warning", f"{shown}, {self._stale}{used}", f"update {name}")
+        new = tested and is_newer(found.version, tested)
+        note = f", newer than {tested}, with which it was tested" if new else ""
+        return finding(name, "ok", f"{shown}{note}{used}")
 
-    name = program.harness
-    environ: dict[str, str] = dict(os.environ)
-    given = [_given(agent, keys_of(name)) for agent in program.users]
-    if given and all(given):
-        yield finding(f"{name} login", "ok", f"by {given[0]}, which its agents are given")
-        return
-    if given:
-        environ |= program.users[given.index("")].env
-    login = login_of(name, path, environ)
-    if login is None:
-        return
-    if login.by:
-        yield finding(f"{name} login", "ok", f"by {login.by}")
-    else:
-        yield finding(f"{name} login", "warning", "not logged in", login.cure)
+    def _hooks(self) -> Iterator[Finding]:
+        """Runs the program against a model on loopback, and keeps what it showed."""
+        from fleet.app.diagnosing.proof import prove
+        from fleet.app.diagnosing.verdict import judge
+        from fleet.harnesses.pointing import POINTINGS
 
-
-def _given(agent: AgentDocument, keys: Sequence[str]) -> str:
-    """Returns the variable that stands for a login and that the agent is given; "" for none."""
-    return next((key for key in keys if key in agent.env or key in agent.secrets), "")
-
-
-def _trust(program: Wanted, place: FleetPlace) -> Iterator[Finding]:
-    """Asks whether a session in its terminal would begin with a question about the folder."""
-    from fleet.harnesses.accounts import trust_of
-
-    name = program.harness
-    for agent in program.users:
-        if agent.mode != "interactive":
-            continue
-        trust = trust_of(name, place.root, {**os.environ, **agent.env})
-        if trust is not None:
-            text = f"it {trust.text}, so {agent.id} would first ask about it in its terminal"
-            yield finding(f"{name} trust", "warning", text, trust.cure)
+        name = self.program.harness
+        pointing = POINTINGS.get(name)
+        if pointing is None:
             return
-
-
-def _proof(
-    program: Wanted,
-    found: Any,
-    limit_s: float,
-    stop: threading.Event,
-    stale: str,
-) -> Iterator[tuple[Finding, dict[str, Any]]]:
-    """Runs the program against a model on loopback; yields the finding and what it showed."""
-    from fleet.app.diagnosing.proof import prove
-    from fleet.app.diagnosing.verdict import judge
-    from fleet.harnesses.pointing import POINTINGS
-
-    name = program.harness
-    seen = prove(name, found, limit_s=limit_s, stop=stop)
-    if stop.is_set():
-        return
-    told = judge(name, seen, stale=stale, silencers=POINTINGS[name].silencers)
-    if told["level"] == "error" and not program.needed:
-        told["level"] = "warning"
-    yield (
-        told,
-        {
+        driver = self.program.driver()
+        seen = prove(driver, pointing, self._found, limit_s=self.limit_s, stop=self.stop)
+        if self.stop.is_set():
+            return
+        told = judge(name, seen, stale=self._stale, silencers=pointing.silencers)
+        if told["level"] == "error" and not self.program.needed:
+            told["level"] = "warning"
+        self.proof = {
             "program": name,
-            "version": found.version,
+            "version": self._found.version,
             "level": told["level"],
             "wanted": sorted(seen.wanted),
             "seen": sorted(seen.seen & seen.wanted),
@@ -227,8 +201,8 @@ def _proof(
             "duration_ms": round(seen.seconds * 1000),
             "enclosed": seen.enclosed,
             "hosts_refused": list(seen.refused),
-        },
-    )
+        }
+        yield told
 
 
 def _agents(place: FleetPlace | None) -> list[AgentDocument]:

@@ -27,8 +27,8 @@ from fleet.adapters.git.command import run as run_git
 from fleet.adapters.model import LoopbackModel, enclosure
 from fleet.adapters.terminal import Terminal
 from fleet.errors import FleetError
-from fleet.harnesses import AgentFacts, Found, Harness, Report, find_harness
-from fleet.harnesses.pointing import POINTINGS, Pointing
+from fleet.harnesses import AgentFacts, Found, Harness, Report
+from fleet.harnesses.pointing import Pointing
 
 PREFIX: Final = "fleet-doctor-"
 POLL_S: Final = 0.02
@@ -138,7 +138,9 @@ class Stage:
         run_git(words, cwd=self.root, extra=own)
 
 
-def prove(name: str, found: Found, *, limit_s: float, stop: threading.Event) -> Evidence:
+def prove(
+    harness: Harness, pointing: Pointing, found: Found, *, limit_s: float, stop: threading.Event
+) -> Evidence:
     """Returns what was seen of the program in at most `limit_s`, less when `stop` is set.
 
     Raises FleetError or OSError where no trial could be made at all.
@@ -146,8 +148,8 @@ def prove(name: str, found: Found, *, limit_s: float, stop: threading.Event) -> 
     before = _print_of(found.path)
     with tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as top:
         stage = Stage(Path(top).resolve())
-        trial = Trial(stage, find_harness(name), POINTINGS[name])
-        with trial.underway(name, limit_s) as model:
+        trial = Trial(stage, harness, pointing)
+        with trial.underway(limit_s) as model:
             began = time.monotonic()
             trial.attend(model, began + limit_s, stop)
             seconds = time.monotonic() - began
@@ -155,12 +157,12 @@ def prove(name: str, found: Found, *, limit_s: float, stop: threading.Event) -> 
         ended = attempt.exit_record()
         if ended is not None and ended.reason == "timeout":
             ended = None
-        changed = "" if _print_of(found.path) == before else _version(name)
+        changed = "" if _print_of(found.path) == before else _version(harness)
         return Evidence(
             wanted=frozenset(trial.wanted),
             seen=frozenset(trial.seen),
             ended=ended,
-            report=trial.harness.outcome(ended, attempt),
+            report=harness.outcome(ended, attempt),
             turns=model.turns,
             seconds=seconds,
             limit_s=limit_s,
@@ -182,20 +184,20 @@ class Trial:
         self._answered: set[str] = set()
 
     @contextmanager
-    def underway(self, name: str, limit_s: float) -> Iterator[LoopbackModel]:
+    def underway(self, limit_s: float) -> Iterator[LoopbackModel]:
         """Runs the program while the `with` lasts; ends all that is left of it after that."""
         command = self.pointing.command
         with ExitStack() as stack:
             if self.enclosed:
                 waiting = stack.enter_context(enclosure.gate(self.stage.top / "gate"))
-                self._start(stack, name, enclosure.URL, limit_s)
+                self._start(stack, enclosure.URL, limit_s)
                 listener = enclosure.receive(waiting, START_S)
                 if listener is None:
                     raise FleetError("it was given a network of its own, and never came up in it")
                 model = stack.enter_context(LoopbackModel(command=command, listener=listener))
             else:
                 model = stack.enter_context(LoopbackModel(command=command))
-                self._start(stack, name, model.url, limit_s)
+                self._start(stack, model.url, limit_s)
             yield model
 
     def attend(self, model: LoopbackModel, until: float, stop: threading.Event) -> None:
@@ -234,7 +236,7 @@ class Trial:
         draft.write_text(json.dumps(told))
         draft.replace(path)
 
-    def _start(self, stack: ExitStack, name: str, url: str, limit_s: float) -> None:
+    def _start(self, stack: ExitStack, url: str, limit_s: float) -> None:
         stage, attempt = self.stage, self.stage.attempt
         places = {"URL": url, "ROOT": str(stage.root), "HOME": str(stage.home)}
         env, files = self.pointing.settle(**places)
@@ -242,7 +244,7 @@ class Trial:
         brief = attempt.path / "brief.md"
         brief.write_text(BRIEF)
         permissions = self.pointing.permissions
-        facts = AgentFacts(id="doctor", harness=name, env=env, permissions=permissions)
+        facts = AgentFacts(id="doctor", env=env, permissions=permissions)
         prepared = self.harness.prepare(facts, brief, attempt.path, stage.worktree, None)
         for path, text in prepared.files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -255,7 +257,7 @@ class Trial:
         attempt.write_spec(
             Launch(
                 key=("doctor", "trial", 1),
-                session=name,
+                session="trial",
                 folder=attempt.path,
                 worktree=stage.worktree,
                 argv=argv,
@@ -268,7 +270,7 @@ class Trial:
             )
         )
         terminal = stack.enter_context(Terminal(attempt.path, stage.environment(url)))
-        stack.callback(self._end, process.identify(terminal.pid))
+        stack.callback(self._end, process.identify(terminal.pid), terminal.path)
 
     def _expect(self, folder: Path) -> None:
         """Notes the signs that the program's hooks are to give, as its harness has set them up."""
@@ -278,11 +280,13 @@ class Trial:
             self.wanted |= {"stop"} if wishes.get("stop") else set()
             self.wanted |= {"permission"} if self.pointing.asks else set()
 
-    def _end(self, wrapper: process.Identity | None) -> None:
+    def _end(self, wrapper: process.Identity | None, terminal: Path) -> None:
+        """Ends what is left, by its mark, its session, its output or its terminal."""
         attempt = self.stage.attempt
         roots = tuple(one for one in (wrapper, attempt.claim()) if one is not None)
         marker = f"{KEY_VARIABLE}={attempt.key}"
-        process.reap(process.Members(roots=roots, marker=marker, pipe=attempt.pipe), GRACE_S)
+        for held in (attempt.pipe, terminal):
+            process.reap(process.Members(roots=roots, marker=marker, pipe=held), GRACE_S)
 
 
 def _print_of(path: str) -> tuple[str, int, int] | None:
@@ -294,8 +298,8 @@ def _print_of(path: str) -> tuple[str, int, int] | None:
     return None
 
 
-def _version(name: str) -> str:
-    found = find_harness(name).check(os.environ)
+def _version(harness: Harness) -> str:
+    found = harness.check(os.environ)
     return found if isinstance(found, str) else found.version
 
 
