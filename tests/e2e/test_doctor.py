@@ -191,6 +191,16 @@ def test_what_a_program_leaves_running_is_ended_however_it_detached(doctor):
     assert sleeping() == []
 
 
+def test_a_shim_that_needs_its_persons_home_is_no_proof_against_the_program(doctor):
+    path = doctor.program("exit 1")
+    shim = '[ -n "$OUTSIDE" ] || { echo no version is set; exit 126; }\n'
+    path.write_text(path.read_text().replace("#!/bin/sh\n", f"#!/bin/sh\n{shim}"))
+    found = doctor.found("claude")["claude hooks"]
+    assert found["level"] == "warning"
+    assert found["text"].endswith("so its hooks could not be tried: no version is set")
+    assert "shim of a version manager" in found["cure"]
+
+
 def test_a_trial_knows_nothing_of_the_person_and_reaches_nobody(doctor, tmp_path):
     outside = (
         "\nimport urllib.request, urllib.error, socket, os, json, sys\n"

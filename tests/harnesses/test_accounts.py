@@ -66,6 +66,9 @@ def test_a_login_is_read_from_the_programs_own_files(home, name, files, is_in):
 )
 def test_a_program_that_can_tell_is_asked(home, name, words, cure):
     body = f'[ "$*" = "{words}" ] && exit'
+    assert asked(home, name, f"{body} 0") == Login("", cure), "it was never started"
+    put(home, ".claude.json", {})
+    put(home, ".codex/config.toml", "")
     assert asked(home, name, f"{body} 0") == Login("its own account")
     assert asked(home, name, f"{body} 1") == Login("", cure)
     assert asked(home, name, f"{body} 2") is None, "what is no answer is not told as one"

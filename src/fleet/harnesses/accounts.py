@@ -70,13 +70,18 @@ def trust_of(name: str, root: Path, environ: Mapping[str, str]) -> Trust | None:
 
 
 def _claude(program: str, environ: Mapping[str, str]) -> Login | None:
-    return _asked([program, "auth", "status"], environ, "claude auth login")
+    cure = "claude auth login"
+    if not _claude_state(environ).exists():  # never started: it would begin by writing it
+        return Login("", cure)
+    return _asked([program, "auth", "status"], environ, cure)
 
 
 def _codex(program: str, environ: Mapping[str, str]) -> Login | None:
     own = _toml(_codex_home(environ) / "config.toml").get("model_provider")
     if isinstance(own, str) and own != "openai":
         return Login("a model provider of its own")
+    if not _codex_home(environ).exists():
+        return Login("", "codex login")
     return _asked([program, "login", "status"], environ, "codex login")
 
 
@@ -170,8 +175,7 @@ _LOGINS: Final[Mapping[str, tuple[tuple[str, ...], _Look]]] = {
 
 
 def _claude_trust(root: Path, environ: Mapping[str, str]) -> Trust | None:
-    folder = Path(environ.get("CLAUDE_CONFIG_DIR") or _home(environ))
-    projects = _json(folder / ".claude.json").get("projects")
+    projects = _json(_claude_state(environ)).get("projects")
     told = projects.get(str(root)) if isinstance(projects, dict) else None
     if isinstance(told, dict) and told.get("hasTrustDialogAccepted") is True:
         return None
@@ -201,6 +205,10 @@ counts for its worktrees. gemini takes fleet's word for each; copilot asks of ea
 
 def _home(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("HOME") or "/")
+
+
+def _claude_state(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("CLAUDE_CONFIG_DIR") or _home(environ)) / ".claude.json"
 
 
 def _codex_home(environ: Mapping[str, str]) -> Path:

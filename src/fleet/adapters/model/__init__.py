@@ -107,6 +107,16 @@ class _Server(ThreadingTCPServer):
         self.model = model
         self.live: set[socket.socket] = set()
 
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answers in a thread of its own; known before that, so that the end finds it."""
+        self.live.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Closes what has been answered."""
+        self.live.discard(request)
+        super().shutdown_request(request)
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Says nothing of a program that went away in the middle."""
 
@@ -115,12 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: _Server
 
-    def setup(self) -> None:
-        super().setup()
-        self.server.live.add(self.connection)
-
     def finish(self) -> None:
-        self.server.live.discard(self.connection)
         with contextlib.suppress(OSError):
             super().finish()
 

@@ -41,6 +41,13 @@ PERMITTED: Final = "PERMITTED.md"
 CHARGE: Final = "One sentence more is asked for"
 """What sends the program back to work once: its model hears it only if the hook was answered."""
 
+KEPT: Final = (
+    *("PATH", "LANG", "TZ"),
+    # By these a version manager finds the program that its shim stands for; they are no settings
+    # of the program.
+    *("ASDF_DATA_DIR", "ASDF_DIR", "FNM_DIR", "MISE_DATA_DIR", "NODENV_ROOT", "NVM_DIR"),
+    *("PYENV_ROOT", "VOLTA_HOME"),
+)
 BRIEF: Final = "Say one sentence. This is a trial; there is nothing to be done.\n"
 
 
@@ -50,7 +57,8 @@ class Evidence:
 
     `wanted` are the signs that its hooks should have given, `seen` those that they gave: turn,
     session, stop, permission. `ended` is None where it had to be ended; `changed` is the version
-    that it made of itself meanwhile; `said` is the last that it showed.
+    that it made of itself meanwhile; `said` is the last that it showed. `bound` says that in a home
+    of its own it does not even tell its version.
     """
 
     wanted: frozenset[str]
@@ -62,6 +70,7 @@ class Evidence:
     limit_s: float
     said: str
     changed: str
+    bound: bool
     refused: tuple[str, ...]
     enclosed: bool
 
@@ -116,7 +125,7 @@ class Stage:
 
     def environment(self, url: str) -> dict[str, str]:
         """Returns all that the program is to know: nothing of the person but PATH and language."""
-        kept = {name: os.environ[name] for name in ("PATH", "LANG", "TZ") if name in os.environ}
+        kept = {name: os.environ[name] for name in KEPT if name in os.environ}
         proxies = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
         return {
             "LANG": "C.UTF-8",
@@ -168,6 +177,7 @@ def prove(
             limit_s=limit_s,
             said=_last_lines(attempt.output_tail(SHOWN_BYTES)),
             changed=changed,
+            bound=not model.turns and isinstance(harness.check(trial.environ), str),
             refused=tuple(model.refused),
             enclosed=trial.enclosed,
         )
@@ -179,6 +189,7 @@ class Trial:
     def __init__(self, stage: Stage, harness: Harness, pointing: Pointing) -> None:
         self.stage, self.harness, self.pointing = stage, harness, pointing
         self.enclosed = enclosure.possible()
+        self.environ: dict[str, str] = {}
         self.wanted: set[str] = set()
         self.seen: set[str] = set()
         self._answered: set[str] = set()
@@ -269,7 +280,8 @@ class Trial:
                 grace_s=1,
             )
         )
-        terminal = stack.enter_context(Terminal(attempt.path, stage.environment(url)))
+        self.environ = stage.environment(url)
+        terminal = stack.enter_context(Terminal(attempt.path, self.environ))
         stack.callback(self._end, process.identify(terminal.pid), terminal.path)
 
     def _expect(self, folder: Path) -> None:

@@ -39,6 +39,10 @@ def _judged(name: str, seen: Evidence, silencers: str) -> tuple[str, str, str]:
     if seen.changed:
         text = f"it replaced itself while it ran; it is {seen.changed} now"
         return "error", text, f"turn its own updates off, and see with fleet doctor {name} again"
+    if seen.bound:
+        text = "it does not start in a home of its own, so its hooks could not be tried"
+        cure = f"put {name} itself before the shim of a version manager in PATH"
+        return "warning", f"{text}: {seen.said}" if seen.said else text, cure
     if seen.ended is None:
         return _stuck(name, seen)
     if not seen.turns:
