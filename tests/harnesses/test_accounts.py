@@ -94,15 +94,15 @@ def test_of_other_programs_nothing_is_told(home):
 
 def test_trust_is_read_for_the_main_checkout(home):
     environ, root = {"HOME": str(home)}, Path("/src/shop")
-    for name, cure in (("claude", "start `claude` once"), ("codex", "start `codex` once")):
+    for name in ("claude", "codex", "copilot"):
         told = trust_of(name, root, environ)
         assert told is not None
-        assert told.cure.startswith(cure)
+        assert told.cure.startswith(f"start `{name}` once")
         assert str(root) in told.cure
     put(home, ".claude.json", {"projects": {str(root): {"hasTrustDialogAccepted": True}}})
     put(home, ".codex/config.toml", f'[projects."{root}"]\ntrust_level = "trusted"\n')
-    assert trust_of("claude", root, environ) is None
-    assert trust_of("codex", root, environ) is None
+    put(home, ".copilot/config.json", f'// kept\n{{"trustedFolders": ["{root}"]}}')
+    assert [trust_of(name, root, environ) for name in ("claude", "codex", "copilot")] == [None] * 3
     assert trust_of("claude", root / "below", environ) is not None
     put(home, ".codex/config.toml", f'[projects."{root}"]\ntrust_level = "untrusted"\n')
     told = trust_of("codex", root, environ)

@@ -113,8 +113,7 @@ def _opencode(program: str, environ: Mapping[str, str]) -> Login | None:
 
 
 def _copilot(program: str, environ: Mapping[str, str]) -> Login | None:
-    home = Path(environ.get("COPILOT_HOME") or _home(environ) / ".copilot")
-    if _COPILOT_USER.search(_text(home / "config.json")):
+    if _COPILOT_USER.search(_text(_copilot_home(environ) / "config.json")):
         return Login("its own account")
     config = Path(environ.get("XDG_CONFIG_HOME") or _home(environ) / ".config")
     if _text(Path(environ.get("GH_CONFIG_DIR") or config / "gh") / "hosts.yml"):
@@ -192,12 +191,23 @@ def _codex_trust(root: Path, environ: Mapping[str, str]) -> Trust | None:
     return Trust(text, f"start `codex` once in {root} and say yes")
 
 
+def _copilot_trust(root: Path, environ: Mapping[str, str]) -> Trust | None:
+    lines = _text(_copilot_home(environ) / "config.json").splitlines()
+    plain = "\n".join(line for line in lines if not line.lstrip().startswith("//"))
+    told = _object(plain).get("trustedFolders")
+    if isinstance(told, list) and str(root) in told:
+        return None
+    cure = f"start `copilot` once in {root} and say yes, for later sessions too"
+    return Trust("does not trust this repository yet", cure)
+
+
 _TRUSTS: Final[Mapping[str, Callable[[Path, Mapping[str, str]], Trust | None]]] = {
     "claude": _claude_trust,
     "codex": _codex_trust,
+    "copilot": _copilot_trust,
 }
 """The programs that ask in their terminal about a repository's main checkout, whose answer then
-counts for its worktrees. gemini takes fleet's word for each; copilot asks of each anew."""
+counts for its worktrees. gemini takes fleet's word for each."""
 
 
 # --- files of a person ----------------------------------------------------------------------------
@@ -215,6 +225,10 @@ def _codex_home(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("CODEX_HOME") or _home(environ) / ".codex")
 
 
+def _copilot_home(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("COPILOT_HOME") or _home(environ) / ".copilot")
+
+
 def _text(path: Path) -> str:
     try:
         with path.open("rb") as file:
@@ -224,8 +238,12 @@ def _text(path: Path) -> str:
 
 
 def _json(path: Path) -> dict[str, Any]:
+    return _object(_text(path))
+
+
+def _object(text: str) -> dict[str, Any]:
     try:
-        found = json.loads(_text(path) or "{}")
+        found = json.loads(text or "{}")
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
