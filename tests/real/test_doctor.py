@@ -35,7 +35,9 @@ def test_a_programs_hooks_fire_in_its_trial(real, tmp_path: Path):
         (home / name).parent.mkdir(parents=True, exist_ok=True)
         (home / name).write_text(text)
     env = {"HOME": str(home), "TMPDIR": str(temp), "ANTHROPIC_BASE_URL": "http://127.0.0.1:9"}
-    done = real("doctor", real.name, "--json", env=os.environ | env, timeout_s=100)
+    done = real(
+        "doctor", real.name, "--json", "--timeout", "200", env=os.environ | env, timeout_s=300
+    )
     (proof,) = done.json()["proofs"]
     wanted = HOOKED.get(real.name, [])
     assert (proof["level"], proof["wanted"], proof["seen"]) == ("ok", wanted, wanted), done.json()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fleet.files.documents import AgentDocument
     from fleet.harnesses import Found, Harness
 
-LIMIT_S: Final = 60.0
+LIMIT_S: Final = 90.0
 """How long a program may take to show its hooks."""
 
 AT_ONCE: Final = 2
