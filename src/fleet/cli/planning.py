@@ -65,7 +65,7 @@ def doctor(
     ] = False,
     timeout: Annotated[
         float, typer.Option(metavar="S", min=1, help="Seconds that a program has for its trial.")
-    ] = 90,
+    ] = 90.0,
     repair: Annotated[bool, typer.Option(help="Repair a damaged journal.")] = False,
 ) -> None:
     """Check the machine, the fleet and the agents' programs, proving their hooks by firing them."""

@@ -15,20 +15,17 @@ from typing import Any
 
 from fleet.app.diagnosing import fleet, machine, programs
 from fleet.app.diagnosing.findings import Look, finding, looked
-from fleet.app.diagnosing.programs import LIMIT_S
 from fleet.app.place import FleetPlace
 from fleet.errors import FleetError
-
-__all__ = ["LIMIT_S", "diagnose", "repair_journal"]
 
 
 def diagnose(
     root: Path,
     *,
-    names: Sequence[str] = (),
-    every: bool = False,
-    quick: bool = False,
-    limit_s: float = LIMIT_S,
+    names: Sequence[str],
+    every: bool,
+    quick: bool,
+    limit_s: float,
 ) -> dict[str, Any]:
     """Returns `fleet.doctor/1`: each check with its level (ok, warning, error, absent) and cure,
     and what each agent program showed.

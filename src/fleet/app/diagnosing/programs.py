@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from fleet.files.documents import AgentDocument
     from fleet.harnesses import Found, Harness
 
-LIMIT_S: Final = 90.0
-"""How long a program may take to show its hooks."""
-
 AT_ONCE: Final = 2
 SHOWN_USERS: Final = 3
 
