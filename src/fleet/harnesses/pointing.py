@@ -116,6 +116,7 @@ POINTINGS: Final[Mapping[str, Pointing]] = {
             "GOOGLE_GEMINI_BASE_URL": "$URL",
             "GEMINI_API_KEY": "$KEY",
             "GEMINI_MODEL": "gemini-2.5-pro",
+            "GEMINI_CLI_HOME": "$HOME",
         },
         files={".gemini/settings.json": json.dumps(_GEMINI)},
     ),
@@ -123,6 +124,8 @@ POINTINGS: Final[Mapping[str, Pointing]] = {
         env={
             "OPENCODE_DISABLE_MODELS_FETCH": "1",
             "OPENCODE_DISABLE_DEFAULT_PLUGINS": "1",
+            "OPENCODE_CONFIG_CONTENT": "{}",
+            "npm_config_registry": "$URL/",
         },
         files={".config/opencode/opencode.json": json.dumps(_OPENCODE)},
     ),

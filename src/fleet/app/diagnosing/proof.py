@@ -255,7 +255,9 @@ class Trial:
         brief = attempt.path / "brief.md"
         brief.write_text(BRIEF)
         permissions = self.pointing.permissions
-        facts = AgentFacts(id="doctor", env=env, permissions=permissions)
+        # What a harness looks up of the person's is found here, and nothing else of it.
+        self.environ = stage.environment(url)
+        facts = AgentFacts(id="doctor", env={**self.environ, **env}, permissions=permissions)
         prepared = self.harness.prepare(facts, brief, attempt.path, stage.worktree, None)
         for path, text in prepared.files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -280,7 +282,6 @@ class Trial:
                 grace_s=1,
             )
         )
-        self.environ = stage.environment(url)
         terminal = stack.enter_context(Terminal(attempt.path, self.environ))
         stack.callback(self._end, process.identify(terminal.pid), terminal.path)
 
