@@ -175,7 +175,8 @@ def test_a_newer_version_is_well_and_is_said_to_be_newer(doctor):
 
 
 def test_what_a_program_leaves_running_is_ended_however_it_detached(doctor):
-    doctor.program("env -i setsid sleep 7654 >/dev/null & setsid sleep 7653 & sleep 0.2; exit 3")
+    nap = f"600.{os.getpid()}"  # known by its length, where nothing else is known of it
+    doctor.program(f"env -i setsid sleep {nap} >/dev/null & setsid sleep {nap} & sleep 0.2; exit 3")
     found = doctor.found("claude")
     assert "it ended with 3 without asking its model" in found["claude hooks"]["text"]
 
@@ -186,7 +187,7 @@ def test_what_a_program_leaves_running_is_ended_however_it_detached(doctor):
                 lines.append(path.read_bytes())
             except OSError:
                 continue
-        return [line for line in lines if b"765" in line and line.startswith(b"sleep\0")]
+        return [line for line in lines if nap.encode() in line and line.startswith(b"sleep\0")]
 
     assert sleeping() == []
 
