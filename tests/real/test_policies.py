@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import pytest
 
+from fleet.adapters.model.calls import Call
 from support.model_server import ModelServer, Turn
-from support.model_wire import Call
 from support.scripted_fleet import until
 
 pytestmark = pytest.mark.real
