@@ -1,13 +1,16 @@
 """`fleet hook`: what an agent program calls when something happens in its session.
 
 Law: the standard library only and nothing of fleet, for it starts hundreds of times a day in front
-of every tool call. It reads one event (Claude Code's vocabulary, which others model theirs on) on
-standard input, keeps the latest in the attempt's folder, and mails what changes: the state of the
-turn, a permission that is wanted. It answers the program only where it has something to say; else
-it prints nothing and ends with 0, whatever goes wrong: no agent may fail for want of fleet.
+of every tool call. It reads one event (Claude Code's vocabulary, which others model theirs on; what
+they name otherwise is translated) on standard input, keeps the latest in the attempt's folder, and
+mails what changes: the state of the turn, a permission that is wanted. It answers the program only
+where it has something to say; else it prints nothing and ends with 0, whatever goes wrong: no agent
+may fail for want of fleet.
 
 In the attempt's folder, which FLEET_BRIEF lies in:
-    hooks.json          what this session asks fleet about: {"stop": bool, "wait_s": seconds}
+    hooks.json          what this session asks fleet about: {"stop": bool, "wait_s": seconds,
+                        "unasked": {"tools": [names], "commands": [beginnings]}}, the last being
+                        what its program tells of and allows by its own rules
     session/turn.json   the latest event: {turn, event, at_ms, session, tool}
     session/stops/ID    a turn that has ended and waits for `answers/ID.json`: {block, reason}
     session/asked/ID    a permission that is asked for, with this process's pid
@@ -21,6 +24,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sys
 import time
 
@@ -36,7 +40,23 @@ TURNS = {
     "Interrupt": "idle",
     "SessionEnd": "over",
 }
-NOTICES = {"permission_prompt": "asking", "idle_prompt": "idle"}
+NOTICES = {"permission_prompt": "asking", "ToolPermission": "asking", "idle_prompt": "idle"}
+EVENTS = {"BeforeAgent": "UserPromptSubmit", "AfterTool": "PostToolUse", "AfterAgent": "Stop"}
+"""Gemini CLI's names of events."""
+
+FIELDS = {
+    "sessionId": "session_id",
+    "toolName": "tool_name",
+    "toolInput": "tool_input",
+    "prompt_response": "last_assistant_message",
+}
+"""What Copilot CLI and Gemini CLI name otherwise."""
+
+PLAIN_REQUEST = "permissionRequest"
+"""What Copilot CLI calls a permission that it wants; it takes the decision alone as an answer."""
+
+JOINTS = re.compile(r"&&|[|][|]?|;|\n")
+SAID_BYTES = 1 << 18
 SHOWN_CHARS = 400
 SHORTEST_SECRET = 4
 POLL_S = 0.01
@@ -75,7 +95,12 @@ class Session:
 
     def take(self, event: dict[str, object]) -> None:
         """Keeps an event, mails what it changes and prints what the program waits for."""
-        name = str(event.get("hook_event_name") or "")
+        plain = event.get("hookName") == PLAIN_REQUEST
+        event = {FIELDS.get(key, key): value for key, value in event.items()}
+        name = "PermissionRequest" if plain else str(event.get("hook_event_name") or "")
+        name = EVENTS.get(name, name)
+        if name == "PermissionRequest" and self._is_allowed(event):
+            return
         turn = TURNS.get(name) or NOTICES.get(str(event.get("notification_type") or ""))
         inner = bool(event.get("agent_id"))  # of an agent inside the agent: not the session's turn
         if name == "Stop" and _goes_on(event):
@@ -84,7 +109,9 @@ class Session:
             self._note(event, name, turn)
         self._close_answered(allowed=name == "PostToolUse")
         if name == "PermissionRequest":
-            self._ask(event)
+            self._ask(event, plain=plain)
+        elif turn == "asking" and not self._asked():
+            self._point_at_terminal(event)
         elif turn == "ended" and not inner and self.wishes.get("stop"):
             self._end(event)
 
@@ -115,46 +142,71 @@ class Session:
 
     # --- permissions ------------------------------------------------------------------------------
 
-    def _ask(self, event: dict[str, object]) -> None:
+    def _is_allowed(self, event: dict[str, object]) -> bool:
+        """Whether its program's own rules allow what it tells of, so that it will not be asked."""
+        unasked: dict[str, list[str]] = self.wishes.get("unasked") or {}  # type: ignore[assignment]
+        if event.get("tool_name") in unasked.get("tools", ()):
+            return True
+        wanted = event.get("tool_input")
+        command = wanted.get("command") if isinstance(wanted, dict) else None
+        if not isinstance(command, str):
+            return False
+        begun = tuple(f"{one} " for one in unasked.get("commands", ()))
+        return all(f"{part.strip()} ".startswith(begun) for part in JOINTS.split(command))
+
+    def _ask(self, event: dict[str, object], *, plain: bool) -> None:
         """Asks a person for a permission and prints the answer; without one it prints nothing."""
-        request = f"{time.time_ns()}-{os.getpid()}"
         tool = str(event.get("tool_name") or "a tool")
         wait_s = float(self.wishes.get("wait_s") or WAIT_S)  # type: ignore[arg-type]
-        marker = self._at("session", "asked", request)
-        _write(marker, {"pid": os.getpid()})
-        self._mail(
-            {
-                "is": "raise-question",
-                "step": self.step,
-                "question": {
-                    "message": f"May it use {tool}? {_shown(event.get('tool_input'))}".strip(),
-                    "kind": "choice",
-                    "choices": ["allow", "deny"],
-                    "topic": "permission",
-                    "then": "reply",
-                    "default": "deny",
-                    "expires_at_ms": int((time.time() + wait_s) * 1000),
-                    "about": {"request": request, "tool": tool},
-                },
-            }
-        )
+        expires_at_ms = int((time.time() + wait_s) * 1000)
+        more: dict[str, object] = {
+            "choices": ["allow", "deny"],
+            "default": "deny",
+            "expires_at_ms": expires_at_ms,
+        }
+        request = self._raise(f"May it use {tool}? {_shown(event.get('tool_input'))}", more, tool)
         found = self._answer(request, wait_s + LATE_S)
         with contextlib.suppress(OSError):
-            os.unlink(marker)
+            os.unlink(self._at("session", "asked", request))
         if found is None:
             return
         self._note(event, "PermissionRequest", "working")
-        decision: dict[str, str] = {"behavior": str(found.get("value"))}
+        decision: dict[str, object] = {"behavior": str(found.get("value"))}
         if found.get("value") != "allow":
             decision = {"behavior": "deny", "message": str(found.get("note") or "It was denied.")}
-        _say({"hookSpecificOutput": {"hookEventName": "PermissionRequest", "decision": decision}})
+        if plain:
+            _say(decision)
+        else:
+            told = {"hookEventName": "PermissionRequest", "decision": decision}
+            _say({"hookSpecificOutput": told})
+
+    def _point_at_terminal(self, event: dict[str, object]) -> None:
+        """Says that the program asks in its terminal, which nobody else can answer; its next event
+        closes the question.
+        """
+        where = f"fleet attach {os.environ.get('FLEET_TASK', '')}".strip()
+        said = str(event.get("message") or "")[:SHOWN_CHARS]
+        self._raise(f"It asks in its terminal ({where}). {said}", {"choices": ["seen"]}, "")
+
+    def _raise(self, message: str, more: dict[str, object], tool: str) -> str:
+        """Mails a question of this process, with a marker beside it; returns the request's name."""
+        request = f"{time.time_ns()}-{os.getpid()}"
+        _write(self._at("session", "asked", request), {"pid": os.getpid()})
+        question = {
+            "message": message.strip(),
+            "kind": "choice",
+            "topic": "permission",
+            "then": "reply",
+            "about": {"request": request, "tool": tool},
+            **more,
+        }
+        self._mail({"is": "raise-question", "step": self.step, "question": question})
+        return request
 
     def _close_answered(self, *, allowed: bool) -> None:
         """Closes questions that were answered in the program itself: it has ended their hooks."""
         folder = self._at("session", "asked")
-        names = os.listdir(folder) if os.path.isdir(folder) else []
-        names = [one for one in names if not one.startswith(".")]
-        for name in names:
+        for name in self._asked():
             pid = _read(os.path.join(folder, name)).get("pid")
             if not os.path.exists(f"/proc/{pid}"):
                 self._mail(
@@ -168,12 +220,17 @@ class Session:
                 with contextlib.suppress(OSError):
                     os.unlink(os.path.join(folder, name))
 
+    def _asked(self) -> list[str]:
+        folder = self._at("session", "asked")
+        names = os.listdir(folder) if os.path.isdir(folder) else []
+        return [one for one in names if not one.startswith(".")]
+
     # --- the end of a turn ------------------------------------------------------------------------
 
     def _end(self, event: dict[str, object]) -> None:
         """Lets fleet judge what was done; prints what is missing, which sends the agent back."""
         stop = f"{time.time_ns()}-{os.getpid()}"
-        said = str(event.get("last_assistant_message") or "")
+        said = str(event.get("last_assistant_message") or _last_said(event))
         _write(self._at("session", "stops", stop), {"said": said})
         self._poke()
         found = self._answer(stop, float(self.wishes.get("wait_s") or WAIT_S))  # type: ignore[arg-type]
@@ -237,6 +294,22 @@ class Session:
 def _goes_on(event: dict[str, object]) -> bool:
     """Whether a turn that ended leaves something running that will speak again."""
     return bool(event.get("background_tasks") or event.get("session_crons"))
+
+
+def _last_said(event: dict[str, object]) -> str:
+    """Returns the model's last words in the transcript that Copilot CLI names."""
+    path = event.get("transcript_path")
+    if not isinstance(path, str) or not path.endswith("events.jsonl"):
+        return ""
+    with open(path, "rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - SAID_BYTES))
+        lines = file.read().splitlines()
+    for line in reversed(lines):
+        if b'"assistant.message"' in line:
+            said = json.loads(line).get("data", {}).get("content")
+            if said:
+                return str(said)
+    return ""
 
 
 def _shown(wanted: object) -> str:
