@@ -58,6 +58,10 @@ def prepare(
     for file, text in prepared.files.items():
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
+    for link, target in prepared.links.items():
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
     own = work.environment(
         task=str(work.params["task"]),
         branch=str(place["branch"]),
