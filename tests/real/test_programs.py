@@ -131,6 +131,22 @@ def test_permissions_are_asked_in_the_inbox_and_answered_from_the_command_line(r
     assert not more or "No more of it." in model.asked(1)
 
 
+@of("claude", "codex")
+def test_a_printed_copy_under_another_name_drives_the_program_alike(real, server: ModelServer):
+    real.put("harnesses/mine.yaml", real.must("agents", "show", real.name, "--yaml").stdout)
+    model = real.declare(server, [Turn("All done!"), *real.work("ada")], harness="mine")
+    real.must("launch", "--all")
+    assert real.wait("ada").code == 0
+    assert "Write ada.md, dear ada." in model.asked(0)
+    assert "no file ada.md is committed" in model.asked(1)  # by its hooks, within the attempt
+    assert len(real.attempts()) == 1
+    output = real.ended("ada/work")["output"]
+    assert output["session"] in str(model.played[0])
+    assert output["usage"]["tokens"] > 0
+    found = real.must("agents", "show", "mine", "--json").json()
+    assert (found["source"], found["agents"]) == ("harnesses/mine.yaml", ["ada"])
+
+
 @of("claude", "codex", "gemini", "copilot")
 def test_a_session_that_was_lost_is_gone_on_with(real, server):
     first, *rest = real.work("ada")

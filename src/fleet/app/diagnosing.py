@@ -255,16 +255,18 @@ def _documents(place: FleetPlace) -> Check:
 
 def _agents(place: FleetPlace) -> Iterator[Check]:
     """Looks for each agent program that an agent file uses, once."""
-    from fleet.app.programs import age_of
-    from fleet.harnesses import TESTED, find_harness
+    from fleet.app.programs import age_of, tested_with
+    from fleet.harnesses import find_harness
 
     try:
         agents = place.documents.agents.values()
     except InvalidPlan:
         return
     users: dict[Any, list[str]] = {}
+    profiles = {}
     for agent in agents:
         users.setdefault(agent.harness, []).append(agent.id)
+        profiles[agent.harness] = agent.profile.profile if agent.profile else None
     for harness, ids in users.items():
         name = harness if isinstance(harness, str) else harness[0]
         used = f"used by {', '.join(ids[:3])}" + (f" and {len(ids) - 3} more" if ids[3:] else "")
@@ -275,7 +277,8 @@ def _agents(place: FleetPlace) -> Iterator[Check]:
             yield _check(name, level, f"{text}, {used}", cure)
             continue
         try:
-            found = find_harness(name).check(os.environ)
+            driver = find_harness(name, profiles[harness])
+            found = driver.check(os.environ)
         except FleetError as error:
             yield _check(name, "error", f"{error.text}, {used}", error.hint)
             continue
@@ -284,7 +287,7 @@ def _agents(place: FleetPlace) -> Iterator[Check]:
             yield _check(name, "error", f"{text}, {used}", cure)
         else:
             shown = f"{found.version} at {found.path}".removeprefix(" at ")
-            note = age_of(found.version, TESTED[name]) if name in TESTED else ""
+            note = age_of(found.version, tested_with(driver))
             cure = f"update {name}" if note else ""
             level = "warning" if note else "ok"
             yield _check(name, level, f"{shown}, {f'{note}, ' if note else ''}{used}", cure)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fleet.app.calendars import calendar_of
-from fleet.errors import FleetError, InvalidPlan, NotFound, Problem
+from fleet.errors import FleetError, InvalidPlan, Problem
 from fleet.views.plan import Caution, PlannedPhase, PlannedTask, PlanView, view_plan
 
 if TYPE_CHECKING:
@@ -32,7 +32,9 @@ def check(place: FleetPlace) -> dict[str, Any]:
         from fleet.files.lower import lower
 
         lower(fleet)
-        problems = harness_problems(fleet)
+        from fleet.harnesses.demands import unmet
+
+        problems = unmet(fleet)
     except InvalidPlan as invalid:
         problems = invalid.problems
     return {
@@ -42,31 +44,6 @@ def check(place: FleetPlace) -> dict[str, Any]:
         "problems": [_problem(one) for one in problems],
         "warnings": [_problem(one) for one in warnings],
     }
-
-
-def harness_problems(fleet: Fleet) -> list[Problem]:
-    """Returns a problem, with its place, for every agent whose program nobody can drive, or that
-    cannot keep to its permissions.
-    """
-    from fleet.harnesses import HARNESSES, PERMITTED, find_harness
-
-    found = []
-    for agent in fleet.agents.values():
-        if agent.harness in PERMITTED:
-            mode, asked = agent.mode or "headless", agent.permissions or "edits"
-            kept = PERMITTED[str(agent.harness)][mode]
-            if asked not in kept:
-                text = f"{agent.harness} cannot keep to permissions {asked!r} {mode}"
-                place = fleet.place("agent", agent.id, "permissions")
-                found.append(Problem(text, place, f"{mode} it keeps to {', '.join(sorted(kept))}"))
-        if agent.harness in HARNESSES:
-            continue  # a name of the table need not be loaded to be known
-        try:
-            find_harness(agent.harness)
-        except NotFound as missing:
-            place = fleet.place("agent", agent.id, "harness")
-            found.append(Problem(missing.text, place, missing.hint))
-    return found
 
 
 def _problem(problem: Problem) -> dict[str, Any]:
