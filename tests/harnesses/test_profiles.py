@@ -248,3 +248,47 @@ def test_a_program_without_a_version_is_only_looked_for(tmp_path):
     asked = find_harness("mine", {**MINE, "version": {"tested": "1.0"}})
     assert "failed with 3" in asked.check({"PATH": str(tmp_path)})
     assert "mine is not on PATH: install mine" in asked.check({"PATH": "/nowhere"})
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    (tmp_path / "brief.md").write_text("Do it.\n")
+
+    def prepare(name, profile=None, **told):
+        agent = AgentFacts(id="a", harness=name, **told)
+        place = (tmp_path / "brief.md", tmp_path / "attempt", tmp_path)
+        return find_harness(name, profile).prepare(agent, *place, None)
+
+    return prepare
+
+
+def test_where_fleet_shuts_it_in_a_permission_may_fill_otherwise(prepared):
+    def settings(**told):
+        return [word for word in prepared("codex", **told).argv if "hooks" not in word]
+
+    assert 'sandbox_mode="danger-full-access"' in settings(sandboxed=True)
+    assert 'sandbox_mode="workspace-write"' in settings()
+    assert 'sandbox_mode="read-only"' in settings(sandboxed=True, permissions="plan")
+    asked = {"mode": "interactive", "permissions": "ask"}
+    assert 'approval_policy="untrusted"' in settings(sandboxed=True, **asked)
+    assert 'approval_policy="on-request"' in settings(**asked)
+
+
+def test_a_session_is_hooked_for_what_its_mode_and_its_permission_name(prepared, tmp_path):
+    told = {
+        **MINE,
+        "headless": {"start": ["{hooks:json}"], "events": ["Stop", "{asks}"]},
+        "permissions": {"edits": {"asks": "PermissionRequest"}, "yolo": {}},
+        "hooks": "codex",
+    }
+    for permission, guards, events in (
+        ("edits", (), ["Stop", "PermissionRequest"]),
+        ("yolo", (), ["Stop"]),
+        ("yolo", ("PreToolUse",), ["Stop", "PreToolUse"]),
+    ):
+        ready = prepared("mine", told, permissions=permission, guards=guards)
+        words = json.loads(ready.argv[-1])
+        assert [word.split("=")[0] for word in words[1::2]] == [f"hooks.{one}" for one in events]
+        assert tmp_path / "attempt/hooks.json" in ready.files
+    settings = prepared("claude", guards=("PreToolUse",)).files[tmp_path / "attempt/settings.json"]
+    assert "PreToolUse" in json.loads(settings)["hooks"]

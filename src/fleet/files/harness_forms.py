@@ -146,6 +146,7 @@ class ModeForm(Form):
     resume: Words | None = None
     stdin: Text | None = None
     permissions: Fills | None = None
+    sandboxed: Fills | None = None
     env: dict[EnvName, Text] | None = None
     files: dict[FileName, Text] | None = None
     events: Words | None = None
@@ -211,6 +212,7 @@ class HarnessForm(Form):
     headless: ModeForm | None = None
     interactive: ModeForm | None = None
     permissions: Fills | None = None
+    sandboxed: Fills | None = None
     env: dict[EnvName, Text] | None = None
     files: dict[FileName, Text] | None = None
     hooks: Hooked | None = None

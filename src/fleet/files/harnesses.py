@@ -133,7 +133,8 @@ def _fills(plain: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for place in places
-        for fills in place.get("permissions", {}).values()
+        for key in ("permissions", "sandboxed")
+        for fills in place.get(key, {}).values()
         for name, value in fills.items()
     }
 
@@ -146,7 +147,7 @@ def _templates(plain: Mapping[str, Any]) -> Templates:
         for key in ("env", "files"):
             for name, text in part.get(key, {}).items():
                 yield (*path, key, name), text
-        for key in ("start", "resume"):
+        for key in ("start", "resume", "events"):
             words: Sequence[str] = part.get(key, ())
             for number, word in enumerate(words):
                 yield (*path, key, number), word

@@ -34,7 +34,8 @@ OPENING: Final = ("{words}", "{args}", "--", "Read {brief} and do what it asks."
 TAIL_BYTES: Final = 1 << 20
 # What a mode would ask about is asked in the inbox: with `edits` alone every commit would be.
 COMMITTING: Final = ",".join(f"Bash({command} *)" for command in COMMITS)
-EVENTS: Final = (*hooks.WAITING, "Notification", "StopFailure")
+EVENTS: Final = ("PermissionRequest", "Stop", "Notification", "StopFailure")
+TURNS: Final = ("SessionStart", "UserPromptSubmit", "PostToolUse", "SessionEnd")
 PROFILE: Final = Profile(
     name="Claude Code",
     program="claude",
@@ -56,7 +57,7 @@ PROFILE: Final = Profile(
     interactive=Mode(
         start=("--session-id", "{session}", *OPENING),
         resume=("--resume", "{session}", *OPENING),
-        events=(*hooks.TELLING, *EVENTS),
+        events=(*TURNS, *EVENTS),
     ),
     permissions={
         "ask": {"permission": "manual"},

@@ -2,8 +2,9 @@
 
 `codex exec` never asks. Its `workspace-write` sandbox keeps git's folders read-only, so the common
 one and the worktree's own are named as writable: else nothing could be committed in a linked
-worktree. It chooses the id of its session itself. `turn.completed` tells success; an `item` of type
-`error` is often only a warning.
+worktree. Inside fleet's sandbox it has none of its own where it may write: that would need what is
+closed there, and could hold nothing that is not held already. It chooses the id of its session
+itself. `turn.completed` tells success; an `item` of type `error` is often only a warning.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ from fleet.harnesses.profile import Mode, Profile, Version
 
 TAIL_BYTES: Final = 1 << 20
 OPENING: Final = ("--", "Read {brief} and do what it asks.")
+EVENTS: Final = ("PermissionRequest", "Stop")
+TURNS: Final = ("SessionStart", "UserPromptSubmit", "PostToolUse", "SessionEnd")
+OPEN: Final = {"sandbox": "danger-full-access"}
 MAY_WRITE: Final = {"sandbox": "workspace-write", "approval": "never"}
 MAY_READ: Final = {"sandbox": "read-only", "approval": "never"}
 PROFILE: Final = Profile(
@@ -53,13 +57,15 @@ PROFILE: Final = Profile(
         start=("exec", "--json", "{words}", "-"),  # "-" reads the prompt from standard input
         resume=("exec", "--json", "{words}", "resume", "{session}", "-"),
         stdin="{prompt}\n\n{text}",
-        events=hooks.WAITING,
+        events=EVENTS,
     ),
     interactive=Mode(
         start=("--no-alt-screen", "{words}", *OPENING),
         resume=("resume", "{words}", "{session}", *OPENING),
         permissions={"ask": {**MAY_WRITE, "approval": "on-request"}},
-        events=(*hooks.TELLING, *hooks.WAITING, "Interrupt"),
+        # Without a sandbox of its own it would ask for nothing "on request".
+        sandboxed={"ask": {**OPEN, "approval": "untrusted"}},
+        events=(*TURNS, *EVENTS, "Interrupt"),
     ),
     permissions={
         "ask": MAY_WRITE,
@@ -67,8 +73,9 @@ PROFILE: Final = Profile(
         "auto": MAY_WRITE,
         "plan": MAY_READ,
         "deny": MAY_READ,
-        "yolo": {"sandbox": "danger-full-access", "approval": "never"},
+        "yolo": {**OPEN, "approval": "never"},
     },
+    sandboxed={"ask": OPEN, "edits": OPEN, "auto": OPEN},
     hooks="codex",
     reads="codex",
     measures=("tokens",),

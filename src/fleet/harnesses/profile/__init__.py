@@ -61,13 +61,15 @@ class Version:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mode:
     """How the program is started in one mode: its arguments, begun and gone on with, what is on its
-    standard input, and what is this mode's alone; `events` are those that it is hooked for.
+    standard input, and what is this mode's alone; `events` are those that it is hooked for, with
+    placeholders.
     """
 
     start: Sequence[str]
     resume: Sequence[str] = ()
     stdin: str = ""
     permissions: Mapping[str, Fills] = field(default_factory=dict)
+    sandboxed: Mapping[str, Fills] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     events: Sequence[str] = ()
@@ -110,7 +112,9 @@ class Reading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """An agent program; `account` is whose limits it shares, `measures` what it tells of usage."""
+    """An agent program; `account` is whose limits it shares, `measures` what it tells of usage,
+    `sandboxed` what permissions fill otherwise where fleet shuts the agent in.
+    """
 
     name: str = ""
     program: str
@@ -121,6 +125,7 @@ class Profile:
     headless: Mode | None = None
     interactive: Mode | None = None
     permissions: Mapping[str, Fills] = field(default_factory=dict)
+    sandboxed: Mapping[str, Fills] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     hooks: str = ""
@@ -135,6 +140,15 @@ class Profile:
         """Returns the permissions that it keeps to in a mode, with what they fill."""
         mode = self.mode(name)
         return {**self.permissions, **(mode.permissions if mode else {})}
+
+    def fills(self, name: str, permission: str, *, sandboxed: bool) -> Fills:
+        """Returns what a permission that it keeps to fills in a mode."""
+        found = self.permitted(name)[permission]
+        mode = self.mode(name)
+        if not sandboxed or mode is None:
+            return found
+        inside = {**self.sandboxed, **mode.sandboxed}
+        return {**found, **inside.get(permission, {})}
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,8 +231,9 @@ def _reading(told: Mapping[str, Any]) -> Reading:
 
 def _made(kind: type[Part], told: Mapping[str, Any]) -> Part:
     values = dict(told)
-    if "permissions" in values:
-        values["permissions"] = _permissions(values["permissions"])
+    for name in ("permissions", "sandboxed"):
+        if name in values:
+            values[name] = _permissions(values[name])
     return kind(**values)
 
 
@@ -249,7 +264,9 @@ def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         told = {one.name: getattr(value, one.name) for one in fields(value)}
         return {
-            name: _shortest(told[name]) if name == "permissions" else _plain(told[name])
+            name: _shortest(told[name])
+            if name in ("permissions", "sandboxed")
+            else _plain(told[name])
             for name, one in ((one.name, one) for one in fields(value))
             if told[name] != _default(one)
         }

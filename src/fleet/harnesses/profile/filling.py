@@ -60,8 +60,9 @@ def prepare(
         "git_folders": git_folders(worktree),
     }
     files: dict[Path, str] = {}
-    if mode.events:
-        told["hooks"] = code_of(profile.hooks).hook_up(mode.events)
+    events = words_of((*mode.events, *agent.guards), (), told) if mode.events else ()
+    if events:
+        told["hooks"] = code_of(profile.hooks).hook_up(events)
         files |= hooks.wishes(folder)
     for file, template in {**profile.files, **mode.files}.items():
         if text := text_of(template, told):
@@ -103,7 +104,7 @@ def _agents(profile: Profile, mode: Mode, agent: AgentFacts) -> dict[str, Fill]:
     """Returns what the agent's own file fills: its permission, its limits, its words."""
     env = {**profile.env, **mode.env, **agent.env}
     return {
-        **profile.permitted(agent.mode)[agent.permissions],
+        **profile.fills(agent.mode, agent.permissions, sandboxed=agent.sandboxed),
         "model": agent.model,
         "prompt": agent.prompt,
         "args": agent.words,

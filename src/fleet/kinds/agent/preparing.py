@@ -138,6 +138,7 @@ def _agent_of(work: Work) -> AgentFacts:
         permissions=str(told.get("permissions") or "edits"),
         prompt=_text(work, told.get("prompt")),
         limits=told.get("limits") or {},
+        sandboxed=bool(told.get("sandbox")),
     )
 
 
