@@ -96,6 +96,7 @@ def test_commands_stand_under_the_group_that_help_shows():
 # --- documents ------------------------------------------------------------------------------------
 
 FORMS = {
+    "AbsentForm": "absent file",
     "AgentLimitsForm": "agent limits", "AssumptionForm": "assumption", "CalendarForm": "calendar",
     "CheckForm": "check", "CheckpointForm": "checkpoint", "DaysForm": "estimate",
     "DecisionForm": "decision", "DefaultsForm": "defaults", "DeliverableForm": "deliverable",

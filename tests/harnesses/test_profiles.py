@@ -101,6 +101,7 @@ def test_documents_and_profiles_are_one_format():
         forms.HarnessForm: profiles.Profile,
         forms.ModeForm: profiles.Mode,
         forms.VersionForm: profiles.Version,
+        forms.AbsentForm: profiles.Absent,
         forms.FindForm: profiles.Find,
         forms.UsageForm: profiles.Usage,
     }

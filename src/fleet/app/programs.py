@@ -41,10 +41,10 @@ def programs(place: FleetPlace | None, environ: Mapping[str, str] | None = None)
 
 def program_row(name: str, driver: Harness, environ: Mapping[str, str]) -> dict[str, Any]:
     """Returns what is found of one program: its version and path, or the problem with its cure."""
-    from fleet.harnesses import TESTED, Found
+    from fleet.harnesses import Found
 
     found = driver.check(environ)
-    tested = tested_with(driver) or TESTED.get(name, "")
+    tested = tested_with(driver)
     row: dict[str, Any] = {"name": name, "tested": tested, "version": None, "path": None}
     if isinstance(found, Found):
         note = age_of(found.version, tested)

@@ -54,6 +54,13 @@ def _as_program(value: Any) -> str:
     return text
 
 
+def _as_whole_path(value: Any) -> str:
+    text = as_text(value)
+    if not text.startswith("/"):
+        raise ValueError("is relative; write its whole path")
+    return text
+
+
 def _as_tested(value: Any) -> str:
     text = as_text(value)
     if not _TESTED.match(text):
@@ -152,6 +159,13 @@ class ModeForm(Form):
     events: Words | None = None
 
 
+class AbsentForm(Form):
+    """A placeholder that is filled only where a file is not there."""
+
+    path: Annotated[str, PlainValidator(_as_whole_path, json_schema_input_type=str)]
+    fill: Text
+
+
 class FindForm(Form):
     """Where a value stands in an event; a bare text is its key."""
 
@@ -213,6 +227,7 @@ class HarnessForm(Form):
     interactive: ModeForm | None = None
     permissions: Fills | None = None
     sandboxed: Fills | None = None
+    absent: dict[FillName, AbsentForm] | None = None
     env: dict[EnvName, Text] | None = None
     files: dict[FileName, Text] | None = None
     hooks: Hooked | None = None

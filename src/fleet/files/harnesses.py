@@ -7,7 +7,7 @@ so that a slip is told with its place before anything runs.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fleet.errors import Problem, did_you_mean
@@ -77,18 +77,9 @@ def _problems(plain: Mapping[str, Any]) -> Iterator[tuple[Path, str, str]]:
     lists = {*LISTS, *(name for name, value in fills.items() if isinstance(value, list))}
     if plain.get("hooks") in HOOKED_BY_WORDS:
         lists.add("hooks")
-    used = set()
-    for path, template in _templates(plain):
-        for name, as_json in _places(template).items():
-            used.add(name)
-            head, _, tail = name.partition(".")
-            if tail and (head == "env" or (head == "limits" and tail in LIMITS)):
-                continue
-            if name not in known:
-                text = f"nothing is called {{{name}}}"
-                yield path, text, did_you_mean(name, known) or f"{{{{{name}}}}} stands for itself"
-            elif name in lists and not as_json and template != f"{{{name}}}":
-                yield path, f"{{{name}}} is a list: it stands alone, or as {{{name}:json}}", ""
+    used = {name for _, template in _templates(plain) for name in _places(template)}
+    yield from _slips(_templates(plain), known, lists)
+    yield from _slips(_filling(plain), PLACEHOLDERS.keys() - {"words", "hooks"}, lists)
     for name in fills:
         if name in PLACEHOLDERS:
             yield ("permissions",), f"{{{name}}} has a meaning of its own", "call it otherwise"
@@ -96,6 +87,23 @@ def _problems(plain: Mapping[str, Any]) -> Iterator[tuple[Path, str, str]]:
             yield ("permissions",), f"{{{name}}} is filled, but stands nowhere", "say where it goes"
     yield from _of_modes(plain, used)
     yield from _of_usage(plain)
+
+
+def _slips(
+    templates: Templates, known: Collection[str], lists: Collection[str]
+) -> Iterator[tuple[Path, str, str]]:
+    for path, template in templates:
+        for name, as_json in _places(template).items():
+            head, _, tail = name.partition(".")
+            if tail and (head == "env" or (head == "limits" and tail in LIMITS)):
+                continue
+            if name not in known:
+                text = f"nothing is called {{{name}}}"
+                if name in PLACEHOLDERS:
+                    text = f"{{{name}}} is not known here"
+                yield path, text, did_you_mean(name, known) or f"{{{{{name}}}}} stands for itself"
+            elif name in lists and not as_json and template != f"{{{name}}}":
+                yield path, f"{{{name}}} is a list: it stands alone, or as {{{name}:json}}", ""
 
 
 def _of_modes(plain: Mapping[str, Any], used: set[str]) -> Iterator[tuple[Path, str, str]]:
@@ -128,9 +136,10 @@ def _of_usage(plain: Mapping[str, Any]) -> Iterator[tuple[Path, str, str]]:
 
 
 def _fills(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what any permission in any mode fills, with one of its values."""
+    """Returns what any permission in any mode fills, or `absent`, with one of its values."""
     places = (plain, *(plain.get(mode) or {} for mode in MODES))
-    return {
+    absent = {name: one["fill"] for name, one in plain.get("absent", {}).items()}
+    return absent | {
         name: value
         for place in places
         for key in ("permissions", "sandboxed")
@@ -153,6 +162,18 @@ def _templates(plain: Mapping[str, Any]) -> Templates:
                 yield (*path, key, number), word
         if "stdin" in part:
             yield (*path, "stdin"), part["stdin"]
+
+
+def _filling(plain: Mapping[str, Any]) -> Templates:
+    """Yields the place and the text of everything that placeholders are filled with."""
+    for name, one in plain.get("absent", {}).items():
+        yield ("absent", name, "fill"), one["fill"]
+    for path, part in (((), plain), *(((mode,), plain.get(mode) or {}) for mode in MODES)):
+        for key in ("permissions", "sandboxed"):
+            for permission, fills in part.get(key, {}).items():
+                for name, value in fills.items():
+                    for one in value if isinstance(value, list) else [value]:
+                        yield (*path, key, permission, name), one
 
 
 def _places(template: str) -> dict[str, bool]:

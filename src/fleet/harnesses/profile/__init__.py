@@ -76,6 +76,14 @@ class Mode:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Absent:
+    """A placeholder that is filled only where there is no file at `path`."""
+
+    path: str
+    fill: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Find:
     """A value of an event: at `key`, in events that have `where`."""
 
@@ -126,6 +134,7 @@ class Profile:
     interactive: Mode | None = None
     permissions: Mapping[str, Fills] = field(default_factory=dict)
     sandboxed: Mapping[str, Fills] = field(default_factory=dict)
+    absent: Mapping[str, Absent] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     hooks: str = ""
@@ -213,6 +222,8 @@ def profile_of(plain: Mapping[str, Any]) -> Profile:
             told[name] = _made(Mode, told[name])
     if "version" in told:
         told["version"] = _made(Version, told["version"])
+    if "absent" in told:
+        told["absent"] = {name: Absent(**one) for name, one in told["absent"].items()}
     if isinstance(told.get("reads"), Mapping):
         told["reads"] = _reading(told["reads"])
     return _made(Profile, told)

@@ -5,7 +5,7 @@
     {session}                   the session's id: chosen here, or the one that is gone on with
     {model} {prompt}            as the agent's file says
     {limits.NAME} {env.NAME}    a limit, or a variable, of the agent
-    {permission} ...            whatever the agent's permission fills
+    {permission} ...            whatever the agent's permission fills, or `absent`; a template, too
     {hooks}                     what hands the hooks over, as the code that `hooks` names gives it
     {git_folders}               git's folders of a linked worktree: the common one and its own
     {words} {args}              the profile's `words`; the agent's `args`
@@ -59,6 +59,7 @@ def prepare(
         "session": resume or chosen_session(folder),
         "git_folders": git_folders(worktree),
     }
+    told |= _own(profile, agent, told)
     files: dict[Path, str] = {}
     events = words_of((*mode.events, *agent.guards), (), told) if mode.events else ()
     if events:
@@ -101,15 +102,24 @@ def _mode(name: str, profile: Profile, agent: AgentFacts) -> Mode:
 
 
 def _agents(profile: Profile, mode: Mode, agent: AgentFacts) -> dict[str, Fill]:
-    """Returns what the agent's own file fills: its permission, its limits, its words."""
+    """Returns what the agent's own file fills: its model, its limits, its words."""
     env = {**profile.env, **mode.env, **agent.env}
     return {
-        **profile.fills(agent.mode, agent.permissions, sandboxed=agent.sandboxed),
         "model": agent.model,
         "prompt": agent.prompt,
         "args": agent.words,
         **{f"limits.{name}": str(value) for name, value in agent.limits.items()},
         **{f"env.{name}": value for name, value in env.items()},
+    }
+
+
+def _own(profile: Profile, agent: AgentFacts, told: Fills) -> dict[str, Fill]:
+    """Returns what the profile itself fills: templates, too, of what is `told`."""
+    fills = {name: one.fill for name, one in profile.absent.items() if not Path(one.path).exists()}
+    more = profile.fills(agent.mode, agent.permissions, sandboxed=agent.sandboxed)
+    return {
+        name: (filled(value, told) or "") if isinstance(value, str) else words_of(value, (), told)
+        for name, value in {**fills, **more}.items()
     }
 
 
