@@ -16,7 +16,7 @@ from fleet.core.plan import Failure
 from fleet.errors import Rejected
 from fleet.files import harness_forms as forms
 from fleet.files import source
-from fleet.files.harnesses import HOOKED_BY_WORDS, PLACEHOLDERS, harness_of, harnesses_hold
+from fleet.files.harnesses import HANDED, PLACEHOLDERS, harness_of, harnesses_hold
 from fleet.files.load import load
 from fleet.files.schema import schema
 from fleet.files.validate import normal_form
@@ -110,13 +110,15 @@ def test_documents_and_profiles_are_one_format():
     assert keys(forms.ReadingForm) == {"like", *(one.name for one in fields(profiles.Reading))}
 
 
-def test_the_names_that_documents_know_are_those_that_there_are():
+def test_the_names_that_documents_know_are_those_that_there_are(tmp_path):
     codes = {name: profiles.code_of(name) for name in TESTED}
     assert set(forms.Coded.__args__) == set(codes)
     hooked = {name for name, code in codes.items() if hasattr(code, "hook_up")}
     assert set(forms.Hooked.__args__) == hooked
-    words = {name for name in hooked if not isinstance(codes[name].hook_up(["Stop"]), str)}
-    assert set(HOOKED_BY_WORDS) == words
+    asked = profiles.Asked(events=["Stop"], agent=AgentFacts(id="a"), folder=tmp_path)
+    fills = {name: codes[name].hook_up(asked).fill for name in hooked}
+    kinds = {name: "text" if isinstance(one, str) else "list" for name, one in fills.items() if one}
+    assert kinds == HANDED
     told = filling.__doc__
     for name in PLACEHOLDERS:
         assert f"{{{name}}}" in told

@@ -36,8 +36,8 @@ PLACEHOLDERS: Mapping[str, str] = {
 """What may stand in braces, besides `limits.NAME`, `env.NAME` and what the permissions fill."""
 
 LISTS = ("args", "words", "git_folders")
-HOOKED_BY_WORDS = ("codex",)
-"""Programs that are told of their hooks in words of the command line: a list."""
+HANDED: Mapping[str, str] = {"claude": "text", "codex": "list"}
+"""What `{hooks}` stands for, by the program whose way it is; the others need none."""
 
 MODES = ("headless", "interactive")
 LIMITS = ("timeout_ms", "idle_ms", "attempts", "tokens", "usd", "launches_per_minute")
@@ -75,7 +75,7 @@ def _problems(plain: Mapping[str, Any]) -> Iterator[tuple[Path, str, str]]:
     fills = _fills(plain)
     known = {*PLACEHOLDERS, *fills}
     lists = {*LISTS, *(name for name, value in fills.items() if isinstance(value, list))}
-    if plain.get("hooks") in HOOKED_BY_WORDS:
+    if HANDED.get(plain.get("hooks", "")) == "list":
         lists.add("hooks")
     used = {name for _, template in _templates(plain) for name in _places(template)}
     yield from _slips(_templates(plain), known, lists)
@@ -120,8 +120,10 @@ def _of_modes(plain: Mapping[str, Any], used: set[str]) -> Iterator[tuple[Path, 
             yield (mode, "events"), "no `hooks` says how `events` are handed over", "hooks: claude"
         if mode == "interactive" and "stdin" in told:
             yield (mode, "stdin"), "in a terminal, standard input is the terminal", "take it out"
-    if "hooks" in plain and not (hooked and "hooks" in used):
-        yield ("hooks",), "`hooks` are handed over nowhere", "name `events` in a mode, and {hooks}"
+    if "hooks" in plain and not hooked:
+        yield ("hooks",), "no mode names the `events` that are hooked", "name them, or take it out"
+    elif plain.get("hooks") in HANDED and "hooks" not in used:
+        yield ("hooks",), "`hooks` are handed over nowhere", "say where {hooks} goes"
 
 
 def _of_usage(plain: Mapping[str, Any]) -> Iterator[tuple[Path, str, str]]:

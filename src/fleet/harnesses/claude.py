@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 from fleet.adapters import hooks
@@ -26,7 +26,7 @@ from fleet.harnesses import (
     json_lines,
     last_words,
 )
-from fleet.harnesses.profile import Mode, Profile, Version
+from fleet.harnesses.profile import Asked, HookUp, Mode, Profile, Version
 
 PRINTING: Final = ("-p", "--output-format", "stream-json", "--verbose")
 WORDS: Final = ("{words}", "--max-budget-usd", "{limits.usd}", "{args}")
@@ -82,13 +82,13 @@ _LIMITED = re.compile(rf"{LIMIT_WORDS}|\b(session|weekly) limit\b|rate_limit_err
 _RESET = re.compile(r"limit reached\|(\d{10})\b")
 
 
-def hook_up(events: Sequence[str]) -> str:
+def hook_up(asked: Asked) -> HookUp:
     """Returns the hooks as its settings hold them, in JSON."""
     found: dict[str, object] = {}
-    for event in events:
+    for event in asked.events:
         one = {"type": "command", "command": hooks.command(), "timeout": hooks.limit_of(event)}
         found[event] = [{"hooks": [one]}]
-    return json.dumps(found)
+    return HookUp(fill=json.dumps(found))
 
 
 def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -27,7 +27,7 @@ from fleet.harnesses import (
     last_words,
     wait_ms,
 )
-from fleet.harnesses.profile import Mode, Profile, Version
+from fleet.harnesses.profile import Asked, HookUp, Mode, Profile, Version
 
 TAIL_BYTES: Final = 1 << 20
 OPENING: Final = ("--", "Read {brief} and do what it asks.")
@@ -88,14 +88,14 @@ MINUTE_MS: Final = 60_000
 DAY_MS: Final = 86_400_000
 
 
-def hook_up(events: Sequence[str]) -> list[str]:
+def hook_up(asked: Asked) -> HookUp:
     """Returns the words that set the hooks, as TOML."""
     told = f'type="command", command={json.dumps(hooks.command())}'
     settings = [
         f"hooks.{event}=[{{hooks=[{{{told}, timeout={hooks.limit_of(event)}}}]}}]"
-        for event in events
+        for event in asked.events
     ]
-    return [word for setting in settings for word in ("-c", setting)]
+    return HookUp(fill=[word for setting in settings for word in ("-c", setting)])
 
 
 def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:

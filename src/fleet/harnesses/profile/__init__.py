@@ -160,6 +160,29 @@ class Profile:
         return {**found, **inside.get(permission, {})}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What the code that hands hooks over may know: the `events` that a session is hooked for, its
+    agent, the attempt's folder, and the `words` that its program is given.
+    """
+
+    events: Sequence[str]
+    agent: AgentFacts
+    folder: Path
+    words: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookUp:
+    """How hooks are handed over: what `{hooks}` stands for, variables that come before the agent's
+    own, and files.
+    """
+
+    fill: Fill = ""
+    env: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[Path, str] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class Profiled:
     """The harness of a profile."""

@@ -22,13 +22,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from fleet.adapters import hooks
 from fleet.errors import Rejected
 from fleet.harnesses import NOTHING, AgentFacts, Preparation, chosen_session, opening
-from fleet.harnesses.profile import Fill, Fills, Mode, Profile, code_of
+from fleet.harnesses.profile import Asked, Fill, Fills, HookUp, Mode, Profile, code_of
 
 STDIN_FILE: Final = "prompt.md"
 """What is on standard input where that is not the brief itself."""
@@ -60,11 +61,9 @@ def prepare(
         "git_folders": git_folders(worktree),
     }
     told |= _own(profile, agent, told)
-    files: dict[Path, str] = {}
-    events = words_of((*mode.events, *agent.guards), (), told) if mode.events else ()
-    if events:
-        told["hooks"] = code_of(profile.hooks).hook_up(events)
-        files |= hooks.wishes(folder)
+    hooked = _hooked(profile, mode, agent, folder, told)
+    told["hooks"] = hooked.fill
+    files = dict(hooked.files)
     for file, template in {**profile.files, **mode.files}.items():
         if text := text_of(template, told):
             files[folder / file] = text
@@ -81,7 +80,7 @@ def prepare(
             files[stdin] = said
     return Preparation(
         argv=[profile.program, *argv],
-        env={**own, **agent.env, "FLEET_BRIEF": str(brief)},
+        env={**own, **agent.env, **hooked.env, "FLEET_BRIEF": str(brief)},
         stdin=stdin,
         stdout="pane" if agent.mode == "interactive" else "file",
         files=files,
@@ -121,6 +120,17 @@ def _own(profile: Profile, agent: AgentFacts, told: Fills) -> dict[str, Fill]:
         name: (filled(value, told) or "") if isinstance(value, str) else words_of(value, (), told)
         for name, value in {**fills, **more}.items()
     }
+
+
+def _hooked(profile: Profile, mode: Mode, agent: AgentFacts, folder: Path, told: Fills) -> HookUp:
+    """Returns how the session is hooked, with the file that says what its hook asks of fleet."""
+    if not mode.events:
+        return HookUp()
+    events = words_of((*mode.events, *agent.guards), (), told)
+    words = words_of(profile.words, (), told)
+    asked = Asked(events=events, agent=agent, folder=folder, words=words)
+    found: HookUp = code_of(profile.hooks).hook_up(asked)
+    return replace(found, files={**found.files, **hooks.wishes(folder)})
 
 
 def _briefs(brief: Path) -> dict[str, Fill]:
