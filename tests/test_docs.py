@@ -102,6 +102,7 @@ FORMS = {
     "DecisionForm": "decision", "DefaultsForm": "defaults", "DeliverableForm": "deliverable",
     "EnvelopeForm": "envelope", "EscalationForm": "escalation", "FindForm": "found value",
     "InsertForm": "insertion", "ModeForm": "mode", "ReadingForm": "reading",
+    "UnaskedForm": "unasked",
     "UsageForm": "told usage", "VersionForm": "version",
     "LoopsForm": "loops", "McpServerForm": "mcp server", "MetricForm": "metric",
     "NeedsForm": "changed needs", "NotifyForm": "notification", "PatchForm": "patch",

@@ -135,7 +135,7 @@ Fills = Annotated[
 Coded = Literal["aider", "claude", "codex", "copilot", "gemini", "mini", "opencode"]
 """Harnesses whose code understands what the program puts out."""
 
-Hooked = Literal["claude", "codex"]
+Hooked = Literal["claude", "codex", "copilot", "gemini", "opencode"]
 """Harnesses whose code hands hooks over."""
 
 
@@ -164,6 +164,13 @@ class AbsentForm(Form):
 
     path: Annotated[str, PlainValidator(_as_whole_path, json_schema_input_type=str)]
     fill: Text
+
+
+class UnaskedForm(Form):
+    """What the program tells its hook of, but allows by its own rules."""
+
+    tools: Words | None = None
+    commands: Words | None = None
 
 
 class FindForm(Form):
@@ -231,6 +238,7 @@ class HarnessForm(Form):
     env: dict[EnvName, Text] | None = None
     files: dict[FileName, Text] | None = None
     hooks: Hooked | None = None
+    unasked: UnaskedForm | None = None
     reads: (
         Annotated[
             ReadingForm,

@@ -36,7 +36,7 @@ PLACEHOLDERS: Mapping[str, str] = {
 """What may stand in braces, besides `limits.NAME`, `env.NAME` and what the permissions fill."""
 
 LISTS = ("args", "words", "git_folders")
-HANDED: Mapping[str, str] = {"claude": "text", "codex": "list"}
+HANDED: Mapping[str, str] = {"claude": "text", "codex": "list", "copilot": "text"}
 """What `{hooks}` stands for, by the program whose way it is; the others need none."""
 
 MODES = ("headless", "interactive")
@@ -154,6 +154,9 @@ def _templates(plain: Mapping[str, Any]) -> Templates:
     """Yields the place and the text of everything in which placeholders are filled."""
     for number, word in enumerate(plain.get("words", ())):
         yield ("words", number), word
+    for key, beginnings in plain.get("unasked", {}).items():
+        for number, word in enumerate(beginnings):
+            yield ("unasked", key, number), word
     for path, part in (((), plain), *(((mode,), plain.get(mode) or {}) for mode in MODES)):
         for key in ("env", "files"):
             for name, text in part.get(key, {}).items():

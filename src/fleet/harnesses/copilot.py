@@ -1,12 +1,14 @@
 """copilot: GitHub Copilot CLI. Headless with JSON events on standard output and the brief on
 standard input; or in its terminal.
 
-The session's id is chosen here. What it may do are rules for its tools; without a person, what it
-would ask about is refused. It has no judge that could be relied on, so `auto` is `edits`; `plan`
-and `deny` refuse writing and commands themselves. In its terminal it asks once in each new
-worktree whether the folder is to be trusted, and that is left to a person. Its `result` event tells
-success (it ends with 0 after a signal, too), and its usage stands in a file that it writes at its
-end.
+The session's id is chosen here. Hooks come in by a plugin folder of the attempt's, beside whatever
+the person and the repository have. What it may do are rules for its tools; what they leave open is
+asked in the inbox. It tells its hook of what it allows by itself, too, so the hook knows what that
+is; what is wrongly held to be allowed, it still asks about in its terminal, or refuses. It has no
+judge that could be relied on, so `auto` is `edits`; `plan` and `deny` refuse writing and commands
+themselves. In its terminal it asks first whether the folder is to be trusted, unless the main
+checkout is. Its `result` event tells success (it ends with 0 after a signal, too), and its usage
+stands in a file that it writes at its end.
 """
 
 from __future__ import annotations
@@ -16,13 +18,28 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from fleet.adapters import hooks
 from fleet.adapters.attempts import AttemptFolder, ExitRecord, tail
 from fleet.harnesses import COMMITS, TESTED, Heard, Report, json_lines, judge
-from fleet.harnesses.profile import PERMISSION, Mode, Profile, Version
+from fleet.harnesses.profile import PERMISSION, Asked, HookUp, Mode, Profile, Version
 
 TAIL_BYTES: Final = 1 << 20
 USAGE_FILE: Final = "usage.json"
+PLUGIN: Final = "plugin"
+EVENTS: Final = ("{asks}", "Stop")
+TURNS: Final = ("SessionStart", "UserPromptSubmit", "PostToolUse", "SessionEnd")
+# It would ask its hook about what it allows by itself, too.
+ASKING: Final = {"asks": "PermissionRequest"}
+LOOKS: Final = (
+    *("cat", "cd", "echo", "grep", "head", "ls", "pwd", "rg", "tail", "wc"),
+    *("git diff", "git log", "git show", "git status"),
+)
+"""Commands that it never asks about."""
+
 EDITING: Final = {
+    **ASKING,
+    "edit": "edit",
+    "commits": COMMITS,
     PERMISSION: (
         "--allow-tool=write",
         *(f"--allow-tool=shell({command}:*)" for command in COMMITS),
@@ -36,6 +53,7 @@ PROFILE: Final = Profile(
     install="npm install -g @github/copilot",
     version=Version(tested=TESTED["copilot"]),
     words=(
+        f"--plugin-dir={{folder}}/{PLUGIN}",
         *("--no-auto-update", "--disable-client-telemetry"),
         f"--usage-output-file={{folder}}/{USAGE_FILE}",
         "{permission}",
@@ -46,13 +64,15 @@ PROFILE: Final = Profile(
         start=(*PRINTING, "--session-id={session}", "{words}"),
         resume=(*PRINTING, "--resume={session}", "{words}"),
         stdin="{text}",
+        events=EVENTS,
     ),
     interactive=Mode(
         start=("--session-id={session}", "{words}", "--interactive={opening}"),
         resume=("--resume={session}", "{words}", "--interactive={opening}"),
+        events=(*TURNS, *EVENTS, "Notification"),
     ),
     permissions={
-        "ask": {},
+        "ask": ASKING,
         "edits": EDITING,
         "auto": EDITING,
         "plan": {PERMISSION: ("--mode=plan", *LOOKING)},
@@ -61,9 +81,24 @@ PROFILE: Final = Profile(
     },
     # A variable of the user's that allows everything would outrank the rules.
     env={"COPILOT_AUTO_UPDATE": "false", "COPILOT_ALLOW_ALL": "false"},
+    files={
+        f"{PLUGIN}/plugin.json": json.dumps({"name": "fleet", "hooks": "hooks.json"}),
+        f"{PLUGIN}/hooks.json": '{"version": 1, "hooks": {hooks}}',
+    },
+    hooks="copilot",
+    unasked={"tools": ("{edit}",), "commands": (*LOOKS, "{commits}")},
     reads="copilot",
     measures=("tokens",),
 )
+
+
+def hook_up(asked: Asked) -> HookUp:
+    """Returns the hooks as its plugin holds them, in JSON."""
+    found = {
+        event: [{"type": "command", "command": hooks.command(), "timeout": hooks.limit_of(event)}]
+        for event in asked.events
+    }
+    return HookUp(fill=json.dumps(found))
 
 
 def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:

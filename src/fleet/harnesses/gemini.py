@@ -1,23 +1,29 @@
 """gemini: Gemini CLI. Headless with JSON events on standard output and the brief on standard
 input; or in its terminal.
 
-The session's id is chosen here. Its approval mode and a policy file in the attempt's folder say
-what it may do; without a person, what it would ask about is refused. It has no judge of its own, so
-`auto` is `edits`. It does not run in a folder that it does not trust, and every worktree is a new
-folder, so fleet trusts each for it. NO_RELAUNCH: its parent process would swallow signals. Its
-shell sees no git configuration but the repository's, so the identity must be there, and hooks of
-git do not run. The last `result` event tells success.
+The session's id is chosen here. Hooks come in by an extension: of its settings, only the person's,
+the repository's and those that root wrote could hold any. So its home is a folder of the attempt's
+that leads to everything in the person's own, and holds that extension besides. Its approval mode
+and a policy file in the attempt's folder say what it may do; without a person, what it would ask
+about is refused, and in its terminal only that can answer. It has no judge of its own, so `auto` is
+`edits`. It does not run in a folder that it does not trust, and every worktree is a new folder, so
+fleet trusts each for it. NO_RELAUNCH: its parent process would swallow signals. Its shell sees no
+git configuration but the repository's, so the identity must be there, and hooks of git do not run.
+The last `result` event tells success; in its terminal, its transcript tells usage.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
+from fleet.adapters import hooks
 from fleet.adapters.attempts import AttemptFolder, ExitRecord
-from fleet.harnesses import COMMITS, TESTED, Heard, Report, json_lines, judge
-from fleet.harnesses.profile import PERMISSION, Absent, Fills, Mode, Profile, Version
+from fleet.harnesses import COMMITS, TESTED, AgentFacts, Heard, Report, json_lines, judge
+from fleet.harnesses.profile import PERMISSION, Absent, Asked, Fills, HookUp, Mode, Profile, Version
 
 TAIL_BYTES: Final = 1 << 20
 ASKED_FOR: Final = (
@@ -30,6 +36,22 @@ SETTINGS: Final = {
     "general": {"enableAutoUpdate": False, "enableAutoUpdateNotification": False},
     "privacy": {"usageStatisticsEnabled": False},
 }
+EVENTS: Final = {
+    "SessionStart": "SessionStart",
+    "UserPromptSubmit": "BeforeAgent",
+    "PostToolUse": "AfterTool",
+    "Notification": "Notification",
+    "Stop": "AfterAgent",
+    "SessionEnd": "SessionEnd",
+}
+"""What it calls the events of the hook."""
+
+HOME: Final = Path(hooks.SESSION, "gemini")
+OWN: Final = ".gemini"
+KEPT: Final = ("tmp", "history", "projects.json")
+"""What it makes in its home when it is not there: sessions, without which none is gone on with."""
+
+TURNS: Final = ("SessionStart", "UserPromptSubmit", "PostToolUse", "SessionEnd")
 MACHINES: Final = "/etc/gemini-cli/system-defaults.json"
 
 
@@ -60,10 +82,12 @@ PROFILE: Final = Profile(
         start=("--output-format", "stream-json", "--session-id", "{session}", "{words}"),
         resume=("--output-format", "stream-json", "--resume", "{session}", "{words}"),
         stdin="{text}",
+        events=("Stop",),
     ),
     interactive=Mode(
         start=("--session-id", "{session}", "{words}", "--prompt-interactive={opening}"),
         resume=("--resume", "{session}", "{words}", "--prompt-interactive={opening}"),
+        events=(*TURNS, "Stop", "Notification"),
     ),
     permissions={
         "ask": {PERMISSION: "default"},
@@ -81,9 +105,58 @@ PROFILE: Final = Profile(
         "GEMINI_CLI_SYSTEM_DEFAULTS_PATH": "{defaults}",
     },
     files={"policy.toml": "{rules}", "gemini.json": json.dumps(SETTINGS)},
+    hooks="gemini",
     reads="gemini",
     measures=("tokens",),
 )
+
+
+def hook_up(asked: Asked) -> HookUp:
+    """Returns a home with the extension that hooks the session, and what leads from there to the
+    person's own.
+    """
+    told = {}
+    for event in asked.events:
+        timeout = hooks.limit_of(event) * 1000
+        one = {"type": "command", "command": hooks.command(), "timeout": timeout}
+        told[EVENTS.get(event, event)] = [{"hooks": [one]}]
+    home = asked.folder / HOME
+    place = home / OWN / "extensions" / "fleet"
+    return HookUp(
+        env={"GEMINI_CLI_HOME": str(home)},
+        files={
+            place / "gemini-extension.json": json.dumps({"name": "fleet", "version": "1.0.0"}),
+            place / "hooks" / "hooks.json": json.dumps({"hooks": told}),
+        },
+        links=_links(asked.agent, asked.folder),
+    )
+
+
+def _links(agent: AgentFacts, folder: Path) -> dict[Path, Path]:
+    """Returns what leads from the session's home to the person's own, and where that has kept no
+    sessions yet, to those of the attempt before.
+    """
+    told = {**os.environ, **agent.env}
+    own = Path(told.get("GEMINI_CLI_HOME") or told.get("HOME") or Path.home())
+    made = folder / HOME
+    links = {made / one.name: one for one in (own / ".env",) if one.exists()}
+    for place in (Path(OWN), Path(OWN, "extensions")):
+        links |= {made / place / one: own / place / one for one in _names(own / place)}
+    links.pop(made / OWN / "extensions", None)
+    links.pop(made / OWN / "extensions" / "fleet", None)
+    if folder.name.isdecimal():
+        before = folder.parent / str(int(folder.name) - 1) / HOME / OWN
+        for name in KEPT:
+            if made / OWN / name not in links and (before / name).exists():
+                links[made / OWN / name] = (before / name).resolve()
+    return links
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)  # noqa: PTH208 - names only
+    except OSError:
+        return []
 
 
 def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:

@@ -121,7 +121,8 @@ class Reading:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
     """An agent program; `account` is whose limits it shares, `measures` what it tells of usage,
-    `sandboxed` what permissions fill otherwise where fleet shuts the agent in.
+    `sandboxed` what permissions fill otherwise where fleet shuts the agent in, `unasked` the tools
+    and commands that it tells its hook of, but allows by its own rules.
     """
 
     name: str = ""
@@ -138,6 +139,7 @@ class Profile:
     env: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     hooks: str = ""
+    unasked: Mapping[str, Sequence[str]] = field(default_factory=dict)
     reads: str | Reading = EXIT
     measures: Sequence[str] = ()
 
@@ -175,12 +177,13 @@ class Asked:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HookUp:
     """How hooks are handed over: what `{hooks}` stands for, variables that come before the agent's
-    own, and files.
+    own, files, and links.
     """
 
     fill: Fill = ""
     env: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[Path, str] = field(default_factory=dict)
+    links: Mapping[Path, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

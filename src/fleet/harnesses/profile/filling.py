@@ -84,6 +84,7 @@ def prepare(
         stdin=stdin,
         stdout="pane" if agent.mode == "interactive" else "file",
         files=files,
+        links=hooked.links,
     )
 
 
@@ -130,7 +131,9 @@ def _hooked(profile: Profile, mode: Mode, agent: AgentFacts, folder: Path, told:
     words = words_of(profile.words, (), told)
     asked = Asked(events=events, agent=agent, folder=folder, words=words)
     found: HookUp = code_of(profile.hooks).hook_up(asked)
-    return replace(found, files={**found.files, **hooks.wishes(folder)})
+    unasked = {name: words_of(templates, (), told) for name, templates in profile.unasked.items()}
+    wishes = hooks.wishes(folder, **({"unasked": unasked} if unasked else {}))
+    return replace(found, files={**found.files, **wishes})
 
 
 def _briefs(brief: Path) -> dict[str, Fill]:
