@@ -160,6 +160,17 @@ def test_doctor_and_agents_know_it(mine: ScriptedFleet) -> None:
     assert row["path"] == str(mine.top / "bin/mine")
     checks = {one["name"]: one for one in mine("doctor", "--json").json()["checks"]}
     assert checks["mine"]["level"] == "ok"
+    shown = mine.must("agents", "show", "mine").stdout
+    assert "read from JSON lines: done, session, output, error, usage, limited, resets" in shown
+    assert yaml.safe_load(mine.must("agents", "show", "mine", "--yaml").stdout) == {
+        **HARNESS,
+        "program": str(mine.top / "bin/mine"),
+        "reads": {
+            **HARNESS["reads"],
+            "limited": [HARNESS["reads"]["limited"]],
+            "resets": [HARNESS["reads"]["resets"]],
+        },
+    }
     describe(mine, version={"asked": "version", "tested": "1.0"}, install="fetch mine")
     mine.put("bin/mine", "#!/bin/sh\necho mine 2.0\n", mine.top)
     checks = {one["name"]: one for one in mine("doctor", "--json").json()["checks"]}

@@ -56,13 +56,6 @@ def wishes(folder: Path, **more: object) -> dict[Path, str]:
     return {folder / WISHES: json.dumps({"stop": True, "wait_s": ANSWER_S, **more})}
 
 
-def events(*more: str, interactive: bool) -> tuple[str, ...]:
-    """Returns the events that a session is hooked for, with `more` that its program has; few, for
-    every one costs the agent the start of a process.
-    """
-    return (*(TELLING if interactive else ()), *WAITING, *more)
-
-
 def limit_of(event: str) -> int:
     """Returns the time limit of an event's hook in seconds."""
     return LIMIT_S if event in WAITING else BRIEF_LIMIT_S

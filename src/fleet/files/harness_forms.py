@@ -135,7 +135,7 @@ Fills = Annotated[
 Coded = Literal["aider", "claude", "codex", "copilot", "gemini", "mini", "opencode"]
 """Harnesses whose code understands what the program puts out."""
 
-Hooked = Literal["claude", "codex", "copilot", "gemini", "opencode"]
+Hooked = Literal["aider", "claude", "codex", "copilot", "gemini", "opencode"]
 """Harnesses whose code hands hooks over."""
 
 

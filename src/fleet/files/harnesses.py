@@ -36,7 +36,7 @@ PLACEHOLDERS: Mapping[str, str] = {
 """What may stand in braces, besides `limits.NAME`, `env.NAME` and what the permissions fill."""
 
 LISTS = ("args", "words", "git_folders")
-HANDED: Mapping[str, str] = {"claude": "text", "codex": "list", "copilot": "text"}
+HANDED: Mapping[str, str] = {"aider": "text", "claude": "text", "codex": "list", "copilot": "text"}
 """What `{hooks}` stands for, by the program whose way it is; the others need none."""
 
 MODES = ("headless", "interactive")

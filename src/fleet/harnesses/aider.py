@@ -13,14 +13,17 @@ unless `args` turn it on (`--map-tokens 1024`).
 from __future__ import annotations
 
 import re
+import shlex
 from typing import Final
 
+from fleet.adapters import hooks
 from fleet.adapters.attempts import AttemptFolder, ExitRecord
 from fleet.harnesses import TESTED, Heard, Report, judge
-from fleet.harnesses.profile import Mode, Profile, Version
+from fleet.harnesses.profile import Asked, HookUp, Mode, Profile, Version
 
 TAIL_BYTES: Final = 1 << 20
 SAID_CHARS: Final = 4_000
+WAITS: Final = '{"hook_event_name": "Stop"}'
 ANSWERING: Final = {"chat": "ask"}
 PROFILE: Final = Profile(
     name="aider",
@@ -41,8 +44,12 @@ PROFILE: Final = Profile(
         ),
     ),
     interactive=Mode(
-        start=("{words}", "--read", "{brief}", "{args}"),
+        start=(
+            *("{words}", "--notifications", "--notifications-command", "{hooks}"),
+            *("--read", "{brief}", "{args}"),
+        ),
         permissions={"ask": {}},
+        events=("Stop",),
     ),
     permissions={
         "ask": ANSWERING,
@@ -63,6 +70,7 @@ PROFILE: Final = Profile(
         "AIDER_SHOW_RELEASE_NOTES": "false",
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     },
+    hooks="aider",
     reads="aider",
     measures=("tokens",),
 )
@@ -71,6 +79,11 @@ _COUNT = re.compile(r"(\d[\d.,]*)([kM]?)(?: (sent|cache hit))?")
 _HEAD = re.compile(r"^Repo-map: .*\n(?:Added .*\n)*", re.MULTILINE)
 _ERROR = re.compile(r"^(?:litellm\.\w+|\w+Error|\w+Exception): .*", re.MULTILINE)
 _TIMES: Final = {"": 1, "k": 1_000, "M": 1_000_000}
+
+
+def hook_up(asked: Asked) -> HookUp:
+    """Returns the command that it runs when it waits for a person."""
+    return HookUp(fill=f"echo {shlex.quote(WAITS)} | {hooks.command()}")
 
 
 def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:

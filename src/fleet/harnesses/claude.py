@@ -35,7 +35,6 @@ TAIL_BYTES: Final = 1 << 20
 # What a mode would ask about is asked in the inbox: with `edits` alone every commit would be.
 COMMITTING: Final = ",".join(f"Bash({command} *)" for command in COMMITS)
 EVENTS: Final = ("PermissionRequest", "Stop", "Notification", "StopFailure")
-TURNS: Final = ("SessionStart", "UserPromptSubmit", "PostToolUse", "SessionEnd")
 PROFILE: Final = Profile(
     name="Claude Code",
     program="claude",
@@ -57,7 +56,7 @@ PROFILE: Final = Profile(
     interactive=Mode(
         start=("--session-id", "{session}", *OPENING),
         resume=("--resume", "{session}", *OPENING),
-        events=(*TURNS, *EVENTS),
+        events=(*hooks.TELLING, *EVENTS),
     ),
     permissions={
         "ask": {"permission": "manual"},

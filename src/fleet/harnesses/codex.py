@@ -32,7 +32,6 @@ from fleet.harnesses.profile import Asked, HookUp, Mode, Profile, Version
 TAIL_BYTES: Final = 1 << 20
 OPENING: Final = ("--", "Read {brief} and do what it asks.")
 EVENTS: Final = ("PermissionRequest", "Stop")
-TURNS: Final = ("SessionStart", "UserPromptSubmit", "PostToolUse", "SessionEnd")
 OPEN: Final = {"sandbox": "danger-full-access"}
 MAY_WRITE: Final = {"sandbox": "workspace-write", "approval": "never"}
 MAY_READ: Final = {"sandbox": "read-only", "approval": "never"}
@@ -65,7 +64,7 @@ PROFILE: Final = Profile(
         permissions={"ask": {**MAY_WRITE, "approval": "on-request"}},
         # Without a sandbox of its own it would ask for nothing "on request".
         sandboxed={"ask": {**OPEN, "approval": "untrusted"}},
-        events=(*TURNS, *EVENTS, "Interrupt"),
+        events=(*hooks.TELLING, *EVENTS, "Interrupt"),
     ),
     permissions={
         "ask": MAY_WRITE,

@@ -27,7 +27,6 @@ TAIL_BYTES: Final = 1 << 20
 USAGE_FILE: Final = "usage.json"
 PLUGIN: Final = "plugin"
 EVENTS: Final = ("{asks}", "Stop")
-TURNS: Final = ("SessionStart", "UserPromptSubmit", "PostToolUse", "SessionEnd")
 # It would ask its hook about what it allows by itself, too.
 ASKING: Final = {"asks": "PermissionRequest"}
 LOOKS: Final = (
@@ -69,7 +68,7 @@ PROFILE: Final = Profile(
     interactive=Mode(
         start=("--session-id={session}", "{words}", "--interactive={opening}"),
         resume=("--resume={session}", "{words}", "--interactive={opening}"),
-        events=(*TURNS, *EVENTS, "Notification"),
+        events=(*hooks.TELLING, *EVENTS, "Notification"),
     ),
     permissions={
         "ask": ASKING,

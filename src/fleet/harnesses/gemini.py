@@ -51,7 +51,6 @@ OWN: Final = ".gemini"
 KEPT: Final = ("tmp", "history", "projects.json")
 """What it makes in its home when it is not there: sessions, without which none is gone on with."""
 
-TURNS: Final = ("SessionStart", "UserPromptSubmit", "PostToolUse", "SessionEnd")
 MACHINES: Final = "/etc/gemini-cli/system-defaults.json"
 
 
@@ -87,7 +86,7 @@ PROFILE: Final = Profile(
     interactive=Mode(
         start=("--session-id", "{session}", "{words}", "--prompt-interactive={opening}"),
         resume=("--resume", "{session}", "{words}", "--prompt-interactive={opening}"),
-        events=(*TURNS, "Stop", "Notification"),
+        events=(*hooks.TELLING, "Stop", "Notification"),
     ),
     permissions={
         "ask": {PERMISSION: "default"},

@@ -32,7 +32,6 @@ USAGE_FILE: Final = "usage.json"
 CONTENT: Final = "OPENCODE_CONFIG_CONTENT"
 PLUGIN: Final = Path(hooks.__file__).resolve().with_name("opencode.js")
 EVENTS: Final = ("{asks}", "Stop")
-TURNS: Final = ("SessionStart", "UserPromptSubmit", "PostToolUse", "SessionEnd")
 READING: Final = dict.fromkeys(("read", "glob", "grep", "list", "todoread", "todowrite"), "allow")
 ASKED_FOR: Final = ("edit", "bash", "webfetch", "websearch", "external_directory")
 
@@ -67,7 +66,7 @@ PROFILE: Final = Profile(
         start=("{words}", "--prompt={opening}"),
         resume=("--session", "{session}", "{words}", "--prompt={opening}"),
         permissions=_unsure("ask"),
-        events=(*TURNS, *EVENTS),
+        events=(*hooks.TELLING, *EVENTS),
     ),
     permissions={
         "plan": {**LOOKING, "agent": "plan"},
