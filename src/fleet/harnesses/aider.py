@@ -23,7 +23,7 @@ from fleet.harnesses.profile import Asked, HookUp, Mode, Profile, Version
 
 TAIL_BYTES: Final = 1 << 20
 SAID_CHARS: Final = 4_000
-WAITS: Final = '{"hook_event_name": "Stop"}'
+WAITS: Final = '{"hook_event_name": "Notification", "notification_type": "idle_prompt"}'
 ANSWERING: Final = {"chat": "ask"}
 PROFILE: Final = Profile(
     name="aider",
@@ -49,7 +49,7 @@ PROFILE: Final = Profile(
             *("--read", "{brief}", "{args}"),
         ),
         permissions={"ask": {}},
-        events=("Stop",),
+        events=("Notification",),
     ),
     permissions={
         "ask": ANSWERING,

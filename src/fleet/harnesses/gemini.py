@@ -17,15 +17,17 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from fleet.adapters import hooks
-from fleet.adapters.attempts import AttemptFolder, ExitRecord
+from fleet.adapters.attempts import AttemptFolder, ExitRecord, tail
 from fleet.harnesses import COMMITS, TESTED, AgentFacts, Heard, Report, json_lines, judge
 from fleet.harnesses.profile import PERMISSION, Absent, Asked, Fills, HookUp, Mode, Profile, Version
 
 TAIL_BYTES: Final = 1 << 20
+TRANSCRIPT_BYTES: Final = 8 << 20
 ASKED_FOR: Final = (
     *("run_shell_command", "write_file", "replace"),
     *("web_fetch", "google_web_search", "save_memory"),

@@ -34,6 +34,9 @@ from fleet.harnesses.profile import Asked, Fill, Fills, HookUp, Mode, Profile, c
 STDIN_FILE: Final = "prompt.md"
 """What is on standard input where that is not the brief itself."""
 
+ASKING: Final = frozenset({"PermissionRequest", "Stop"})
+"""Events at which a session asks fleet; who only tells gets no file of what it asks."""
+
 PLACE: Final = re.compile(r"\{\{([a-z]\w*(?:\.\w+)?)\}\}|\{([a-z]\w*(?:\.\w+)?)(:json)?\}")
 
 
@@ -124,13 +127,17 @@ def _own(profile: Profile, agent: AgentFacts, told: Fills) -> dict[str, Fill]:
 
 
 def _hooked(profile: Profile, mode: Mode, agent: AgentFacts, folder: Path, told: Fills) -> HookUp:
-    """Returns how the session is hooked, with the file that says what its hook asks of fleet."""
+    """Returns how the session is hooked, with the file that says what its hook asks of fleet, if
+    it asks anything.
+    """
     if not mode.events:
         return HookUp()
     events = words_of((*mode.events, *agent.guards), (), told)
     words = words_of(profile.words, (), told)
     asked = Asked(events=events, agent=agent, folder=folder, words=words)
     found: HookUp = code_of(profile.hooks).hook_up(asked)
+    if not ASKING.intersection(events):
+        return found
     unasked = {name: words_of(templates, (), told) for name, templates in profile.unasked.items()}
     wishes = hooks.wishes(folder, **({"unasked": unasked} if unasked else {}))
     return replace(found, files={**found.files, **wishes})
