@@ -87,6 +87,12 @@ def test_a_printed_harness_is_a_document_that_holds(name, tmp_path):
     assert fleet.agents["a"].profile == fleet.harnesses["mine"]
 
 
+def test_what_else_the_code_of_a_program_offers_a_copy_offers_too():
+    assert copied("claude").hook_up is profiles.code_of("claude").hook_up
+    assert not hasattr(copied("claude"), "nonsense")
+    assert not hasattr(find_harness("mine", MINE), "hook_up")
+
+
 def test_documents_and_profiles_are_one_format():
     """Each side is written down once in its own layer; here they are held together."""
 

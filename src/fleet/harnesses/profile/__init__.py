@@ -231,6 +231,13 @@ class Profiled:
             return on_path(told.program, environ, cure)
         return find_program(told.program, environ, cure, told.version.asked)
 
+    def __getattr__(self, name: str) -> Any:
+        """Returns what else the code offers whose output the program speaks."""
+        reads = self.profile.reads
+        if name.startswith("_") or isinstance(reads, Reading) or reads == EXIT:
+            raise AttributeError(name)
+        return getattr(code_of(reads), name)
+
 
 def code_of(name: str) -> ModuleType:
     """Returns the module of the harness that `reads` or `hooks` name."""
