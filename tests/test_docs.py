@@ -51,16 +51,26 @@ def the_commands():
     return typer.main.get_command(app)
 
 
+def every_command():
+    """Returns all commands by what is typed; those of a group behind its name."""
+    found = {}
+    for name, one in the_commands().commands.items():
+        found[name] = one
+        for inner, command in getattr(one, "commands", {}).items():
+            found[f"{name} {inner}"] = command
+    return found
+
+
 # --- commands -------------------------------------------------------------------------------------
 
 
 def test_every_command_has_its_section_and_no_other():
-    assert sorted(sections(page("commands"), "###")) == sorted(the_commands().commands)
+    assert sorted(sections(page("commands"), "###")) == sorted(every_command())
 
 
-@pytest.mark.parametrize("name", sorted(the_commands().commands))
+@pytest.mark.parametrize("name", sorted(every_command()))
 def test_every_option_of_a_command_is_told_and_no_other(name):
-    command = the_commands().commands[name]
+    command = every_command()[name]
     real = {
         word
         for one in command.params
@@ -79,24 +89,33 @@ def test_commands_stand_under_the_group_that_help_shows():
             group = title
         else:
             told[title.strip("`")] = group
-    real = {name: one.rich_help_panel for name, one in the_commands().commands.items()}
-    assert told == real
+    groups = {name: one.rich_help_panel for name, one in the_commands().commands.items()}
+    assert told == {name: groups[name.partition(" ")[0]] for name in every_command()}
 
 
 # --- documents ------------------------------------------------------------------------------------
 
 FORMS = {
+    "AbsentForm": "absent file",
     "AgentLimitsForm": "agent limits", "AssumptionForm": "assumption", "CalendarForm": "calendar",
     "CheckForm": "check", "CheckpointForm": "checkpoint", "DaysForm": "estimate",
     "DecisionForm": "decision", "DefaultsForm": "defaults", "DeliverableForm": "deliverable",
-    "EnvelopeForm": "envelope", "EscalationForm": "escalation", "InsertForm": "insertion",
+    "EnvelopeForm": "envelope", "EscalationForm": "escalation", "FindForm": "found value",
+    "InsertForm": "insertion", "ModeForm": "mode", "ReadingForm": "reading",
+    "UnaskedForm": "unasked",
+    "UsageForm": "told usage", "VersionForm": "version",
     "LoopsForm": "loops", "McpServerForm": "mcp server", "MetricForm": "metric",
     "NeedsForm": "changed needs", "NotifyForm": "notification", "PatchForm": "patch",
     "PermissionsForm": "permissions", "PhaseForm": "phase",
     "ProofForm": "proof", "RiskForm": "risk", "RungForm": "rung",
     "SandboxForm": "sandbox",
 }  # fmt: skip
-HEADS = {"fleet": "coordination.md", "agent": "agents/ID", "task": "tasks/ID"}
+HEADS = {
+    "fleet": "coordination.md",
+    "agent": "agents/ID",
+    "task": "tasks/ID",
+    "harness": "harnesses/ID",
+}
 
 
 @pytest.mark.parametrize("kind", sorted(DOCUMENTS))

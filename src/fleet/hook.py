@@ -1,14 +1,17 @@
 """`fleet hook`: what an agent program calls when something happens in its session.
 
 Law: the standard library only and nothing of fleet, for it starts hundreds of times a day in front
-of every tool call. It reads one event (Claude Code's vocabulary, which others model theirs on) on
-standard input, keeps the latest in the attempt's folder, and mails what changes: the state of the
-turn, a permission that is wanted. It answers the program only where it has something to say; else
-it prints nothing and ends with 0, whatever goes wrong: no agent may fail for want of fleet.
+of every tool call. It reads one event (Claude Code's vocabulary, which others model theirs on; what
+they name otherwise is translated) on standard input, keeps the latest in the attempt's folder, and
+mails what changes: the state of the turn, a permission that is wanted. It answers the program only
+where it has something to say; else it prints nothing and ends with 0, whatever goes wrong: no agent
+may fail for want of fleet.
 
 In the attempt's folder, which FLEET_BRIEF lies in:
-    hooks.json          what this session asks fleet about: {"stop": bool, "wait_s": seconds}, and
-                        what it may do: {"ask_s": seconds, "policy": {allow, deny, ...}}
+    hooks.json          what this session asks fleet about: {"stop": bool, "wait_s": seconds,
+                        "unasked": {"tools": [names], "commands": [beginnings]}}, the last being
+                        what its program tells of and allows by its own rules; and what it may do:
+                        {"ask_s": seconds, "policy": {allow, deny, ...}}
     session/turn.json   the latest event: {turn, event, at_ms, session, tool}
     session/stops/ID    a turn that has ended and waits for `answers/ID.json`: {block, reason}
     session/asked/ID    a permission that is asked for, with this process's pid
@@ -43,7 +46,22 @@ ASKED_BY = ("PermissionRequest", "PreToolUse")
 """Events by which a program asks whether it may; the second only where something is denied."""
 
 NOT_ALLOWED = "It is not among what is allowed."
-NOTICES = {"permission_prompt": "asking", "idle_prompt": "idle"}
+NOTICES = {"permission_prompt": "asking", "ToolPermission": "asking", "idle_prompt": "idle"}
+EVENTS = {"BeforeAgent": "UserPromptSubmit", "AfterTool": "PostToolUse", "AfterAgent": "Stop"}
+"""Gemini CLI's names of events."""
+
+FIELDS = {
+    "sessionId": "session_id",
+    "toolName": "tool_name",
+    "toolInput": "tool_input",
+    "prompt_response": "last_assistant_message",
+}
+"""What Copilot CLI and Gemini CLI name otherwise."""
+
+PLAIN_REQUEST = "permissionRequest"
+"""What Copilot CLI calls a permission that it wants; it takes the decision alone as an answer."""
+
+SAID_BYTES = 1 << 18
 SHOWN_CHARS = 2_000
 SHORTEST_SECRET = 4
 POLL_S = 0.01
@@ -73,7 +91,7 @@ def _event(raw: bytes) -> object:
         return json.loads(raw)
     except (ValueError, RecursionError):
         if b'"PreToolUse"' in raw:  # asked for only where something is denied
-            _decide("PreToolUse", "deny", "It cannot be read what it is about.")
+            _decide("PreToolUse", "deny", "It cannot be read what it is about.", plain=False)
         raise
 
 
@@ -92,22 +110,29 @@ class Session:
 
     def take(self, event: dict[str, object]) -> None:
         """Keeps an event, mails what it changes and prints what the program waits for."""
-        name = str(event.get("hook_event_name") or "")
+        plain = event.get("hookName") == PLAIN_REQUEST
+        event = {FIELDS.get(key, key): value for key, value in event.items()}
+        name = "PermissionRequest" if plain else str(event.get("hook_event_name") or "")
+        name = EVENTS.get(name, name)
         turn = TURNS.get(name) or NOTICES.get(str(event.get("notification_type") or ""))
         inner = bool(event.get("agent_id"))  # of an agent inside the agent: not the session's turn
         decision, why = self._judge(event, name)
         if name == "Stop" and _goes_on(event):
             turn = "working"
-        if decision == "ask":
-            self._permit(event, name, why)
+        if decision == "ask":  # what a program allows itself may still be denied by the policy
+            if why or not self._is_unasked(event):
+                self._permit(event, name, why, plain=plain)
             return
         if decision:  # first of all: nothing that fails lets it through
             turn = "working"
-            _decide(name, decision, f"It is denied by `{why}`." if why else NOT_ALLOWED)
+            note = f"It is denied by `{why}`." if why else NOT_ALLOWED
+            _decide(name, decision, note, plain=plain)
         if turn and (not inner or turn == "asking"):
             self._note(event, name, turn)
         self._close_answered(allowed=name == "PostToolUse")
-        if turn == "ended" and not inner and self.wishes.get("stop"):
+        if turn == "asking" and not self._asked():
+            self._point_at_terminal(event)
+        elif turn == "ended" and not inner and self.wishes.get("stop"):
             self._end(event)
 
     # --- the turn ---------------------------------------------------------------------------------
@@ -116,24 +141,13 @@ class Session:
         before = _read(self._at("session", "turn.json"))
         now_ms = time.time_ns() // 1_000_000
         session = str(event.get("session_id") or before.get("session") or "")
-        seen = {
-            "turn": turn,
-            "event": name,
-            "at_ms": now_ms,
-            "session": session,
-            "tool": str(event.get("tool_name") or ""),
-        }
+        tool = str(event.get("tool_name") or "")
+        seen = {"turn": turn, "event": name, "at_ms": now_ms, "session": session, "tool": tool}
         _write(self._at("session", "turn.json"), seen)
         if (before.get("turn"), before.get("session")) != (turn, session):
             facts = {"turn": turn, "turn_at_ms": now_ms, "program_session": session}
-            self._mail(
-                {
-                    "is": "report-progress",
-                    "step": self.step,
-                    "attempt": self.attempt,
-                    "facts": facts,
-                }
-            )
+            whose = {"step": self.step, "attempt": self.attempt}
+            self._mail({"is": "report-progress", **whose, "facts": facts})
 
     # --- permissions ------------------------------------------------------------------------------
 
@@ -146,15 +160,24 @@ class Session:
             return "", ""
         if told is None and (self.wishes or name == "PermissionRequest"):
             return ("ask" if name == "PermissionRequest" else ""), ""
-        try:  # run by its path, this file knows of no package
-            sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+        try:
+            _reach_policies()
             from fleet.policy.session import verdict
 
             return verdict(told, self.folder, event, name)
         except Exception:  # noqa: BLE001 - a fault lets nothing through
             return "deny" if name == "PreToolUse" else "ask", "a policy that cannot be read"
 
-    def _permit(self, event: dict[str, object], name: str, why: str) -> None:
+    def _is_unasked(self, event: dict[str, object]) -> bool:
+        """Whether its program's own rules allow what it tells of, so that it will not be asked."""
+        if "unasked" not in self.wishes:
+            return False
+        _reach_policies()
+        from fleet.policy.session import is_unasked
+
+        return is_unasked(self.wishes["unasked"], event)
+
+    def _permit(self, event: dict[str, object], name: str, why: str, *, plain: bool) -> None:
         """Asks a person and prints the answer; without one, the program asks by itself if it can,
         and else it is denied.
         """
@@ -168,69 +191,81 @@ class Session:
                 told = found or {"note": "Nobody was there to be asked."}
                 allowed = told.get("value") in ("allow", "always")
                 note = str(told.get("note") or "It was denied.")
-                _decide(name, "allow" if allowed else "deny", note)
+                _decide(name, "allow" if allowed else "deny", note, plain=plain)
         if found is not None:
             self._note(event, name, "working")
 
     def _ask(self, event: dict[str, object], why: str) -> dict[str, object] | None:
         """Asks a person for a permission and returns the answer, None when there is none."""
-        request = f"{time.time_ns()}-{os.getpid()}"
         tool = str(event.get("tool_name") or "a tool")
         wait_s = float(self.wishes.get("ask_s") or self.wishes.get("wait_s") or WAIT_S)  # type: ignore[arg-type]
-        marker = self._at("session", "asked", request)
-        _write(marker, {"pid": os.getpid()})
         pattern = ""
         with contextlib.suppress(Exception):
             from fleet.policy.session import offer  # where there is no policy it is not reached
 
             pattern = offer(self.wishes["policy"], event)
         asked = f"May it use {tool}? {_shown(event.get('tool_input'))}".strip()
-        self._mail(
-            {
-                "is": "raise-question",
-                "step": self.step,
-                "question": {
-                    "message": f"{asked} ({why})" if why else asked,
-                    "kind": "choice",
-                    "choices": ["allow", "deny", *(["always"] if pattern else [])],
-                    "topic": "permission",
-                    "then": "reply",
-                    "default": "deny",
-                    "expires_at_ms": int((time.time() + wait_s) * 1000),
-                    "about": {"request": request, "tool": tool, "pattern": pattern},
-                },
-            }
-        )
+        more: dict[str, object] = {
+            "choices": ["allow", "deny", *(["always"] if pattern else [])],
+            "default": "deny",
+            "expires_at_ms": int((time.time() + wait_s) * 1000),
+        }
+        asked = f"{asked} ({why})" if why else asked
+        request = self._raise(asked, more, {"tool": tool, "pattern": pattern})
         found = self._answer(request, wait_s + LATE_S)
         with contextlib.suppress(OSError):
-            os.unlink(marker)
+            os.unlink(self._at("session", "asked", request))
         return found
+
+    def _point_at_terminal(self, event: dict[str, object]) -> None:
+        """Says that the program asks in its terminal, which nobody else can answer; its next event
+        closes the question.
+        """
+        where = f"fleet attach {os.environ.get('FLEET_TASK', '')}".strip()
+        said = str(event.get("message") or "")[:SHOWN_CHARS]
+        message = f"It asks in its terminal ({where}). {said}"
+        self._raise(message, {"choices": ["seen"]}, {}, closes="seen")
+
+    def _raise(
+        self, message: str, more: dict[str, object], about: dict[str, object], closes: str = ""
+    ) -> str:
+        """Mails a question of this process, with a marker beside it; returns the request's name."""
+        request = f"{time.time_ns()}-{os.getpid()}"
+        _write(self._at("session", "asked", request), {"pid": os.getpid(), "closes": closes})
+        question = {
+            "message": message.strip(),
+            "kind": "choice",
+            "topic": "permission",
+            "then": "reply",
+            "about": {"request": request, **about},
+            **more,
+        }
+        self._mail({"is": "raise-question", "step": self.step, "question": question})
+        return request
 
     def _close_answered(self, *, allowed: bool) -> None:
         """Closes questions that were answered in the program itself: it has ended their hooks."""
+        for name in self._asked():
+            path = self._at("session", "asked", name)
+            asked = _read(path)
+            if not os.path.exists(f"/proc/{asked.get('pid')}"):
+                value = str(asked.get("closes") or ("allow" if allowed else "deny"))
+                told = {"id": name, "value": value, "note": "It was answered in the session."}
+                self._mail({"is": "answer-question", **told})
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+
+    def _asked(self) -> list[str]:
         folder = self._at("session", "asked")
         names = os.listdir(folder) if os.path.isdir(folder) else []
-        names = [one for one in names if not one.startswith(".")]
-        for name in names:
-            pid = _read(os.path.join(folder, name)).get("pid")
-            if not os.path.exists(f"/proc/{pid}"):
-                self._mail(
-                    {
-                        "is": "answer-question",
-                        "id": name,
-                        "value": "allow" if allowed else "deny",
-                        "note": "It was answered in the session.",
-                    }
-                )
-                with contextlib.suppress(OSError):
-                    os.unlink(os.path.join(folder, name))
+        return [one for one in names if not one.startswith(".")]
 
     # --- the end of a turn ------------------------------------------------------------------------
 
     def _end(self, event: dict[str, object]) -> None:
         """Lets fleet judge what was done; prints what is missing, which sends the agent back."""
         stop = f"{time.time_ns()}-{os.getpid()}"
-        said = str(event.get("last_assistant_message") or "")
+        said = str(event.get("last_assistant_message") or _last_said(event))
         _write(self._at("session", "stops", stop), {"said": said})
         self._poke()
         found = self._answer(stop, float(self.wishes.get("wait_s") or WAIT_S))  # type: ignore[arg-type]
@@ -296,14 +331,39 @@ def _goes_on(event: dict[str, object]) -> bool:
     return bool(event.get("background_tasks") or event.get("session_crons"))
 
 
-def _decide(name: str, decision: str, note: str) -> None:
-    """Prints a decision as the event takes it."""
+def _reach_policies() -> None:
+    """Makes the package findable: run by its path, this file knows of none."""
+    sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def _decide(name: str, decision: str, note: str, *, plain: bool) -> None:
+    """Prints a decision as the event takes it; `plain`: the decision alone."""
     denied = decision == "deny"
+    behavior: dict[str, object] = {"behavior": decision, **({"message": note} if denied else {})}
+    if plain:
+        _say(behavior)
+        return
     if name == "PreToolUse":
         told = {"permissionDecision": decision, "permissionDecisionReason": note}
     else:
-        told = {"decision": {"behavior": decision, **({"message": note} if denied else {})}}  # type: ignore[dict-item]
+        told = {"decision": behavior}  # type: ignore[dict-item]
     _say({"hookSpecificOutput": {"hookEventName": name, **told}})
+
+
+def _last_said(event: dict[str, object]) -> str:
+    """Returns the model's last words in the transcript that Copilot CLI names."""
+    path = event.get("transcript_path")
+    if not isinstance(path, str) or not path.endswith("events.jsonl"):
+        return ""
+    with open(path, "rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - SAID_BYTES))
+        lines = file.read().splitlines()
+    for line in reversed(lines):
+        if b'"assistant.message"' in line:
+            said = json.loads(line).get("data", {}).get("content")
+            if said:
+                return str(said)
+    return ""
 
 
 def _shown(wanted: object) -> str:

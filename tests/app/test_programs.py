@@ -7,6 +7,7 @@ import os
 import pytest
 
 from fleet.app.programs import age_of, programs
+from fleet.harnesses import TESTED
 from support.scripted_fleet import ScriptedFleet
 
 
@@ -48,3 +49,41 @@ def test_the_table_fits(tmp_path, fleet_cli, columns):
     found = fleet.must("agents", "--json").json()
     assert found["schema"] == "fleet.agents/1"
     assert [one["id"] for one in found["agents"]] == ["a"]
+
+
+def test_a_program_is_shown_as_it_is_driven(tmp_path, fleet_cli):
+    fleet = ScriptedFleet(tmp_path / "top", fleet_cli)
+    shown = fleet.must("agents", "show", "codex", env={**os.environ, "COLUMNS": "80"}).stdout
+    assert all(len(line) <= 80 for line in shown.splitlines()), shown
+    for said in (
+        "codex exec --json",
+        "briefed on standard input",
+        "state by hooks of codex: PermissionRequest, Stop",
+        "its id is taken as it is told",
+        "sandbox workspace-write, approval never; in its terminal",
+        TESTED["codex"],
+    ):
+        assert said in shown
+    assert "(not headless)" in fleet.must("agents", "show", "mini").stdout
+    found = fleet.must("agents", "show", "claude", "--json").json()
+    assert (found["schema"], found["source"], found["sessions"]) == (
+        *("fleet.harness/1", "fleet", "chosen"),
+    )
+    assert found["profile"]["permissions"]["plan"] == "plan"
+
+
+def test_what_no_profile_drives_is_said(tmp_path, fleet_cli):
+    fleet = ScriptedFleet(tmp_path / "top", fleet_cli)
+    for name, said in (("shell", "shell has no profile"), ("clade", "did you mean 'claude'?")):
+        refused = fleet("agents", "show", name)
+        assert (refused.code, said in refused.stderr) == (1, True), refused
+
+
+@pytest.mark.parametrize(
+    ("version", "said"), [("1.9", "older"), ("2.0.1", ""), ("3.1", "newer"), ("3.0", "")]
+)
+def test_a_version_outside_of_a_tested_range_is_said(version, said):
+    told = age_of(f"mine {version}", "2.0 - 3.0")
+    assert said in told
+    assert bool(told) is bool(said)
+    assert age_of(version, "") == ""

@@ -45,9 +45,11 @@ def test_this_repository_keeps_its_schemas(kind):
         "fleet": ["coordination.md"],
         "agent": HERE.glob("agents/*"),
         "task": HERE.glob("tasks/*"),
+        "harness": HERE.glob("tests/files/cases/harness-is-fine/harnesses/*"),
     }
     for path in files[kind]:
-        values = source.read_markdown((HERE / path).read_text(), str(path)).values
+        read = source.read_yaml if kind == "harness" else source.read_markdown
+        values = read((HERE / path).read_text(), str(path)).values
         jsonschema.validate(source.resolved(values), made)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"nonsense": 1}, made)

@@ -56,16 +56,11 @@ def command() -> str:
     return shlex.join(argv())
 
 
-def wishes(folder: Path) -> dict[Path, str]:
-    """Returns the file that says what a session asks of fleet: to judge its turns, and how long."""
-    return {folder / WISHES: json.dumps({"stop": True, "wait_s": ANSWER_S})}
-
-
-def events(*more: str, interactive: bool) -> tuple[str, ...]:
-    """Returns the events that a session is hooked for, with `more` that its program has; few, for
-    every one costs the agent the start of a process.
+def wishes(folder: Path, **more: object) -> dict[Path, str]:
+    """Returns the file that says what a session asks of fleet: to judge its turns, how long it
+    waits, and what `hook` takes `more`.
     """
-    return (*(TELLING if interactive else ()), *ASKING, *more)
+    return {folder / WISHES: json.dumps({"stop": True, "wait_s": ANSWER_S, **more})}
 
 
 def limit_of(event: str) -> int:

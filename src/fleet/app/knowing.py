@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fleet.app.place import FleetPlace
     from fleet.core.plan import Plan
 
-FOLDERS: Final = ("", "agents", "tasks")
+FOLDERS: Final = ("", "agents", "tasks", "harnesses")
 ENDINGS: Final = (".md", ".yaml", ".yml")
 SETTLED_NS: Final = 50_000_000
 """A file that was written so shortly before it was read may change without a change of its time."""

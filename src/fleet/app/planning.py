@@ -8,12 +8,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fleet.app.calendars import calendar_of
-from fleet.errors import FleetError, InvalidPlan, NotFound, Problem
+from fleet.errors import FleetError, InvalidPlan, Problem
 from fleet.views.plan import Caution, PlannedPhase, PlannedTask, PlanView, view_plan
 
 if TYPE_CHECKING:
     from fleet.app.place import FleetPlace
-    from fleet.files.documents import AgentDocument
     from fleet.files.load import Fleet
 
 
@@ -33,7 +32,9 @@ def check(place: FleetPlace) -> dict[str, Any]:
         from fleet.files.lower import lower
 
         lower(fleet)
-        problems = harness_problems(fleet)
+        from fleet.harnesses.demands import unmet
+
+        problems = unmet(fleet)
     except InvalidPlan as invalid:
         problems = invalid.problems
     return {
@@ -43,51 +44,6 @@ def check(place: FleetPlace) -> dict[str, Any]:
         "problems": [_problem(one) for one in problems],
         "warnings": [_problem(one) for one in warnings],
     }
-
-
-def harness_problems(fleet: Fleet) -> list[Problem]:
-    """Returns a problem, with its place, for every agent whose program nobody can drive, or that
-    cannot keep to its permissions.
-    """
-    from fleet.harnesses import HARNESSES, PERMITTED, find_harness
-
-    found = []
-    for agent in fleet.agents.values():
-        found += _unheld(fleet, agent)
-        if agent.harness in PERMITTED:
-            mode, asked = agent.mode or "headless", agent.permissions or "edits"
-            kept = PERMITTED[str(agent.harness)][mode]
-            if asked not in kept:
-                text = f"{agent.harness} cannot keep to permissions {asked!r} {mode}"
-                place = fleet.place("agent", agent.id, "permissions")
-                found.append(Problem(text, place, f"{mode} it keeps to {', '.join(sorted(kept))}"))
-        if agent.harness in HARNESSES:
-            continue  # a name of the table need not be loaded to be known
-        try:
-            find_harness(agent.harness)
-        except NotFound as missing:
-            place = fleet.place("agent", agent.id, "harness")
-            found.append(Problem(missing.text, place, missing.hint))
-    return found
-
-
-def _unheld(fleet: Fleet, agent: AgentDocument) -> list[Problem]:
-    """Returns the problem of patterns that an agent's program cannot be held to."""
-    from fleet.harnesses.policies import refusal
-
-    written = fleet.raws["agent", agent.id].values.get("permissions") or {}
-    told = {"deny": agent.policy.deny, "allow": written.get("allow")}
-    refused = refusal(agent.harness, agent.mode or "headless", agent.permissions or "edits", told)
-    if refused is None:
-        return []
-    key, text, hint = refused
-    own = key in written
-    place = (
-        fleet.place("agent", agent.id, "permissions", key)
-        if own
-        else fleet.place("fleet", "", "defaults", "permissions", key)
-    )
-    return [Problem(text if own else f"agent {agent.id!r}: {text}", place, hint)]
 
 
 def _problem(problem: Problem) -> dict[str, Any]:

@@ -24,11 +24,9 @@ def lowered(place: FleetPlace) -> Plan:
     place.state.mkdir(mode=0o700, exist_ok=True)
     plan = knowing.plan_of(place)
     if plan is None:
-        from fleet.app.planning import harness_problems
+        from fleet.harnesses import demands
 
-        problems = harness_problems(place.documents)
-        if problems:
-            raise InvalidPlan(problems)
+        demands.require(place.documents)
         plan = kept.lowered(place.documents, place.state)
         knowing.note_lowered(place)
     return plan
@@ -49,7 +47,7 @@ def foreseen(place: FleetPlace) -> State:
         return planned_state(place)
     if knowing.digest_of(place) == state.about.get("digest"):
         return state
-    revision = kept.pending_revision(place.documents, place.state, state)
+    revision = _pending(place, state)
     if revision is not None:
         from fleet.core.decide import decide
 
@@ -66,10 +64,17 @@ def bring_up_to_date(place: FleetPlace, state: State) -> Revision | None:
     """
     if knowing.digest_of(place) == state.about.get("digest"):
         return None
-    revision = kept.pending_revision(place.documents, place.state, state)
+    revision = _pending(place, state)
     if revision is not None:
         tell(place, [m.RevisePlan(patch=revision.patch)])
     return revision
+
+
+def _pending(place: FleetPlace, state: State) -> Revision | None:
+    from fleet.harnesses import demands
+
+    demands.require(place.documents)
+    return kept.pending_revision(place.documents, place.state, state)
 
 
 def edit_in_words(place: FleetPlace, state: State) -> list[str]:
@@ -77,7 +82,7 @@ def edit_in_words(place: FleetPlace, state: State) -> list[str]:
     try:
         if knowing.digest_of(place) == state.about.get("digest"):
             return []
-        revision = kept.pending_revision(place.documents, place.state, state)
+        revision = _pending(place, state)
     except InvalidPlan as invalid:
         told = "the edited files do not hold; the run follows the last good plan:"
         return [told, *(f"  {problem}" for problem in invalid.problems)]

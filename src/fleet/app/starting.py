@@ -317,8 +317,6 @@ Rules that every agent is given with its task:
 
 
 def _agent_text(harness: str, number: int) -> str:
-    from fleet.harnesses import PERMITTED
-
     lines = [
         _modeline("agent"),
         f"name: Agent {number}",
@@ -336,11 +334,19 @@ def _agent_text(harness: str, number: int) -> str:
             '  git commit -q -m "Add $name"',
         ]
     else:
-        if harness in PERMITTED:
+        if not _keeps_to_edits(harness):
             lines.append("mode: interactive     # headless it keeps to `permissions: yolo` only")
         lines.append("permissions: edits    # ask | edits | auto | plan | deny | yolo")
     lines += ["prompt: |", "  You are careful: read before you write, and prove what you claim."]
     return "\n".join(lines) + "\n"
+
+
+def _keeps_to_edits(name: str) -> bool:
+    """Returns whether a program can be held to `permissions: edits` without a person."""
+    from fleet.harnesses import find_harness
+
+    profile = getattr(find_harness(name), "profile", None)
+    return profile is None or "edits" in profile.permitted("headless")
 
 
 def _first_task_text(made: Scaffold, agent: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +21,9 @@ from fleet.cli.door import (
     tell,
     usage,
 )
+
+if TYPE_CHECKING:
+    from fleet.app.place import FleetPlace
 
 
 @app.command(rich_help_panel=FIRST)
@@ -94,22 +97,53 @@ def demo(
     raise typer.Exit(run_demo(tell=say, keep=keep))
 
 
-@app.command(rich_help_panel=PLAN)
+agents_app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@agents_app.callback(invoke_without_command=True)
 def agents(ctx: typer.Context, as_json: Json = False) -> None:
     """Show the agent programs that are there, the versions that were tested, and who uses them."""
+    if ctx.invoked_subcommand is not None:
+        return
     from fleet.app.programs import programs
-    from fleet.errors import FleetError
     from fleet.render.starting import agents_text
 
-    try:
-        place = here(ctx)
-    except FleetError:
-        place = None
-    found = programs(place)
+    found = programs(_near(ctx))
     if as_json:
         say_json(found)
     else:
         say(agents_text(found, columns(None)))
+
+
+@agents_app.command()
+def show(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A harness.")],
+    as_json: Json = False,
+    as_yaml: Annotated[bool, typer.Option("--yaml", help="The harness as a document.")] = False,
+) -> None:
+    """Show how a program is driven; as YAML to be saved in harnesses/ and changed."""
+    from fleet.app.programs import program, program_yaml
+    from fleet.render.harness import harness_text
+
+    found = program(_near(ctx), name)
+    if as_json:
+        say_json(found)
+    else:
+        say(program_yaml(found) if as_yaml else harness_text(found, columns(None)))
+
+
+app.add_typer(agents_app, name="agents", rich_help_panel=PLAN)
+
+
+def _near(ctx: typer.Context) -> FleetPlace | None:
+    """Returns the fleet that a command is about, None outside of any."""
+    from fleet.errors import FleetError
+
+    try:
+        return here(ctx)
+    except FleetError:
+        return None
 
 
 @app.command(rich_help_panel=PLAN)
@@ -173,7 +207,7 @@ def plan(
 
 @app.command(rich_help_panel=PLAN)
 def schema(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="fleet, agent or task.")],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="fleet, agent, task or harness.")],
 ) -> None:
     """Print the JSON Schema of a kind of document."""
     from fleet.app.planning import schema as schema_of

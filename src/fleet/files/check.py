@@ -16,6 +16,7 @@ from fleet.core.plan import circle
 from fleet.errors import Place, Problem, did_you_mean
 from fleet.files.documents import Rung, TaskDocument
 from fleet.files.fleet import Fleet
+from fleet.files.harnesses import harnesses_hold
 from fleet.files.names import is_git_folder, ref_problem, worktree_problem
 from fleet.files.roots import common_folder
 
@@ -283,6 +284,7 @@ PROBLEMS: tuple[Callable[[Fleet], Found], ...] = (
     ports_apart,
     paths_stay_inside,
     approvers_differ,
+    harnesses_hold,
 )
 WARNINGS: tuple[Callable[[Fleet], Found], ...] = (empty_parts, said_twice)
 

@@ -169,6 +169,20 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HarnessDocument:
+    """A program that people have described: one file of harnesses/; `profile` is its normal form.
+
+    `account` is whose limits its sessions share, `measures` what it tells of usage.
+    """
+
+    id: str
+    program: str
+    account: str
+    measures: tuple[str, ...] = ()
+    profile: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentDocument:
     """Who works: one file of agents/, defaults applied."""
 
@@ -176,6 +190,7 @@ class AgentDocument:
     name: str = ""
     roles: tuple[str, ...] = ()
     harness: Command = "claude"
+    profile: HarnessDocument | None = None  # of a harness that is a document
     model: str | None = None
     mode: Literal["headless", "interactive"] | None = None  # None: the harness's own
     args: Command = ()

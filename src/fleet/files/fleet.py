@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fleet.errors import Place, Problem
-from fleet.files.documents import AgentDocument, Phase, Settings, TaskDocument
+from fleet.files.documents import AgentDocument, HarnessDocument, Phase, Settings, TaskDocument
 
 SETTINGS_FILE = "coordination.md"
 MAX_BYTES = 1 << 20
@@ -40,6 +40,7 @@ class Fleet:
     agents: Mapping[str, AgentDocument]
     tasks: Mapping[str, TaskDocument]
     phases: tuple[Phase, ...]
+    harnesses: Mapping[str, HarnessDocument] = field(default_factory=dict)
     warnings: tuple[Problem, ...] = ()
     digest: str = ""
     raws: Mapping[tuple[str, str], Raw] = field(default_factory=dict, repr=False)
@@ -52,7 +53,9 @@ class Fleet:
         return name in there or (kind, name) in self.broken
 
     def place(self, kind: str, name: str = "", *path: str | int) -> Place:
-        """Returns where a key of a document stands: kind is fleet, agent or task; name its id."""
+        """Returns where a key of a document stands: kind is fleet, agent, task or harness; name is
+        its id.
+        """
         raw = self.raws.get((kind, name if kind != "fleet" else ""))
         if raw is None:
             return Place(SETTINGS_FILE)

@@ -88,6 +88,7 @@ def fingerprint(root: Path) -> tuple[tuple[str, int, int, int], ...]:
         root / "coordination.md",
         *_documents(root / "agents"),
         *_documents(root / "tasks"),
+        *_documents(root / "harnesses"),
     ):
         try:
             seen = path.stat()

@@ -17,8 +17,9 @@ from typing import Any
 from fleet.errors import InvalidPlan, Place, Problem
 from fleet.files import cache
 from fleet.files.check import check
-from fleet.files.documents import AgentDocument, TaskDocument
+from fleet.files.documents import AgentDocument, HarnessDocument, TaskDocument
 from fleet.files.fleet import MAX_BYTES, SETTINGS_FILE, Fleet, Raw
+from fleet.files.harnesses import harness_of
 from fleet.files.names import id_problem
 from fleet.files.normal import agent_of, settings_of, task_of
 from fleet.files.phases import Known, phases_of
@@ -26,11 +27,11 @@ from fleet.files.roots import current_branch, find_root
 
 __all__ = ["Fleet", "find_root", "load"]
 
-FOLDERS = {"agents": "agent", "tasks": "task"}
+FOLDERS = {"agents": "agent", "tasks": "task", "harnesses": "harness"}
 ENDINGS = (".md", ".yaml", ".yml")
 MAX_FILES = 20_000
 OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-AGENT_KEYS = frozenset(AgentDocument.__dataclass_fields__) - {"id", "name"}
+AGENT_KEYS = frozenset(AgentDocument.__dataclass_fields__) - {"id", "name", "profile"}
 TASK_KEYS = frozenset(TaskDocument.__dataclass_fields__) - {"id", "name"}
 
 
@@ -83,11 +84,12 @@ def _documents(
             name = entry.name
             if name.startswith(".") or name.endswith("~") or name.lower() == "readme.md":
                 continue
-            if name.endswith(ENDINGS):
+            endings = ENDINGS[kind == "harness" :]  # nothing of one is prose
+            if name.endswith(endings):
                 yield kind, f"{folder}/{name}"
             else:
                 place = Place(_printable(f"{folder}/{name}"))
-                hint = "documents end in .md, .yaml or .yml"
+                hint = f"documents end in {', '.join(endings[:-1])} or {endings[-1]}"
                 warnings.append(Problem("is not read", place, hint))
 
 
@@ -155,8 +157,8 @@ def _validated(kind: str, path: str, raw: bytes, problems: list[Problem]) -> dic
     except ValidationError as error:
         problems += problems_of(kind, error, read(text, path, positions=True), path)
         return None
-    key = {"fleet": "rules", "agent": "prompt", "task": "body"}[kind]
     if found.body.strip():
+        key = {"fleet": "rules", "agent": "prompt", "task": "body"}[kind]
         if key in values:
             place = read(text, path, positions=True).place(path, (key,), key=True)
             said = f"{key!r} stands both as a key and below the front matter"
@@ -215,8 +217,13 @@ def _fleet(
     plain.setdefault("base", current_branch(root))
     agent_defaults = {key: value for key, value in defaults.items() if key in AGENT_KEYS}
     task_defaults = {key: value for key, value in defaults.items() if key in TASK_KEYS}
+    harnesses = {
+        name: harness_of(name, raw.values)
+        for (kind, name), raw in sorted(raws.items())
+        if kind == "harness"
+    }
     agents = {
-        name: agent_of({"name": name, **_filled(agent_defaults, raw.values), "id": name})
+        name: _agent(name, _filled(agent_defaults, raw.values), harnesses)
         for (kind, name), raw in sorted(raws.items())
         if kind == "agent"
     }
@@ -243,8 +250,17 @@ def _fleet(
         digest.update(f"{key[0]}\0{key[1]}\0{raw.digest}\n".encode())
     return Fleet(
         root=root, settings=settings_of(plain), agents=agents, tasks=tasks, phases=phases,
-        digest=digest.hexdigest(), raws=raws, broken=broken,
+        harnesses=harnesses, digest=digest.hexdigest(), raws=raws, broken=broken,
     )  # fmt: skip
+
+
+def _agent(
+    name: str, values: Mapping[str, Any], harnesses: Mapping[str, HarnessDocument]
+) -> AgentDocument:
+    agent = agent_of({"name": name, **values, "id": name})
+    if isinstance(agent.harness, str) and agent.harness in harnesses:
+        return replace(agent, profile=harnesses[agent.harness])
+    return agent
 
 
 def _filled(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,12 @@ from typing import Any
 
 from fleet.errors import NotFound
 
-KINDS = {"fleet": "coordination.md", "agent": "agents/<id>", "task": "tasks/<id>"}
+KINDS = {
+    "fleet": "coordination.md",
+    "agent": "agents/<id>",
+    "task": "tasks/<id>",
+    "harness": "harnesses/<id>",
+}
 
 
 def schema(kind: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ for the steps of a phase, which takes them from here.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from hashlib import sha256
@@ -100,6 +101,8 @@ def agent_uses(agent: AgentDocument) -> dict[str, int]:
     """Returns what an agent's work takes besides a place among all agents: one of its own sessions
     and one of its account's, which is its program's.
     """
+    if agent.profile is not None:
+        return {f"agent:{agent.id}": 1, f"account:{agent.profile.account}": 1}
     program = agent.harness if isinstance(agent.harness, str) else agent.harness[0]
     return {f"agent:{agent.id}": 1, f"account:{Path(program).name}": 1}
 
@@ -181,6 +184,8 @@ def _agent(fleet: Fleet, agent: AgentDocument, texts: Texts) -> dict[str, object
     policy = {name: plain(value) for name, value in asdict(agent.policy).items() if value}
     if policy:
         told["policy"] = policy
+    if agent.profile is not None:
+        told["profile"] = texts.keep(json.dumps(agent.profile.profile, sort_keys=True))
     if agent.sandbox.kind != "none":
         told["sandbox"] = {name: plain(value) for name, value in asdict(agent.sandbox).items()}
     return told

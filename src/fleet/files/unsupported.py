@@ -95,8 +95,9 @@ def _of_agent(agent: AgentDocument) -> Found:
         named = "loopback" if agent.sandbox.network == "loopback" else "hosts"
         yield ("sandbox", "network"), f"`network: {named}`, between `none` and `full`,"
     program = agent.harness if isinstance(agent.harness, str) else ""
+    measured = agent.profile.measures if agent.profile else MEASURED.get(program, ())
     for name in budget(agent):
-        if name not in MEASURED.get(program, ()):
+        if name not in measured:
             yield ("limits", name), f"the limit `{name}` for a harness that does not tell it"
         elif agent.mode == "interactive":
             yield ("limits", name), f"the limit `{name}` for an interactive agent"

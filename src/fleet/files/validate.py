@@ -9,13 +9,19 @@ from fleet.errors import Problem, did_you_mean
 from fleet.files.fields import shown
 from fleet.files.fleet_forms import FleetForm
 from fleet.files.forms import AgentForm, DefaultsForm, Form, TaskForm
+from fleet.files.harness_forms import HarnessForm
 from fleet.files.source import Path, Source
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
     from pydantic_core import ErrorDetails
 
-FORMS: Mapping[str, type[Form]] = {"fleet": FleetForm, "agent": AgentForm, "task": TaskForm}
+FORMS: Mapping[str, type[Form]] = {
+    "fleet": FleetForm,
+    "agent": AgentForm,
+    "task": TaskForm,
+    "harness": HarnessForm,
+}
 
 SPELLINGS = {**TaskForm.spellings, **AgentForm.spellings}
 
@@ -78,7 +84,8 @@ def _hint(around: type[Form] | None, name: str, file: str) -> str:
     if around is DefaultsForm and any(name in _keys(form) for form in (AgentForm, TaskForm)):
         return "each file has its own"
     near = did_you_mean(name.strip(), _keys(around)) if around else ""
-    kind = {"agents": "agent", "tasks": "task"}.get(file.partition("/")[0], "fleet")
+    kinds = {"agents": "agent", "tasks": "task", "harnesses": "harness"}
+    kind = kinds.get(file.partition("/")[0], "fleet")
     return near or f"'fleet schema {kind}' shows the known ones"
 
 

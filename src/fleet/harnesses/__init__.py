@@ -3,9 +3,9 @@ not know each other.
 
 A harness gives an argv, variables and files, and reads exit record and output; it starts nothing,
 and knows nothing of steps. An exit code alone never proves success: a harness looks at the
-program's last words too, and what was committed is judged elsewhere. A new one is a module and a
-line in HARNESSES, or an entry point of the group `fleet.harnesses`; nothing is imported until it is
-used.
+program's last words too, and what was committed is judged elsewhere. How a program is started is
+data, its module's PROFILE; a new one is a profile that people write, or a module and a line in
+HARNESSES, or an entry point of the group `fleet.harnesses`. Nothing is imported until it is used.
 """
 
 from __future__ import annotations
@@ -54,14 +54,6 @@ COMMITS: Final = ("git add", "git commit", "fleet")
 """The commands that `edits` allows besides edits: without them nothing could be committed where
 nobody is asked, and every commit would be asked about where somebody is."""
 
-PERMITTED: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
-    "mini": {
-        "headless": frozenset({"yolo"}),
-        "interactive": frozenset({"ask", "edits", "auto", "yolo"}),
-    },
-}
-"""The permissions by mode of a program that cannot keep to all of them: others are refused."""
-
 LIMIT_WORDS: Final = r"\b(?:usage|rate) limit|too many requests|\b(?:429|529)\b|overloaded"
 """How every program says that an account is used up; each adds its own."""
 
@@ -79,7 +71,9 @@ _SPAN_MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentFacts:
-    """What a harness may know of an agent; `harness` is a name or a command as an argv list."""
+    """What a harness may know of an agent; `harness` is a name or a command as an argv list;
+    `sandboxed` tells that fleet shuts it in, whatever its program does itself.
+    """
 
     id: str
     name: str = ""
@@ -92,6 +86,7 @@ class AgentFacts:
     guards: tuple[str, ...] = ()  # events that are hooked besides, to deny by pattern
     prompt: str = ""
     limits: Mapping[str, object] = field(default_factory=dict)
+    sandboxed: bool = False
 
     @property
     def words(self) -> list[str]:
@@ -103,8 +98,8 @@ class AgentFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preparation:
-    """How to start an agent: `files` (path to text) are written first; `stdin` None is the
-    terminal.
+    """How to start an agent: `files` (path to text) are written first, and `links` (path to what it
+    leads to) made; `stdin` None is the terminal.
     """
 
     argv: Sequence[str]
@@ -112,6 +107,7 @@ class Preparation:
     stdin: Path | None = None
     stdout: Literal["pane", "file"] = "file"
     files: Mapping[Path, str] = field(default_factory=dict)
+    links: Mapping[Path, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,20 +177,33 @@ class Harness(Protocol):
         ...
 
 
-def find_harness(name: str | Sequence[str]) -> Harness:
-    """Returns the harness of that name (an argv list is a custom one); raises NotFound with what
-    there is.
+def find_harness(name: str | Sequence[str], profile: Mapping[str, Any] | None = None) -> Harness:
+    """Returns the harness of that name: of a `profile` that a person wrote, or one that is known
+    (an argv list is a custom one); raises NotFound with what there is.
     """
     if not isinstance(name, str):
         return cast("Harness", importlib.import_module(CUSTOM))
+    if profile is not None:
+        from fleet.harnesses.profile import Profiled, profile_of
+
+        return Profiled(name, profile_of(profile))
     if name in HARNESSES:
-        return cast("Harness", importlib.import_module(HARNESSES[name]))
+        return _driven(name, importlib.import_module(HARNESSES[name]))
     from importlib.metadata import entry_points
 
     points = entry_points(group="fleet.harnesses")
     if name in points.names:
-        return cast("Harness", points[name].load())
+        return _driven(name, points[name].load())
     raise NotFound("harness", name, sorted({*HARNESSES, *points.names}))
+
+
+def _driven(name: str, module: Any) -> Harness:
+    """Returns the harness of a module: what its PROFILE says, where it has one."""
+    if not hasattr(module, "PROFILE"):
+        return cast("Harness", module)
+    from fleet.harnesses.profile import Profiled
+
+    return Profiled(name, module.PROFILE)
 
 
 def ending(ended: ExitRecord | None, folder: AttemptFolder) -> Report | None:
@@ -282,7 +291,12 @@ def wait_ms(text: str) -> int | None:
     None where it names no time.
     """
     found = _WAIT.search(text)
-    spans = _SPAN.findall(found[1].lower()) if found else []
+    return span_ms(found[1]) if found else None
+
+
+def span_ms(text: str) -> int | None:
+    """Returns the time that `text` names ("1 day 2 hours", "1h5m"), in ms; None for no time."""
+    spans = _SPAN.findall(text.lower())
     if not spans:
         return None
     return int(
@@ -316,21 +330,29 @@ def last_words(text: str) -> str:
     return f": {said}" if said else ""
 
 
+def on_path(name: str, environ: Mapping[str, str], cure: str) -> Found | str:
+    """Returns the program without its version, or the problem with its cure."""
+    import shutil
+
+    path = shutil.which(name, path=environ.get("PATH"))
+    return f"{name} is not on PATH: {cure}" if path is None else Found("", path)
+
+
 def find_program(
-    name: str, environ: Mapping[str, str], cure: str, asked: str = "--version"
+    name: str, environ: Mapping[str, str], cure: str, asked: Sequence[str] = ("--version",)
 ) -> Found | str:
     """Returns the program with the first line of its `--version` (or what else it is `asked`), or
     the problem with its cure.
     """
-    import shutil
     import subprocess
 
-    path = shutil.which(name, path=environ.get("PATH"))
-    if path is None:
-        return f"{name} is not on PATH: {cure}"
+    there = on_path(name, environ, cure)
+    if isinstance(there, str):
+        return there
+    path, words = there.path, " ".join(asked)
     try:
         done = subprocess.run(
-            [path, asked],
+            [path, *asked],
             capture_output=True,
             stdin=subprocess.DEVNULL,
             timeout=20,
@@ -338,10 +360,10 @@ def find_program(
             env=dict(environ),
         )
     except (OSError, subprocess.TimeoutExpired):
-        return f"{path} {asked} gave no answer: {cure}"
+        return f"{path} {words} gave no answer: {cure}"
     said = done.stdout.decode("utf-8", "replace").strip().splitlines()
     if done.returncode or not said:
-        return f"{path} {asked} failed with {done.returncode}: {cure}"
+        return f"{path} {words} failed with {done.returncode}: {cure}"
     return Found(said[0], path)
 
 

@@ -2,45 +2,78 @@
 
 It edits files by what its model writes, asks for no tools and commits by itself, so there is little
 to permit: `edits`, `auto` and `yolo` are the same, and commands that its model suggests are never
-run; `plan`, `deny` and, without a person, `ask` let it answer only. It prints text and ends with 0
-whatever happened: its last count of tokens, with no error after it, tells success. It has no
-sessions to go on with. Its histories lie in the attempt's folder; its map of the repository would
-be kept in the worktree, so it is off unless `args` turn it on (`--map-tokens 1024`).
+run; `plan`, `deny` and, without a person, `ask` let it answer only. In its terminal it says once
+after an answer that it waits for a person, be it for a yes or for the next prompt: so that its turn
+has ended is never known there. It prints text and ends with 0 whatever happened: its last count of
+tokens, with no error after it, tells success. It has no sessions to go on with. Its histories lie
+in the attempt's folder; its map of the repository would be kept in the worktree, so it is off
+unless `args` turn it on (`--map-tokens 1024`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from pathlib import Path
+import shlex
 from typing import Final
 
+from fleet.adapters import hooks
 from fleet.adapters.attempts import AttemptFolder, ExitRecord
-from fleet.harnesses import (
-    NOTHING,
-    AgentFacts,
-    Found,
-    Heard,
-    Preparation,
-    Report,
-    find_program,
-    judge,
-)
+from fleet.harnesses import TESTED, Heard, Report, judge
+from fleet.harnesses.profile import Asked, HookUp, Mode, Profile, Version
 
-MEASURES: Final = ("tokens",)
 TAIL_BYTES: Final = 1 << 20
 SAID_CHARS: Final = 4_000
-EDITING: Final = frozenset({"edits", "auto", "yolo"})
-# An address in the brief would be fetched, and what fetches it installed, by a `yes` to everything.
-QUIET: Final = {
-    "AIDER_ANALYTICS": "false",
-    "AIDER_CHECK_UPDATE": "false",
-    "AIDER_DETECT_URLS": "false",
-    "AIDER_GITIGNORE": "false",
-    "AIDER_SHOW_MODEL_WARNINGS": "false",
-    "AIDER_SHOW_RELEASE_NOTES": "false",
-    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-}
+WAITS: Final = '{"hook_event_name": "Notification", "notification_type": "idle_prompt"}'
+ANSWERING: Final = {"chat": "ask"}
+PROFILE: Final = Profile(
+    name="aider",
+    program="aider",
+    install="uv tool install --python 3.12 aider-chat",
+    version=Version(tested=TESTED["aider"]),
+    words=(
+        *("--map-tokens", "0"),
+        *("--chat-history-file", "{folder}/aider.chat.md"),
+        *("--input-history-file", "{folder}/aider.input"),
+        *("--chat-mode", "{chat}"),
+        *("--model", "{model}"),
+    ),
+    headless=Mode(
+        start=(
+            *("--yes-always", "--no-suggest-shell-commands", "--no-pretty", "--no-stream"),
+            *("{words}", "--message-file", "{brief}", "{args}"),
+        ),
+    ),
+    interactive=Mode(
+        start=(
+            *("{words}", "--notifications", "--notifications-command", "{hooks}"),
+            *("--read", "{brief}", "{args}"),
+        ),
+        permissions={"ask": {}},
+        events=("Notification",),
+    ),
+    permissions={
+        "ask": ANSWERING,
+        "edits": {},
+        "auto": {},
+        "plan": ANSWERING,
+        "deny": ANSWERING,
+        "yolo": {},
+    },
+    # An address in the brief would be fetched, and what fetches it installed, by a `yes` to
+    # everything.
+    env={
+        "AIDER_ANALYTICS": "false",
+        "AIDER_CHECK_UPDATE": "false",
+        "AIDER_DETECT_URLS": "false",
+        "AIDER_GITIGNORE": "false",
+        "AIDER_SHOW_MODEL_WARNINGS": "false",
+        "AIDER_SHOW_RELEASE_NOTES": "false",
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    },
+    hooks="aider",
+    reads="aider",
+    measures=("tokens",),
+)
 _TOKENS = re.compile(r"^Tokens: (.*) received\.(?:.* \$(\d[\d.]*) session\.)?", re.MULTILINE)
 _COUNT = re.compile(r"(\d[\d.,]*)([kM]?)(?: (sent|cache hit))?")
 _HEAD = re.compile(r"^Repo-map: .*\n(?:Added .*\n)*", re.MULTILINE)
@@ -48,31 +81,9 @@ _ERROR = re.compile(r"^(?:litellm\.\w+|\w+Error|\w+Exception): .*", re.MULTILINE
 _TIMES: Final = {"": 1, "k": 1_000, "M": 1_000_000}
 
 
-def prepare(
-    agent: AgentFacts,
-    brief: Path,
-    folder: Path,
-    worktree: Path,
-    resume: str | None,
-) -> Preparation:
-    """Returns the command; `resume` means nothing to it."""
-    words = [
-        *("--map-tokens", "0"),
-        *("--chat-history-file", str(folder / "aider.chat.md")),
-        *("--input-history-file", str(folder / "aider.input")),
-    ]
-    interactive = agent.mode == "interactive"
-    if agent.permissions not in EDITING and not (interactive and agent.permissions == "ask"):
-        words += ["--chat-mode", "ask"]
-    if agent.model:
-        words += ["--model", agent.model]
-    env = {**QUIET, **agent.env, "FLEET_BRIEF": str(brief)}
-    if interactive:
-        argv = ["aider", *words, "--read", str(brief), *agent.words]
-        return Preparation(argv=argv, env=env, stdout="pane")
-    alone = ["--yes-always", "--no-suggest-shell-commands", "--no-pretty", "--no-stream"]
-    argv = ["aider", *alone, *words, "--message-file", str(brief), *agent.words]
-    return Preparation(argv=argv, env=env, stdin=NOTHING)
+def hook_up(asked: Asked) -> HookUp:
+    """Returns the command that it runs when it waits for a person."""
+    return HookUp(fill=f"echo {shlex.quote(WAITS)} | {hooks.command()}")
 
 
 def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:
@@ -91,11 +102,6 @@ def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:
         usage=_usage(counts),
     )
     return judge(ended, folder, heard)
-
-
-def check(environ: Mapping[str, str]) -> Found | str:
-    """Returns the program and its version, or the problem with its cure."""
-    return find_program("aider", environ, "uv tool install --python 3.12 aider-chat")
 
 
 def _usage(counts: list[re.Match[str]]) -> dict[str, float]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 from fleet.adapters import hooks
@@ -21,95 +20,74 @@ from fleet.core.plan import Failure
 from fleet.harnesses import (
     COMMITS,
     LIMIT_WORDS,
-    AgentFacts,
-    Found,
-    Preparation,
+    TESTED,
     Report,
-    chosen_session,
     ending,
-    find_program,
     json_lines,
     last_words,
 )
+from fleet.harnesses.profile import Asked, HookUp, Mode, Profile, Version
 
-MEASURES: Final = ("tokens", "usd")
+PRINTING: Final = ("-p", "--output-format", "stream-json", "--verbose")
+WORDS: Final = ("{words}", "--max-budget-usd", "{limits.usd}", "{args}")
+OPENING: Final = ("{words}", "{args}", "--", "Read {brief} and do what it asks.")
 TAIL_BYTES: Final = 1 << 20
-MODES: Final = {
-    "ask": "manual",
-    "edits": "acceptEdits",
-    "auto": "auto",
-    "plan": "plan",
-    "deny": "dontAsk",
-    "yolo": "bypassPermissions",
-}
 # What a mode would ask about is asked in the inbox: with `edits` alone every commit would be.
-COMMITTING: Final = tuple(f"Bash({command} *)" for command in COMMITS)
-MORE_EVENTS: Final = ("Notification", "StopFailure")
-QUIET: Final = {
-    "DISABLE_AUTOUPDATER": "1",
-    "DISABLE_TELEMETRY": "1",
-    "DISABLE_ERROR_REPORTING": "1",
-    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-}
+COMMITTING: Final = ",".join(f"Bash({command} *)" for command in COMMITS)
+EVENTS: Final = ("PermissionRequest", "Stop", "Notification", "StopFailure")
+PROFILE: Final = Profile(
+    name="Claude Code",
+    program="claude",
+    install="npm install -g @anthropic-ai/claude-code",
+    version=Version(tested=TESTED["claude"]),
+    words=(
+        *("--permission-mode", "{permission}"),
+        *("--settings", "{folder}/settings.json"),
+        "--allowedTools={allowed}",
+        *("--model", "{model}"),
+        *("--append-system-prompt", "{prompt}"),
+    ),
+    headless=Mode(
+        start=(*PRINTING, "--session-id", "{session}", *WORDS),
+        resume=(*PRINTING, "--resume", "{session}", *WORDS),
+        stdin="{text}",
+        events=EVENTS,
+    ),
+    interactive=Mode(
+        start=("--session-id", "{session}", *OPENING),
+        resume=("--resume", "{session}", *OPENING),
+        events=(*hooks.TELLING, *EVENTS),
+    ),
+    permissions={
+        "ask": {"permission": "manual"},
+        "edits": {"permission": "acceptEdits", "allowed": COMMITTING},
+        "auto": {"permission": "auto"},
+        "plan": {"permission": "plan"},
+        "deny": {"permission": "dontAsk"},
+        "yolo": {"permission": "bypassPermissions"},
+    },
+    env={
+        "DISABLE_AUTOUPDATER": "1",
+        "DISABLE_TELEMETRY": "1",
+        "DISABLE_ERROR_REPORTING": "1",
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+    },
+    files={"settings.json": '{"hooks": {hooks}}'},
+    hooks="claude",
+    reads="claude",
+    measures=("tokens", "usd"),
+)
 _LIMITED = re.compile(rf"{LIMIT_WORDS}|\b(session|weekly) limit\b|rate_limit_error", re.IGNORECASE)
 _RESET = re.compile(r"limit reached\|(\d{10})\b")
 
 
-def prepare(
-    agent: AgentFacts,
-    brief: Path,
-    folder: Path,
-    worktree: Path,
-    resume: str | None,
-) -> Preparation:
-    """Returns the command;
-    `resume` is the id of a former attempt's session, whose thoughts go on.
-    """
-    session = resume or chosen_session(folder)
-    words = ["--resume", session] if resume else ["--session-id", session]
-    words += ["--permission-mode", MODES[agent.permissions]]
-    settings = folder / "settings.json"
-    words += ["--settings", str(settings)]
-    files = {
-        settings: json.dumps({"hooks": _hooks(agent)}),
-        **hooks.wishes(folder),
-    }
-    if agent.permissions == "edits":
-        words.append(f"--allowedTools={','.join(COMMITTING)}")
-    if agent.model:
-        words += ["--model", agent.model]
-    if agent.prompt:
-        words += ["--append-system-prompt", agent.prompt]
-    if "usd" in agent.limits and agent.mode == "headless":
-        words += ["--max-budget-usd", str(agent.limits["usd"])]
-    words += agent.words
-    env = {**QUIET, **agent.env, "FLEET_BRIEF": str(brief)}
-    if agent.mode == "interactive":
-        opening = f"Read {brief} and do what it asks."
-        argv = ["claude", *words, "--", opening]
-        return Preparation(argv=argv, env=env, stdout="pane", files=files)
-    argv = ["claude", "-p", "--output-format", "stream-json", "--verbose", *words]
-    return Preparation(argv=argv, env=env, stdin=brief, files=files)
-
-
-def _hooks(agent: AgentFacts) -> dict[str, object]:
-    """Returns the hooks as its settings hold them."""
-    return {
-        event: [
-            {
-                "hooks": [
-                    {
-                        "type": "command",
-                        "command": hooks.command(),
-                        "timeout": hooks.limit_of(event),
-                    }
-                ]
-            }
-        ]
-        for event in hooks.events(
-            *MORE_EVENTS, *agent.guards, interactive=agent.mode == "interactive"
-        )
-    }
+def hook_up(asked: Asked) -> HookUp:
+    """Returns the hooks as its settings hold them, in JSON."""
+    found: dict[str, object] = {}
+    for event in asked.events:
+        one = {"type": "command", "command": hooks.command(), "timeout": hooks.limit_of(event)}
+        found[event] = [{"hooks": [one]}]
+    return HookUp(fill=json.dumps(found))
 
 
 def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:
@@ -165,11 +143,6 @@ def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:
         usage=usage,
         resume_at_ms=_reset_ms(events, spoken),
     )
-
-
-def check(environ: Mapping[str, str]) -> Found | str:
-    """Returns the program and its version, or the problem with its cure."""
-    return find_program("claude", environ, "npm install -g @anthropic-ai/claude-code")
 
 
 def _usage(result: Mapping[str, Any]) -> dict[str, float]:

@@ -2,8 +2,9 @@
 
 `codex exec` never asks. Its `workspace-write` sandbox keeps git's folders read-only, so the common
 one and the worktree's own are named as writable: else nothing could be committed in a linked
-worktree. It chooses the id of its session itself. `turn.completed` tells success; an `item` of type
-`error` is often only a warning.
+worktree. Inside fleet's sandbox it has none of its own where it may write: that would need what is
+closed there, and could hold nothing that is not held already. It chooses the id of its session
+itself. `turn.completed` tells success; an `item` of type `error` is often only a warning.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final
 
 from fleet.adapters import hooks
@@ -20,78 +20,81 @@ from fleet.adapters.attempts import AttemptFolder, ExitRecord
 from fleet.core.plan import Failure
 from fleet.harnesses import (
     LIMIT_WORDS,
-    AgentFacts,
-    Found,
-    Preparation,
+    TESTED,
     Report,
     ending,
-    find_program,
     json_lines,
     last_words,
     wait_ms,
 )
+from fleet.harnesses.profile import Asked, HookUp, Mode, Profile, Version
 
-MEASURES: Final = ("tokens",)
 TAIL_BYTES: Final = 1 << 20
-SANDBOXES: Final = {
-    "ask": "workspace-write",
-    "edits": "workspace-write",
-    "auto": "workspace-write",
-    "plan": "read-only",
-    "deny": "read-only",
-    "yolo": "danger-full-access",
-}
-SETTINGS: Final = ("check_for_update_on_startup=false", "features.daemon_auto_start=false")
+OPENING: Final = ("--", "Read {brief} and do what it asks.")
+EVENTS: Final = ("PermissionRequest", "Stop")
+OPEN: Final = {"sandbox": "danger-full-access"}
+MAY_WRITE: Final = {"sandbox": "workspace-write", "approval": "never"}
+MAY_READ: Final = {"sandbox": "read-only", "approval": "never"}
+PROFILE: Final = Profile(
+    name="Codex CLI",
+    program="codex",
+    install="npm install -g @openai/codex",
+    version=Version(tested=TESTED["codex"]),
+    words=(
+        # Without it the program passes over every hook that nobody has reviewed in its terminal.
+        "--dangerously-bypass-hook-trust",
+        *("-c", "check_for_update_on_startup=false"),
+        *("-c", "features.daemon_auto_start=false"),
+        *("-c", 'sandbox_mode="{sandbox}"'),
+        *("-c", 'approval_policy="{approval}"'),
+        *("-c", "sandbox_workspace_write.writable_roots={git_folders:json}"),
+        "{hooks}",
+        *("-m", "{model}"),
+        "{args}",
+    ),
+    headless=Mode(
+        start=("exec", "--json", "{words}", "-"),  # "-" reads the prompt from standard input
+        resume=("exec", "--json", "{words}", "resume", "{session}", "-"),
+        stdin="{prompt}\n\n{text}",
+        events=EVENTS,
+    ),
+    interactive=Mode(
+        start=("--no-alt-screen", "{words}", *OPENING),
+        resume=("resume", "{words}", "{session}", *OPENING),
+        permissions={"ask": {**MAY_WRITE, "approval": "on-request"}},
+        # Without a sandbox of its own it would ask for nothing "on request".
+        sandboxed={"ask": {**OPEN, "approval": "untrusted"}},
+        events=(*hooks.TELLING, *EVENTS, "Interrupt"),
+    ),
+    permissions={
+        "ask": MAY_WRITE,
+        "edits": MAY_WRITE,
+        "auto": MAY_WRITE,
+        "plan": MAY_READ,
+        "deny": MAY_READ,
+        "yolo": {**OPEN, "approval": "never"},
+    },
+    sandboxed={"ask": OPEN, "edits": OPEN, "auto": OPEN},
+    hooks="codex",
+    reads="codex",
+    measures=("tokens",),
+)
 _LIMITED = re.compile(rf"{LIMIT_WORDS}|quota", re.IGNORECASE)
 _AT = re.compile(
     r"try again at (?:([A-Z][a-z]{2}) (\d{1,2})(?:st|nd|rd|th), (\d{4}) )?(\d{1,2}:\d{2} [AP]M)"
 )
-TRUSTING: Final = "--dangerously-bypass-hook-trust"
 MINUTE_MS: Final = 60_000
 DAY_MS: Final = 86_400_000
 
 
-def prepare(
-    agent: AgentFacts, brief: Path, folder: Path, worktree: Path, resume: str | None
-) -> Preparation:
-    """Returns the command; `resume` is the id of a former attempt's session."""
-    interactive = agent.mode == "interactive"
-    settings = [*SETTINGS, f"sandbox_mode={json.dumps(SANDBOXES[agent.permissions])}"]
-    asks = interactive and agent.permissions == "ask"
-    settings.append(f'approval_policy="{"on-request" if asks else "never"}"')
-    roots = _git_folders(worktree)
-    if roots:
-        settings.append(f"sandbox_workspace_write.writable_roots={json.dumps(roots)}")
-    more = (*agent.guards, *(("Interrupt",) if interactive else ()))
-    settings += [_hook(event) for event in hooks.events(*more, interactive=interactive)]
-    # Without it the program passes over every hook that nobody has reviewed in its terminal.
-    words = [TRUSTING, *(word for setting in settings for word in ("-c", setting))]
-    wishes = hooks.wishes(folder)
-    if agent.model:
-        words += ["-m", agent.model]
-    words += agent.words
-    env = {**agent.env, "FLEET_BRIEF": str(brief)}
-    if interactive:
-        opening = f"Read {brief} and do what it asks."
-        start = (
-            ["codex", "resume", *words, resume] if resume else ["codex", "--no-alt-screen", *words]
-        )
-        argv = [*start, "--", opening]
-        return Preparation(argv=argv, env=env, stdout="pane", files=wishes)
-    start = ["codex", "exec", "--json", *words]
-    # "-" reads the prompt from standard input.
-    argv = [*start, "resume", resume, "-"] if resume else [*start, "-"]
-    if not agent.prompt:
-        return Preparation(argv=argv, env=env, stdin=brief, files=wishes)
-    told = folder / "prompt.md"
-    text = f"{agent.prompt}\n\n{brief.read_text(encoding='utf-8')}"
-    return Preparation(argv=argv, env=env, stdin=told, files={told: text, **wishes})
-
-
-def _hook(event: str) -> str:
-    """Returns the setting of one hook, as TOML."""
+def hook_up(asked: Asked) -> HookUp:
+    """Returns the words that set the hooks, as TOML."""
     told = f'type="command", command={json.dumps(hooks.command())}'
-    return f"hooks.{event}=[{{hooks=[{{{told}, timeout={hooks.limit_of(event)}}}]}}]"
+    settings = [
+        f"hooks.{event}=[{{hooks=[{{{told}, timeout={hooks.limit_of(event)}}}]}}]"
+        for event in asked.events
+    ]
+    return HookUp(fill=[word for setting in settings for word in ("-c", setting)])
 
 
 def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:
@@ -132,23 +135,6 @@ def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:
         usage=usage,
         resume_at_ms=resume_at,
     )
-
-
-def check(environ: Mapping[str, str]) -> Found | str:
-    """Returns the program and its version, or the problem with its cure."""
-    return find_program("codex", environ, "npm install -g @openai/codex")
-
-
-def _git_folders(worktree: Path) -> list[str]:
-    """Returns git's common folder and the worktree's own;
-    none for a checkout that holds its own `.git`.
-    """
-    try:
-        pointer = (worktree / ".git").read_text(encoding="utf-8").strip()
-    except OSError:
-        return []
-    admin = Path(worktree, pointer.removeprefix("gitdir: "))
-    return [str(admin.parent.parent), str(admin)] if admin.parent.name == "worktrees" else []
 
 
 def _is_message(event: Mapping[str, Any]) -> bool:

@@ -1,12 +1,14 @@
 """copilot: GitHub Copilot CLI. Headless with JSON events on standard output and the brief on
 standard input; or in its terminal.
 
-The session's id is chosen here. What it may do are rules for its tools; without a person, what it
-would ask about is refused. It has no judge that could be relied on, so `auto` is `edits`; `plan`
-and `deny` refuse writing and commands themselves. In its terminal it asks once in each new
-worktree whether the folder is to be trusted, and that is left to a person. Its `result` event tells
-success (it ends with 0 after a signal, too), and its usage stands in a file that it writes at its
-end.
+The session's id is chosen here. Hooks come in by a plugin folder of the attempt's, beside whatever
+the person and the repository have. What it may do are rules for its tools; what they leave open is
+asked in the inbox. It tells its hook of what it allows by itself, too, so the hook knows what that
+is; what is wrongly held to be allowed, it still asks about in its terminal, or refuses. It has no
+judge that could be relied on, so `auto` is `edits`; `plan` and `deny` refuse writing and commands
+themselves. In its terminal it asks first whether the folder is to be trusted, unless the main
+checkout is. Its `result` event tells success (it ends with 0 after a signal, too), and its usage
+stands in a file that it writes at its end.
 """
 
 from __future__ import annotations
@@ -16,61 +18,86 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from fleet.adapters import hooks
 from fleet.adapters.attempts import AttemptFolder, ExitRecord, tail
-from fleet.harnesses import (
-    COMMITS,
-    AgentFacts,
-    Found,
-    Heard,
-    Preparation,
-    Report,
-    chosen_session,
-    find_program,
-    json_lines,
-    judge,
-    opening,
-)
+from fleet.harnesses import COMMITS, TESTED, Heard, Report, json_lines, judge
+from fleet.harnesses.profile import PERMISSION, Asked, HookUp, Mode, Profile, Version
 
-MEASURES: Final = ("tokens",)
 TAIL_BYTES: Final = 1 << 20
 USAGE_FILE: Final = "usage.json"
-EDITING: Final = (
-    "--allow-tool=write",
-    *(f"--allow-tool=shell({command}:*)" for command in COMMITS),
+PLUGIN: Final = "plugin"
+EVENTS: Final = ("{asks}", "Stop")
+# It would ask its hook about what it allows by itself, too.
+ASKING: Final = {"asks": "PermissionRequest"}
+LOOKS: Final = (
+    *("cat", "cd", "echo", "grep", "head", "ls", "pwd", "rg", "tail", "wc"),
+    *("git diff", "git log", "git show", "git status"),
 )
-LOOKING: Final = ("--deny-tool=write", "--deny-tool=shell")
-PERMISSIONS: Final[Mapping[str, tuple[str, ...]]] = {
-    "ask": (),
-    "edits": EDITING,
-    "auto": EDITING,
-    "plan": ("--mode=plan", *LOOKING),
-    "deny": LOOKING,
-    "yolo": ("--allow-all",),
+"""Commands that it never asks about."""
+
+EDITING: Final = {
+    **ASKING,
+    "edit": "edit",
+    "commits": COMMITS,
+    PERMISSION: (
+        "--allow-tool=write",
+        *(f"--allow-tool=shell({command}:*)" for command in COMMITS),
+    ),
 }
-# A variable of the user's that allows everything would outrank the rules.
-QUIET: Final = {"COPILOT_AUTO_UPDATE": "false", "COPILOT_ALLOW_ALL": "false"}
+LOOKING: Final = ("--deny-tool=write", "--deny-tool=shell")
+PRINTING: Final = ("--output-format=json", "--no-ask-user")
+PROFILE: Final = Profile(
+    name="GitHub Copilot CLI",
+    program="copilot",
+    install="npm install -g @github/copilot",
+    version=Version(tested=TESTED["copilot"]),
+    words=(
+        f"--plugin-dir={{folder}}/{PLUGIN}",
+        *("--no-auto-update", "--disable-client-telemetry"),
+        f"--usage-output-file={{folder}}/{USAGE_FILE}",
+        "{permission}",
+        "--model={model}",
+        "{args}",
+    ),
+    headless=Mode(
+        start=(*PRINTING, "--session-id={session}", "{words}"),
+        resume=(*PRINTING, "--resume={session}", "{words}"),
+        stdin="{text}",
+        events=EVENTS,
+    ),
+    interactive=Mode(
+        start=("--session-id={session}", "{words}", "--interactive={opening}"),
+        resume=("--resume={session}", "{words}", "--interactive={opening}"),
+        events=(*hooks.TELLING, *EVENTS, "Notification"),
+    ),
+    permissions={
+        "ask": ASKING,
+        "edits": EDITING,
+        "auto": EDITING,
+        "plan": {PERMISSION: ("--mode=plan", *LOOKING)},
+        "deny": {PERMISSION: LOOKING},
+        "yolo": {PERMISSION: ("--allow-all",)},
+    },
+    # A variable of the user's that allows everything would outrank the rules.
+    env={"COPILOT_AUTO_UPDATE": "false", "COPILOT_ALLOW_ALL": "false"},
+    files={
+        f"{PLUGIN}/plugin.json": json.dumps({"name": "fleet", "hooks": "hooks.json"}),
+        f"{PLUGIN}/hooks.json": '{"version": 1, "hooks": {hooks}}',
+    },
+    hooks="copilot",
+    unasked={"tools": ("{edit}",), "commands": (*LOOKS, "{commits}")},
+    reads="copilot",
+    measures=("tokens",),
+)
 
 
-def prepare(
-    agent: AgentFacts,
-    brief: Path,
-    folder: Path,
-    worktree: Path,
-    resume: str | None,
-) -> Preparation:
-    """Returns the command; `resume` is the id of a former attempt's session."""
-    words = [f"--resume={resume}" if resume else f"--session-id={chosen_session(folder)}"]
-    words += ["--no-auto-update", "--disable-client-telemetry"]
-    words += [f"--usage-output-file={folder / USAGE_FILE}", *PERMISSIONS[agent.permissions]]
-    if agent.model:
-        words.append(f"--model={agent.model}")
-    words += agent.words
-    env = {**QUIET, **agent.env, "FLEET_BRIEF": str(brief)}
-    if agent.mode == "interactive":
-        argv = ["copilot", *words, f"--interactive={opening(brief)}"]
-        return Preparation(argv=argv, env=env, stdout="pane")
-    argv = ["copilot", "--output-format=json", "--no-ask-user", *words]
-    return Preparation(argv=argv, env=env, stdin=brief)
+def hook_up(asked: Asked) -> HookUp:
+    """Returns the hooks as its plugin holds them, in JSON."""
+    found = {
+        event: [{"type": "command", "command": hooks.command(), "timeout": hooks.limit_of(event)}]
+        for event in asked.events
+    }
+    return HookUp(fill=json.dumps(found))
 
 
 def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:
@@ -90,11 +117,6 @@ def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:
         usage=_usage(folder.path / USAGE_FILE),
     )
     return judge(ended, folder, heard)
-
-
-def check(environ: Mapping[str, str]) -> Found | str:
-    """Returns the program and its version, or the problem with its cure."""
-    return find_program("copilot", environ, "npm install -g @github/copilot")
 
 
 def _told(event: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,67 +10,52 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 from fleet.adapters.attempts import AttemptFolder, ExitRecord, tail
-from fleet.errors import Rejected
-from fleet.harnesses import (
-    NOTHING,
-    PERMITTED,
-    AgentFacts,
-    Found,
-    Heard,
-    Preparation,
-    Report,
-    find_program,
-    judge,
-)
+from fleet.harnesses import TESTED, Heard, Report, judge
+from fleet.harnesses.profile import Mode, Profile, Version
 
-MEASURES: Final = ("tokens",)
 TRAJECTORY: Final = "trajectory.json"
 TRAJECTORY_BYTES: Final = 32 << 20
 OWN_LIMITS: Final = frozenset({"LimitsExceeded", "TimeExceeded"})
-QUIET: Final = {
-    "MSWEA_CONFIGURED": "true",  # else its first start asks for a key
-    "MSWEA_SILENT_STARTUP": "1",
-    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-    "LITELLM_TELEMETRY": "False",
-}
-
-
-def prepare(
-    agent: AgentFacts,
-    brief: Path,
-    folder: Path,
-    worktree: Path,
-    resume: str | None,
-) -> Preparation:
-    """Returns the command (`resume` means nothing to it); raises Rejected for permissions that it
-    cannot keep to.
-    """
-    interactive = agent.mode == "interactive"
-    wild = agent.permissions == "yolo"
-    if agent.permissions not in PERMITTED["mini"][agent.mode]:
-        raise Rejected(
-            f"mini cannot keep to permissions {agent.permissions!r}: a shell is its only tool",
-            hint="`permissions: yolo`, or `mode: interactive`, where it asks before each command",
-        )
-    settings = {
-        "run": {"task": brief.read_text(encoding="utf-8")},
-        "agent": {"mode": "yolo" if wild else "confirm", "confirm_exit": interactive},
-    }
-    run = folder / "run.yaml"
-    first = agent.env.get("MSWEA_MINI_CONFIG_PATH", "mini.yaml")
-    words = ["-c", first, "-c", str(run), "-o", str(folder / TRAJECTORY)]
-    if agent.model:
-        words += ["-m", agent.model]
-    argv = ["mini", *words, *agent.words]
-    env = {**QUIET, **agent.env, "FLEET_BRIEF": str(brief)}
-    files = {run: json.dumps(settings, ensure_ascii=False)}  # JSON is YAML
-    if interactive:
-        return Preparation(argv=argv, env=env, stdout="pane", files=files)
-    return Preparation(argv=argv, env=env, stdin=NOTHING, files=files)
+# JSON is YAML.
+RUN: Final = '{"run": {"task": {text:json}}, "agent": {"mode": "{permission}", "confirm_exit": %s}}'
+PROFILE: Final = Profile(
+    name="mini-swe-agent",
+    program="mini",
+    install="uv tool install --with mcp mini-swe-agent",
+    # The first line of its help names the version.
+    version=Version(asked=("--help",), tested=TESTED["mini"]),
+    words=(
+        *("-c", "{env.MSWEA_MINI_CONFIG_PATH}", "-c", "{folder}/run.yaml"),
+        *("-o", f"{{folder}}/{TRAJECTORY}", "-m", "{model}", "{args}"),
+    ),
+    headless=Mode(
+        start=("{words}",),
+        permissions={"yolo": {"permission": "yolo"}},
+        files={"run.yaml": RUN % "false"},
+    ),
+    interactive=Mode(
+        start=("{words}",),
+        permissions={
+            "ask": {"permission": "confirm"},
+            "edits": {"permission": "confirm"},
+            "auto": {"permission": "confirm"},
+            "yolo": {"permission": "yolo"},
+        },
+        files={"run.yaml": RUN % "true"},
+    ),
+    env={
+        "MSWEA_CONFIGURED": "true",  # else its first start asks for a key
+        "MSWEA_MINI_CONFIG_PATH": "mini.yaml",
+        "MSWEA_SILENT_STARTUP": "1",
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "LITELLM_TELEMETRY": "False",
+    },
+    reads="mini",
+    measures=("tokens",),
+)
 
 
 def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:
@@ -96,12 +81,6 @@ def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:
         usage=usage,
     )
     return judge(ended, folder, heard)
-
-
-def check(environ: Mapping[str, str]) -> Found | str:
-    """Returns the program and its version, or the problem with its cure."""
-    cure = "uv tool install --with mcp mini-swe-agent"
-    return find_program("mini", environ, cure, asked="--help")  # its first line names the version
 
 
 def _usage(info: Mapping[str, Any], messages: list[dict[str, Any]]) -> dict[str, float]:

@@ -1,69 +1,110 @@
 """opencode: OpenCode. `opencode run` with JSON events on standard output and the brief on standard
 input; or in its terminal.
 
-It chooses the id of its session itself. What it may do is said in OPENCODE_PERMISSION, which
-outranks every file of the user's. Without a person, what it would ask about is denied: a question
-that nobody answers would end its turn. It has no judge of its own, so `auto` is `edits`. Usage is
-told for each step and summed here. The last `step_finish` tells success, unless an `error` follows;
-a limit is retried inside for minutes before it is told.
+It chooses the id of its session itself. It has plugins in the place of hooks: fleet's comes in by
+OPENCODE_CONFIG_CONTENT, beside whatever the person and the repository have. What it may do is said
+in OPENCODE_PERMISSION, which outranks every file of the user's; what that leaves open is asked in
+the inbox. It has no judge of its own, so `auto` is `edits`. Usage is told for each step and summed
+here, in its terminal by the plugin. The last `step_finish` tells success, unless an `error`
+follows; a limit is retried inside for minutes before it is told.
+
+With any plugin it waits at its start until the package that plugins are written with is there, or
+npm has given up, which without a network takes more than a minute: so npm is told not to try again,
+and the plugin takes that back for what the agent runs.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from fleet.adapters import hooks
 from fleet.adapters.attempts import AttemptFolder, ExitRecord
-from fleet.harnesses import (
-    COMMITS,
-    AgentFacts,
-    Found,
-    Heard,
-    Preparation,
-    Report,
-    find_program,
-    json_lines,
-    judge,
-    opening,
-)
+from fleet.harnesses import COMMITS, TESTED, Heard, Report, json_lines, judge
+from fleet.harnesses.profile import Asked, Fills, HookUp, Mode, Profile, Version
 
-MEASURES: Final = ("tokens", "usd")
 TAIL_BYTES: Final = 8 << 20  # all of its steps count, not only the last
+COUNTS: Final = ("input_tokens", "cached_tokens", "output_tokens", "usd", "turns")
+USAGE_FILE: Final = "usage.json"
+CONTENT: Final = "OPENCODE_CONFIG_CONTENT"
+PLUGIN: Final = Path(hooks.__file__).resolve().with_name("opencode.js")
+EVENTS: Final = ("{asks}", "Stop")
 READING: Final = dict.fromkeys(("read", "glob", "grep", "list", "todoread", "todowrite"), "allow")
 ASKED_FOR: Final = ("edit", "bash", "webfetch", "websearch", "external_directory")
-QUIET: Final = {
-    "OPENCODE_DISABLE_AUTOUPDATE": "1",
-    "OPENCODE_DISABLE_LSP_DOWNLOAD": "1",
-    "OPENCODE_DISABLE_SHARE": "1",
-}
 
 
-def prepare(
-    agent: AgentFacts,
-    brief: Path,
-    folder: Path,
-    worktree: Path,
-    resume: str | None,
-) -> Preparation:
-    """Returns the command; `resume` is the id of a former attempt's session."""
-    words = ["--session", resume] if resume else []
-    if agent.permissions == "plan":
-        words += ["--agent", "plan"]
-    if agent.model:
-        words += ["--model", agent.model]
-    words += agent.words
-    env = {
-        **QUIET,
-        "OPENCODE_PERMISSION": json.dumps(_rules(agent)),
-        **agent.env,
-        "FLEET_BRIEF": str(brief),
+def _unsure(away: str) -> dict[str, Fills]:
+    """Returns the rules of those permissions that leave something open; what lies outside of the
+    worktree gets the answer `away`. Of the rules that fit, the last one counts.
+    """
+    asks = {"asks": "PermissionRequest"}
+    asked = {**dict.fromkeys(ASKED_FOR, "ask"), "external_directory": away}
+    commits = {f"{command} *": "allow" for command in COMMITS}
+    rules = json.dumps({**asked, "edit": "allow", "bash": {"*": "ask", **commits}})
+    edits = {**asks, "edit": "edit", "commits": COMMITS, "rules": rules}
+    return {"ask": {**asks, "rules": json.dumps(asked)}, "edits": edits, "auto": edits}
+
+
+LOOKING: Final = {"rules": json.dumps({"*": "deny", **READING})}
+PROFILE: Final = Profile(
+    name="OpenCode",
+    program="opencode",
+    install="npm install -g opencode-ai",
+    version=Version(tested=TESTED["opencode"]),
+    words=("--agent", "{agent}", "--model", "{model}", "{args}"),
+    headless=Mode(
+        start=("run", "--format", "json", "{words}"),
+        resume=("run", "--format", "json", "--session", "{session}", "{words}"),
+        stdin="{text}",
+        permissions=_unsure("deny"),  # headless it refuses by itself, and ends its turn
+        events=EVENTS,
+    ),
+    interactive=Mode(
+        start=("{words}", "--prompt={opening}"),
+        resume=("--session", "{session}", "{words}", "--prompt={opening}"),
+        permissions=_unsure("ask"),
+        events=(*hooks.TELLING, *EVENTS),
+    ),
+    permissions={
+        "plan": {**LOOKING, "agent": "plan"},
+        "deny": LOOKING,
+        "yolo": {"rules": json.dumps({"*": "allow"})},
+    },
+    env={
+        "npm_config_fetch_retries": "0",
+        "npm_config_fetch_timeout": "10000",
+        "OPENCODE_DISABLE_AUTOUPDATE": "1",
+        "OPENCODE_DISABLE_LSP_DOWNLOAD": "1",
+        "OPENCODE_DISABLE_SHARE": "1",
+        "OPENCODE_PERMISSION": "{rules}",
+    },
+    hooks="opencode",
+    unasked={"tools": ("{edit}",), "commands": ("{commits}",)},
+    reads="opencode",
+    measures=("tokens", "usd"),
+)
+
+
+def hook_up(asked: Asked) -> HookUp:
+    """Returns the configuration that is handed over in a variable: what the user hands over there,
+    and the plugin, which tells of every event and asks where `PermissionRequest` is among them.
+    """
+    try:
+        told = json.loads(asked.agent.env.get(CONTENT) or os.environ.get(CONTENT) or "{}")
+    except ValueError:
+        told = {}
+    told = told if isinstance(told, dict) else {}
+    options = {
+        "hook": hooks.argv(),
+        "interactive": asked.agent.mode == "interactive",
+        "asks": "PermissionRequest" in asked.events,
+        "words": asked.words,
     }
-    if agent.mode == "interactive":
-        argv = ["opencode", *words, f"--prompt={opening(brief)}"]
-        return Preparation(argv=argv, env=env, stdout="pane")
-    return Preparation(argv=["opencode", "run", "--format", "json", *words], env=env, stdin=brief)
+    content = {**told, "plugin": [*told.get("plugin", ()), [PLUGIN.as_uri(), options]]}
+    return HookUp(env={CONTENT: json.dumps(content)})
 
 
 def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:
@@ -80,28 +121,9 @@ def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:
         status=status,
         output=str(texts[-1]) if texts else None,
         session=next((str(e["sessionID"]) for e in events if e.get("sessionID")), None),
-        usage=_usage(steps),
+        usage=_usage(steps) or _told_usage(folder.path),
     )
     return judge(ended, folder, heard)
-
-
-def check(environ: Mapping[str, str]) -> Found | str:
-    """Returns the program and its version, or the problem with its cure."""
-    return find_program("opencode", environ, "npm install -g opencode-ai")
-
-
-def _rules(agent: AgentFacts) -> dict[str, object]:
-    """Returns what it may do; of the rules that fit, the last one counts."""
-    if agent.permissions == "yolo":
-        return {"*": "allow"}
-    if agent.permissions in {"plan", "deny"}:
-        return {"*": "deny", **READING}
-    unsure = "ask" if agent.mode == "interactive" else "deny"
-    asked = dict.fromkeys(ASKED_FOR, unsure)
-    if agent.permissions == "ask":
-        return {**asked}
-    commits = {f"{command} *": "allow" for command in COMMITS}
-    return {**asked, "edit": "allow", "bash": {"*": unsure, **commits}}
 
 
 def _part(event: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -120,6 +142,12 @@ def _error(event: Mapping[str, Any]) -> tuple[str, int | None]:
     status = told.get("statusCode")
     words = [str(error.get("name") or "error"), str(status or ""), str(told.get("message") or "")]
     return " ".join(word for word in words if word), status if isinstance(status, int) else None
+
+
+def _told_usage(folder: Path) -> dict[str, float]:
+    """Returns what the plugin counted."""
+    told = hooks.read(folder / hooks.SESSION / USAGE_FILE)
+    return {name: told[name] for name in COUNTS if isinstance(told.get(name), int | float)}
 
 
 def _usage(steps: list[Mapping[str, Any]]) -> dict[str, float]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import time
 
 from fleet.policy import Policy, pattern_of
@@ -19,6 +20,7 @@ RECORD_BYTES = 1 << 20
 ABOUT_CHARS = 200
 ANSWERS = 1_000
 SHORTEST_SECRET = 4
+JOINTS = re.compile(r"&&|[|][|]?|;|\n")
 GUARD = "PreToolUse"
 """The event before every tool, which is only ever answered to deny."""
 
@@ -108,3 +110,18 @@ def _for_good(folder: str) -> list[str]:
         if isinstance(answer, dict) and answer.get("value") == "always":
             found.append(str(answer.get("pattern") or ""))
     return [one for one in found if one]
+
+
+def is_unasked(told: object, event: dict[str, object]) -> bool:
+    """Returns whether a program's own rules (`told`: its tools, and beginnings of commands) allow
+    what it only tells of; what they do not name it will ask about.
+    """
+    rules = told if isinstance(told, dict) else {}
+    if event.get("tool_name") in (rules.get("tools") or ()):
+        return True
+    wanted = event.get("tool_input")
+    command = wanted.get("command") if isinstance(wanted, dict) else None
+    if not isinstance(command, str):
+        return False
+    begun = tuple(f"{one} " for one in rules.get("commands") or ())
+    return all(f"{part.strip()} ".startswith(begun) for part in JOINTS.split(command))

@@ -251,8 +251,10 @@ class Coordinator:
             return
         try:
             from fleet.files.load import load
+            from fleet.harnesses import demands
 
             fleet = await self.sessions.in_thread(load, self.root)
+            demands.require(fleet)
             revision = pending_revision(fleet, self.folder, state)
         except FleetError as invalid:
             self.note("warning", "the edited files do not hold", run=PLAN_RUN, why=invalid.text)

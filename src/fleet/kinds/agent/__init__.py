@@ -30,10 +30,10 @@ from fleet.adapters.crash import crash_point
 from fleet.core.messages import DeliverNote, Ending, Outcome
 from fleet.core.plan import Failure
 from fleet.errors import FleetError, NotFound, Rejected
-from fleet.harnesses import Report, find_harness
+from fleet.harnesses import Report
 from fleet.harnesses.secrets import known, mask, scrub
 from fleet.kinds import Work
-from fleet.kinds.agent.preparing import harness_of, number_of, prepare, session_of
+from fleet.kinds.agent.preparing import driver_of, number_of, prepare, session_of
 from fleet.kinds.agent.sight import Sight
 from fleet.kinds.agent.silence import Silence
 from fleet.kinds.agent.turns import Turns, answer_request
@@ -67,7 +67,7 @@ async def run(work: Work) -> Outcome:
     if before is not None:
         await before
     try:
-        harness = find_harness(harness_of(work))
+        harness = driver_of(work)
         launch = await work.world.in_thread(prepare, work, folder, place, harness)
     except (Rejected, NotFound) as refused:
         return _failed(Failure.AGENT, f"{refused.text} {refused.hint}".strip())

@@ -5,6 +5,7 @@ Nothing is started here. An attempt that runs or has run already is only named a
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from fleet.adapters import hooks
 from fleet.adapters.attempts import AttemptFolder, Launch, session_name
 from fleet.core.plan import Failure
 from fleet.errors import Rejected
-from fleet.harnesses import AgentFacts, Harness, policies
+from fleet.harnesses import AgentFacts, Harness, find_harness, policies
 from fleet.harnesses import brief as briefs
 from fleet.harnesses.confinement import confined
 from fleet.harnesses.secrets import NAMES_VARIABLE, resolve
@@ -27,6 +28,14 @@ def harness_of(work: Work) -> str | list[str]:
     """Returns the name of the agent's harness, or its command as an argv list."""
     named = work.params["agent"].get("harness") or "shell"
     return named if isinstance(named, str) else [str(word) for word in named]
+
+
+def driver_of(work: Work) -> Harness:
+    """Returns what drives the agent's program, as its harness was when it was lowered; raises
+    NotFound for an unknown one, and Rejected for a profile whose text is gone.
+    """
+    digest = work.params["agent"].get("profile")
+    return find_harness(harness_of(work), json.loads(_text(work, digest)) if digest else None)
 
 
 def session_of(work: Work) -> str:
@@ -60,6 +69,10 @@ def prepare(
         file.parent.mkdir(parents=True, exist_ok=True)
         told_it = policies.joined(text, held) if file.name == hooks.WISHES else text
         file.write_text(told_it, encoding="utf-8")
+    for link, target in prepared.links.items():
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
     own = work.environment(
         task=str(work.params["task"]),
         branch=str(place["branch"]),
@@ -141,6 +154,7 @@ def _agent_of(work: Work, held: policies.Held) -> AgentFacts:
         guards=held.guards,
         prompt=_text(work, told.get("prompt")),
         limits=told.get("limits") or {},
+        sandboxed=bool(told.get("sandbox")),
     )
 
 
