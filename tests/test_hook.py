@@ -137,6 +137,50 @@ def test_a_permission_is_asked_and_answered(
     assert not list((attempt.folder / "session/asked").iterdir())
 
 
+def test_copilots_requests_are_asked_but_for_what_it_allows_itself(attempt: Attempt) -> None:
+    attempt.wishes(wait_s=30, unasked={"tools": ["edit"], "commands": ["git add", "ls"]})
+
+    def wanted(tool: str, command: str = "") -> dict[str, object]:
+        told = {"toolName": tool, "toolInput": {"command": command} if command else {}}
+        return {"hookName": "permissionRequest", "sessionId": "s-2", **told}
+
+    for passed in (wanted("edit"), wanted("bash", "git add a && ls"), wanted("bash", "ls; ls -l")):
+        assert attempt.told(**passed) == ""
+        assert attempt.mail() == []
+    for command in ("git add a && rm b", "lsof", "git push", "ls | sh"):
+        hook = attempt.start(**wanted("bash", command))
+        attempt.answer("asked", value="deny", note="No.")
+        assert json.loads(hook.communicate()[0]) == {"behavior": "deny", "message": "No."}
+        _, asked, _ = attempt.mail()
+        assert isinstance(asked, m.RaiseQuestion)
+        assert asked.question.message == f"May it use bash? {command}"
+        attempt.told(hook_event_name="PostToolUse")
+        attempt.mail()
+
+
+def test_what_only_the_terminal_can_answer_is_shown_until_it_is(attempt: Attempt) -> None:
+    told = {"notification_type": "permission_prompt", "message": "Path: /etc"}
+    attempt.told(hook_event_name="Notification", **told)
+    _, asked = attempt.mail()
+    assert isinstance(asked, m.RaiseQuestion)
+    assert asked.question.message.endswith("Path: /etc")
+    assert "fleet attach" in asked.question.message
+    attempt.told(hook_event_name="PostToolUse")
+    _, closed = attempt.mail()
+    assert isinstance(closed, m.AnswerQuestion)
+    assert closed.id == asked.question.about["request"]
+
+
+def test_the_last_words_are_found_in_the_transcript(attempt: Attempt, tmp_path: Path) -> None:
+    transcript = tmp_path / "events.jsonl"
+    lines = [{"type": "assistant.message", "data": {"content": one}} for one in ("No.", "Done.")]
+    transcript.write_text("\n".join(map(json.dumps, [*lines, {"type": "x"}])))
+    hook = attempt.start(hook_event_name="Stop", transcript_path=str(transcript))
+    stop = attempt.answer("stops", block=False)
+    hook.communicate()
+    assert json.loads((attempt.folder / "session/stops" / stop).read_text()) == {"said": "Done."}
+
+
 def test_a_question_that_was_answered_in_the_program_is_closed(attempt: Attempt) -> None:
     hook = attempt.start(hook_event_name="PermissionRequest", tool_name="Bash")
     until((attempt.folder / "session/asked").exists, "a request")

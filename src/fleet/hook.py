@@ -1,14 +1,17 @@
 """`fleet hook`: what an agent program calls when something happens in its session.
 
 Law: the standard library only and nothing of fleet, for it starts hundreds of times a day in front
-of every tool call. It reads one event (Claude Code's vocabulary, which others model theirs on) on
-standard input, keeps the latest in the attempt's folder, and mails what changes: the state of the
-turn, a permission that is wanted. It answers the program only where it has something to say; else
-it prints nothing and ends with 0, whatever goes wrong: no agent may fail for want of fleet.
+of every tool call. It reads one event (Claude Code's vocabulary, which others model theirs on; what
+they name otherwise is translated) on standard input, keeps the latest in the attempt's folder, and
+mails what changes: the state of the turn, a permission that is wanted. It answers the program only
+where it has something to say; else it prints nothing and ends with 0, whatever goes wrong: no agent
+may fail for want of fleet.
 
 In the attempt's folder, which FLEET_BRIEF lies in:
-    hooks.json          what this session asks fleet about: {"stop": bool, "wait_s": seconds}, and
-                        what it may do: {"ask_s": seconds, "policy": {allow, deny, ...}}
+    hooks.json          what this session asks fleet about: {"stop": bool, "wait_s": seconds},
+                        what it may do: {"ask_s": seconds, "policy": {allow, deny, ...}}, and
+                        what its program tells of though its own rules allow it:
+                        {"unasked": {"tools": [names], "commands": [beginnings]}}
     session/turn.json   the latest event: {turn, event, at_ms, session, tool}
     session/stops/ID    a turn that has ended and waits for `answers/ID.json`: {block, reason}
     session/asked/ID    a permission that is asked for, with this process's pid
@@ -24,6 +27,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sys
 import time
 
@@ -43,9 +47,24 @@ ASKED_BY = ("PermissionRequest", "PreToolUse")
 """Events by which a program asks whether it may; the second only where something is denied."""
 
 NOT_ALLOWED = "It is not among what is allowed."
-NOTICES = {"permission_prompt": "asking", "idle_prompt": "idle"}
+NOTICES = {"permission_prompt": "asking", "ToolPermission": "asking", "idle_prompt": "idle"}
+EVENTS = {"BeforeAgent": "UserPromptSubmit", "AfterTool": "PostToolUse", "AfterAgent": "Stop"}
+"""Gemini CLI's names of events."""
+
+FIELDS = {
+    "sessionId": "session_id",
+    "toolName": "tool_name",
+    "toolInput": "tool_input",
+    "prompt_response": "last_assistant_message",
+}
+"""What Copilot CLI and Gemini CLI name otherwise."""
+
+PLAIN_REQUEST = "permissionRequest"
+"""What Copilot CLI calls a permission that it wants; it takes the decision alone as an answer."""
+
+JOINTS = re.compile(r"&&|[|][|]?|;|\n")
+SAID_BYTES = 1 << 18
 SHOWN_CHARS = 2_000
-SHORTEST_SECRET = 4
 POLL_S = 0.01
 ABSENT_S = 5.0
 """How long a coordinator that is not there is waited for."""
@@ -88,11 +107,18 @@ class Session:
         self.attempt = int(attempt)
         self.step = step.replace("%2F", "/").replace("%25", "%")
         self.state = os.path.dirname(rest)
+        self.asked_as = ""
         self.wishes = _read(self._at("hooks.json"))
 
     def take(self, event: dict[str, object]) -> None:
         """Keeps an event, mails what it changes and prints what the program waits for."""
-        name = str(event.get("hook_event_name") or "")
+        plain = event.get("hookName") == PLAIN_REQUEST
+        self.asked_as = PLAIN_REQUEST if plain else ""
+        event = {FIELDS.get(key, key): value for key, value in event.items()}
+        name = "PermissionRequest" if plain else str(event.get("hook_event_name") or "")
+        name = EVENTS.get(name, name)
+        if name == "PermissionRequest" and self._is_allowed(event):
+            return
         turn = TURNS.get(name) or NOTICES.get(str(event.get("notification_type") or ""))
         inner = bool(event.get("agent_id"))  # of an agent inside the agent: not the session's turn
         decision, why = self._judge(event, name)
@@ -103,11 +129,15 @@ class Session:
             return
         if decision:  # first of all: nothing that fails lets it through
             turn = "working"
-            _decide(name, decision, f"It is denied by `{why}`." if why else NOT_ALLOWED)
+            _decide(
+                self.asked_as or name, decision, f"It is denied by `{why}`." if why else NOT_ALLOWED
+            )
         if turn and (not inner or turn == "asking"):
             self._note(event, name, turn)
         self._close_answered(allowed=name == "PostToolUse")
-        if turn == "ended" and not inner and self.wishes.get("stop"):
+        if turn == "asking" and not self._asked():
+            self._point_at_terminal(event)
+        elif turn == "ended" and not inner and self.wishes.get("stop"):
             self._end(event)
 
     # --- the turn ---------------------------------------------------------------------------------
@@ -116,26 +146,27 @@ class Session:
         before = _read(self._at("session", "turn.json"))
         now_ms = time.time_ns() // 1_000_000
         session = str(event.get("session_id") or before.get("session") or "")
-        seen = {
-            "turn": turn,
-            "event": name,
-            "at_ms": now_ms,
-            "session": session,
-            "tool": str(event.get("tool_name") or ""),
-        }
+        tool = str(event.get("tool_name") or "")
+        seen = {"turn": turn, "event": name, "at_ms": now_ms, "session": session, "tool": tool}
         _write(self._at("session", "turn.json"), seen)
         if (before.get("turn"), before.get("session")) != (turn, session):
             facts = {"turn": turn, "turn_at_ms": now_ms, "program_session": session}
-            self._mail(
-                {
-                    "is": "report-progress",
-                    "step": self.step,
-                    "attempt": self.attempt,
-                    "facts": facts,
-                }
-            )
+            told = {"is": "report-progress", "step": self.step, "attempt": self.attempt}
+            self._mail({**told, "facts": facts})
 
     # --- permissions ------------------------------------------------------------------------------
+
+    def _is_allowed(self, event: dict[str, object]) -> bool:
+        """Whether its program's own rules allow what it tells of, so that it will not be asked."""
+        unasked: dict[str, list[str]] = self.wishes.get("unasked") or {}  # type: ignore[assignment]
+        if event.get("tool_name") in unasked.get("tools", ()):
+            return True
+        wanted = event.get("tool_input")
+        command = wanted.get("command") if isinstance(wanted, dict) else None
+        if not isinstance(command, str):
+            return False
+        begun = tuple(f"{one} " for one in unasked.get("commands", ()))
+        return all(f"{part.strip()} ".startswith(begun) for part in JOINTS.split(command))
 
     def _judge(self, event: dict[str, object], name: str) -> tuple[str, str]:
         """Returns what the policy says (`allow`, `deny`, `ask`) and why; nothing where the program
@@ -168,69 +199,72 @@ class Session:
                 told = found or {"note": "Nobody was there to be asked."}
                 allowed = told.get("value") in ("allow", "always")
                 note = str(told.get("note") or "It was denied.")
-                _decide(name, "allow" if allowed else "deny", note)
+                _decide(self.asked_as or name, "allow" if allowed else "deny", note)
         if found is not None:
             self._note(event, name, "working")
 
     def _ask(self, event: dict[str, object], why: str) -> dict[str, object] | None:
         """Asks a person for a permission and returns the answer, None when there is none."""
-        request = f"{time.time_ns()}-{os.getpid()}"
         tool = str(event.get("tool_name") or "a tool")
         wait_s = float(self.wishes.get("ask_s") or self.wishes.get("wait_s") or WAIT_S)  # type: ignore[arg-type]
-        marker = self._at("session", "asked", request)
-        _write(marker, {"pid": os.getpid()})
         pattern = ""
         with contextlib.suppress(Exception):
             from fleet.policy.session import offer  # where there is no policy it is not reached
 
             pattern = offer(self.wishes["policy"], event)
         asked = f"May it use {tool}? {_shown(event.get('tool_input'))}".strip()
-        self._mail(
-            {
-                "is": "raise-question",
-                "step": self.step,
-                "question": {
-                    "message": f"{asked} ({why})" if why else asked,
-                    "kind": "choice",
-                    "choices": ["allow", "deny", *(["always"] if pattern else [])],
-                    "topic": "permission",
-                    "then": "reply",
-                    "default": "deny",
-                    "expires_at_ms": int((time.time() + wait_s) * 1000),
-                    "about": {"request": request, "tool": tool, "pattern": pattern},
-                },
-            }
-        )
+        more: dict[str, object] = {
+            "choices": ["allow", "deny", *(["always"] if pattern else [])],
+            "default": "deny",
+            "expires_at_ms": int((time.time() + wait_s) * 1000),
+        }
+        about = {"tool": tool, "pattern": pattern}
+        request = self._raise(f"{asked} ({why})" if why else asked, more, about)
         found = self._answer(request, wait_s + LATE_S)
         with contextlib.suppress(OSError):
-            os.unlink(marker)
+            os.unlink(self._at("session", "asked", request))
         return found
+
+    def _point_at_terminal(self, event: dict[str, object]) -> None:
+        """Says that the program asks in its terminal, which nobody else can answer; its next event
+        closes the question.
+        """
+        where = f"fleet attach {os.environ.get('FLEET_TASK', '')}".strip()
+        said = str(event.get("message") or "")[:SHOWN_CHARS]
+        self._raise(f"It asks in its terminal ({where}). {said}", {"choices": ["seen"]}, {})
+
+    def _raise(self, message: str, more: dict[str, object], about: dict[str, str]) -> str:
+        """Mails a question of this process, with a marker beside it; returns the request's name."""
+        request = f"{time.time_ns()}-{os.getpid()}"
+        _write(self._at("session", "asked", request), {"pid": os.getpid()})
+        told = {"message": message.strip(), "kind": "choice", "topic": "permission", **more}
+        question = {**told, "then": "reply", "about": {"request": request, **about}}
+        self._mail({"is": "raise-question", "step": self.step, "question": question})
+        return request
 
     def _close_answered(self, *, allowed: bool) -> None:
         """Closes questions that were answered in the program itself: it has ended their hooks."""
         folder = self._at("session", "asked")
-        names = os.listdir(folder) if os.path.isdir(folder) else []
-        names = [one for one in names if not one.startswith(".")]
-        for name in names:
+        for name in self._asked():
             pid = _read(os.path.join(folder, name)).get("pid")
             if not os.path.exists(f"/proc/{pid}"):
-                self._mail(
-                    {
-                        "is": "answer-question",
-                        "id": name,
-                        "value": "allow" if allowed else "deny",
-                        "note": "It was answered in the session.",
-                    }
-                )
+                value = "allow" if allowed else "deny"
+                told = {"is": "answer-question", "id": name, "value": value}
+                self._mail({**told, "note": "It was answered in the session."})
                 with contextlib.suppress(OSError):
                     os.unlink(os.path.join(folder, name))
+
+    def _asked(self) -> list[str]:
+        folder = self._at("session", "asked")
+        names = os.listdir(folder) if os.path.isdir(folder) else []
+        return [one for one in names if not one.startswith(".")]
 
     # --- the end of a turn ------------------------------------------------------------------------
 
     def _end(self, event: dict[str, object]) -> None:
         """Lets fleet judge what was done; prints what is missing, which sends the agent back."""
         stop = f"{time.time_ns()}-{os.getpid()}"
-        said = str(event.get("last_assistant_message") or "")
+        said = str(event.get("last_assistant_message") or _last_said(event))
         _write(self._at("session", "stops", stop), {"said": said})
         self._poke()
         found = self._answer(stop, float(self.wishes.get("wait_s") or WAIT_S))  # type: ignore[arg-type]
@@ -272,10 +306,8 @@ class Session:
         box = os.path.join(self.state, "mailbox")
         draft = os.path.join(box, "tmp", name)
         handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        with open(
-            handle, "w", encoding="utf-8", errors="replace"
-        ) as file:  # bytes that are no text
-            json.dump(body, file, ensure_ascii=False)
+        with open(handle, "w", encoding="utf-8") as file:
+            json.dump(body, file)
             file.flush()
             os.fsync(handle)
         os.rename(draft, os.path.join(box, "new", f"{name}.json"))
@@ -299,6 +331,9 @@ def _goes_on(event: dict[str, object]) -> bool:
 def _decide(name: str, decision: str, note: str) -> None:
     """Prints a decision as the event takes it."""
     denied = decision == "deny"
+    if name == PLAIN_REQUEST:
+        _say({"behavior": decision, **({"message": note} if denied else {})})
+        return
     if name == "PreToolUse":
         told = {"permissionDecision": decision, "permissionDecisionReason": note}
     else:
@@ -306,19 +341,30 @@ def _decide(name: str, decision: str, note: str) -> None:
     _say({"hookSpecificOutput": {"hookEventName": name, **told}})
 
 
+def _last_said(event: dict[str, object]) -> str:
+    """Returns the model's last words in the transcript that Copilot CLI names."""
+    path = event.get("transcript_path")
+    if not isinstance(path, str) or not path.endswith("events.jsonl"):
+        return ""
+    with open(path, "rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - SAID_BYTES))
+        lines = file.read().splitlines()
+    for line in reversed(lines):
+        if b'"assistant.message"' in line:
+            said = json.loads(line).get("data", {}).get("content")
+            if said:
+                return str(said)
+    return ""
+
+
 def _shown(wanted: object) -> str:
-    """Returns what a tool is used on, for a person who decides: without the secrets of the session;
-    what is left out is told.
-    """
+    """Returns what a tool is used on, for a person who decides: what is left out is told."""
     text = json.dumps(wanted) if wanted else ""
     if isinstance(wanted, dict):
         names = ("command", "file_path", "notebook_path", "url", "path")
         text = next((str(wanted[n]) for n in names if isinstance(wanted.get(n), str)), text)
-    for name in os.environ.get("FLEET_SECRETS", "").split():
-        value = os.environ.get(name, "")
-        if len(value) >= SHORTEST_SECRET:
-            text = text.replace(value, f"[{name}]")
-    left, half = len(text) - SHOWN_CHARS, SHOWN_CHARS // 2
+    left = len(text) - SHOWN_CHARS
+    half = SHOWN_CHARS // 2
     told = f"{text[:half]} [... {left} characters are left out ...] {text[-half:]}"
     return told if left > 0 else text
 

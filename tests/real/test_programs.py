@@ -43,7 +43,7 @@ def test_a_task_is_briefed_done_committed_and_judged(real, server: ModelServer):
     real.nothing_runs()
 
 
-@of("claude", "codex")
+@of("claude", "codex", "copilot")
 def test_a_turn_that_ends_without_work_is_sent_back_within_the_attempt(real, server: ModelServer):
     model = real.declare(server, [Turn("All done!"), *real.work("ada")])
     real.must("launch", "--all")
@@ -54,7 +54,7 @@ def test_a_turn_that_ends_without_work_is_sent_back_within_the_attempt(real, ser
     assert len(real.attempts()) == 1
 
 
-@of("gemini", "copilot")
+@of("gemini")
 def test_an_exit_0_without_work_is_sent_back_with_the_evidence(real, server: ModelServer):
     model = real.declare(server, [Turn("All done!"), *real.work("ada")])
     real.must("launch", "--all")
@@ -81,7 +81,7 @@ def test_a_limit_for_good_is_the_accounts_and_no_retry_is_spent(real, server: Mo
     assert real.row("ada")["attempt"] == 1
 
 
-@of("opencode", "gemini", "copilot")
+@of("opencode", "gemini")
 def test_what_is_not_permitted_is_not_done(real, server: ModelServer):
     real.declare(server, [Turn.run("touch more.md"), *real.work("ada")])
     real.must("launch", "--all")
@@ -111,7 +111,7 @@ def test_a_turn_that_never_delivers_is_sent_back_so_often_and_then_judged(real, 
     assert real.ended("ada/check")["evidence"]["deliverables"][0]["met"] is False
 
 
-@pytest.mark.parametrize("real", ["claude"], indirect=True)
+@of("claude", "copilot")
 def test_permissions_are_asked_in_the_inbox_and_answered_from_the_command_line(real, server):
     real.declare(server, real.work("ada"), permissions="ask")
     real.must("launch", "--all")

@@ -56,9 +56,11 @@ def command() -> str:
     return shlex.join(argv())
 
 
-def wishes(folder: Path) -> dict[Path, str]:
-    """Returns the file that says what a session asks of fleet: to judge its turns, and how long."""
-    return {folder / WISHES: json.dumps({"stop": True, "wait_s": ANSWER_S})}
+def wishes(folder: Path, **more: object) -> dict[Path, str]:
+    """Returns the file that says what a session asks of fleet: to judge its turns, how long it
+    waits, and what `hook` takes `more`.
+    """
+    return {folder / WISHES: json.dumps({"stop": True, "wait_s": ANSWER_S, **more})}
 
 
 def events(*more: str, interactive: bool) -> tuple[str, ...]:

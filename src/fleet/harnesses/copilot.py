@@ -1,12 +1,14 @@
 """copilot: GitHub Copilot CLI. Headless with JSON events on standard output and the brief on
 standard input; or in its terminal.
 
-The session's id is chosen here. What it may do are rules for its tools; without a person, what it
-would ask about is refused. It has no judge that could be relied on, so `auto` is `edits`; `plan`
-and `deny` refuse writing and commands themselves. In its terminal it asks once in each new
-worktree whether the folder is to be trusted, and that is left to a person. Its `result` event tells
-success (it ends with 0 after a signal, too), and its usage stands in a file that it writes at its
-end.
+The session's id is chosen here. Hooks come in by a plugin folder of the attempt's, beside whatever
+the person and the repository have. What it may do are rules for its tools; what they leave open is
+asked in the inbox. It tells its hook of what it allows by itself, too, so the hook knows what that
+is; what is wrongly held to be allowed, it still asks about in its terminal, or refuses. It has no
+judge that could be relied on, so `auto` is `edits`; `plan` and `deny` refuse writing and commands
+themselves. In its terminal it asks first whether the folder is to be trusted, unless the main
+checkout is. Its `result` event tells success (it ends with 0 after a signal, too), and its usage
+stands in a file that it writes at its end.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from fleet.adapters import hooks
 from fleet.adapters.attempts import AttemptFolder, ExitRecord, tail
 from fleet.harnesses import (
     COMMITS,
@@ -47,6 +50,14 @@ PERMISSIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "deny": LOOKING,
     "yolo": ("--allow-all",),
 }
+ASKING: Final = frozenset({"ask", "edits", "auto"})
+LOOKS: Final = (
+    *("cat", "cd", "echo", "grep", "head", "ls", "pwd", "rg", "tail", "wc"),
+    *("git diff", "git log", "git show", "git status"),
+)
+"""Commands that it never asks about."""
+
+PLUGIN: Final = "plugin"
 # A variable of the user's that allows everything would outrank the rules.
 QUIET: Final = {"COPILOT_AUTO_UPDATE": "false", "COPILOT_ALLOW_ALL": "false"}
 
@@ -60,17 +71,39 @@ def prepare(
 ) -> Preparation:
     """Returns the command; `resume` is the id of a former attempt's session."""
     words = [f"--resume={resume}" if resume else f"--session-id={chosen_session(folder)}"]
-    words += ["--no-auto-update", "--disable-client-telemetry"]
+    words += [f"--plugin-dir={folder / PLUGIN}", "--no-auto-update", "--disable-client-telemetry"]
     words += [f"--usage-output-file={folder / USAGE_FILE}", *PERMISSIONS[agent.permissions]]
     if agent.model:
         words.append(f"--model={agent.model}")
     words += agent.words
     env = {**QUIET, **agent.env, "FLEET_BRIEF": str(brief)}
+    files = _plugin(agent, folder)
     if agent.mode == "interactive":
         argv = ["copilot", *words, f"--interactive={opening(brief)}"]
-        return Preparation(argv=argv, env=env, stdout="pane")
+        return Preparation(argv=argv, env=env, stdout="pane", files=files)
     argv = ["copilot", "--output-format=json", "--no-ask-user", *words]
-    return Preparation(argv=argv, env=env, stdin=brief)
+    return Preparation(argv=argv, env=env, stdin=brief, files=files)
+
+
+def _plugin(agent: AgentFacts, folder: Path) -> dict[Path, str]:
+    """Returns the files of the plugin that hooks a session, and what its hook is told."""
+    interactive = agent.mode == "interactive"
+    edits = agent.permissions != "ask"
+    named = hooks.events(*(("Notification",) if interactive else ()), interactive=interactive)
+    told = {
+        event: [{"type": "command", "command": hooks.command(), "timeout": hooks.limit_of(event)}]
+        for event in named
+        if event != "PermissionRequest" or agent.permissions in ASKING
+    }
+    unasked = {
+        "tools": ["edit"] if edits else [],
+        "commands": [*LOOKS, *(COMMITS if edits else ())],
+    }
+    return {
+        folder / PLUGIN / "plugin.json": json.dumps({"name": "fleet", "hooks": "hooks.json"}),
+        folder / PLUGIN / "hooks.json": json.dumps({"version": 1, "hooks": told}),
+        **hooks.wishes(folder, unasked=unasked),
+    }
 
 
 def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:
