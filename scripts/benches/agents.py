@@ -1,6 +1,6 @@
 """What fleet adds to agent programs: to a headless turn, to memory, between a hook and the inbox.
 
-    main([-n=ROUNDS])
+    main([-n=ROUNDS] [--programs=NAME,...])
 
 The programs are those that `tests/real` has installed (PYTEST_REAL_CACHE or .real), their model is
 scripted and on loopback. The floor of a turn is the same command without fleet and its hooks.
@@ -24,12 +24,9 @@ import scenes
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
-KEY = "dummy-key-000000000000000000000000"
 SESSIONS, ASKED = 50, 40
-BINARIES = {
-    "claude": "claude-*/node_modules/@anthropic-ai/claude-code-linux-*/claude",
-    "codex": "codex-*/node_modules/@openai/codex/vendor/*/bin/codex",
-}
+HOOKED_BY = ("GEMINI_CLI_HOME", "OPENCODE_CONFIG_CONTENT")
+"""Variables that point a program at fleet's hooks; the bare command goes without."""
 
 
 class Program:
@@ -38,31 +35,22 @@ class Program:
     def __init__(self, folder: Path, name: str, binary: Path) -> None:
         self.name, self.folder, self.count = name, folder, 0
         self.home, self.bin = folder / "home", folder / "bin"
-        for made in (self.home / ".codex", self.bin):
+        for made in (self.home, self.bin):
             made.mkdir(parents=True)
         (self.bin / name).symlink_to(binary)
+        self.permissions = "yolo" if name == "mini" else "edits"
 
     def _scene(self, server: object, *, driven: bool) -> tuple[Path, dict[str, str]]:
         """Returns a fresh repository and what the program's environment needs."""
-        from support.model_server import CODEX_CONFIG, Turn
+        from support.agent_programs import KEY, KEYS, point, working
 
         self.count += 1
         root = scenes.make_repository(self.folder / f"r{self.count}", 20)
         work = root.parent / f"{root.name}.worktrees" / "ada" if driven else root
-        turns = [
-            Turn.write("{cwd}/ada.md", "good"),
-            Turn.run("git add ada.md && git commit -qm ada"),
-            Turn("It is written."),
-        ]
-        model = server.play(f"m{self.count}", turns, cwd=work)  # type: ignore[attr-defined]
-        (self.home / ".codex/config.toml").write_text(CODEX_CONFIG.format(url=model.url, root=root))
-        env = {
-            "HOME": str(self.home),
-            "ANTHROPIC_BASE_URL": model.url,
-            "ANTHROPIC_API_KEY": KEY,
-            "SCRIPTED_KEY": KEY,
-        }
-        return root, env
+        model = server.play(  # type: ignore[attr-defined]
+            f"m{self.count}", working(self.name, "ada"), cwd=work, toolless=self.name == "aider"
+        )
+        return root, {**point(self.name, self.home, root, model.url), KEYS[self.name]: KEY}
 
     def bare(self, server: object) -> float:
         """Returns the seconds of the program's own command, as fleet would call it."""
@@ -71,21 +59,25 @@ class Program:
         root, env = self._scene(server, driven=False)
         brief = root.parent / f"{root.name}.md"
         brief.write_text("Write ada.md.")
-        made = find_harness(self.name).prepare(
-            AgentFacts(id="ada", harness=self.name), brief, self.folder / "attempt", root, None
-        )
+        attempt = self.folder / f"attempt{self.count}"
+        agent = AgentFacts(id="ada", harness=self.name, permissions=self.permissions)
+        made = find_harness(self.name).prepare(agent, brief, attempt, root, None)
+        for path, text in made.files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        told = {name: value for name, value in made.env.items() if name not in HOOKED_BY}
         words, argv = list(made.argv), []
         while words:
             word = words.pop(0)
             if word == "--settings" or (word == "-c" and words[0].startswith("hooks.")):
                 words.pop(0)
-            elif word != "--dangerously-bypass-hook-trust":
+            elif not word.startswith(("--dangerously-bypass-hook-trust", "--plugin-dir=")):
                 argv.append(word)
         path = f"{self.bin}{os.pathsep}{os.environ['PATH']}"
         began = time.perf_counter()
-        with brief.open("rb") as told:
+        with (made.stdin or brief).open("rb") as stdin:
             subprocess.run(
-                argv, cwd=root, env={**os.environ, **made.env, **env, "PATH": path}, stdin=told,
+                argv, cwd=root, env={**os.environ, **told, **env, "PATH": path}, stdin=stdin,
                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True,
             )  # fmt: skip
         took = time.perf_counter() - began
@@ -99,6 +91,7 @@ class Program:
             "id": "ada",
             "harness": self.name,
             "mode": "headless",
+            "permissions": self.permissions,
             "env": {**env, "PATH": f"{self.bin}{os.pathsep}{os.environ['PATH']}"},
         }
         (root / "agents").mkdir()
@@ -109,7 +102,7 @@ class Program:
             "---\nagent: ada\ndeliverables: [ada.md]\n---\n\nWrite ada.md.\n"
         )
         try:
-            for words in (("launch", "--all"), ("wait", "ada", "--timeout", "60")):
+            for words in (("launch", "--all"), ("wait", "ada", "--timeout", "240")):
                 subprocess.run(
                     scenes.fleet("-C", str(root), *words), check=True, capture_output=True
                 )
@@ -121,14 +114,17 @@ class Program:
             shutil.rmtree(root.parent / f"{root.name}.worktrees", ignore_errors=True)
 
 
-def turn_figures(folder: Path, rounds: int) -> list[scenes.Figure]:
-    """Returns what fleet adds to one headless turn of each program that is installed."""
+def turn_figures(folder: Path, rounds: int, wanted: str) -> list[scenes.Figure]:
+    """Returns what fleet adds to one headless turn of each program that is installed and wanted."""
+    from support.agent_programs import BINARIES
     from support.model_server import ModelServer
 
     cache = Path(os.environ.get("PYTEST_REAL_CACHE") or ROOT / ".real")
     figures = []
     for name, where in BINARIES.items():
-        binary = next(iter(cache.glob(where)), None)
+        if wanted and name not in wanted.split(","):
+            continue
+        binary = next(iter(cache.glob(f"{name}-*/{where}")), None)
         if binary is None:
             figures.append(scenes.Figure(f"a turn of {name}", "not installed", note=str(cache)))
             continue
@@ -241,10 +237,13 @@ def _raised(reader: object, seq: int) -> bool:
 def main(argv: Sequence[str]) -> int:
     """Prints the table; returns 1 when a target is missed."""
     rounds = next((int(word[3:]) for word in argv if word.startswith("-n=")), 5)
+    wanted = next((word[11:] for word in argv if word.startswith("--programs=")), "")
     # Programs that shut themselves in have a /dev of their own, and put no helpers under /tmp.
     os.environ.setdefault("BENCH_TMP", "/var/tmp")  # noqa: S108  a folder of its own is made in it
     with scenes.scratch() as folder:
-        figures = turn_figures(folder, rounds)
+        figures = turn_figures(folder, rounds, wanted)
+        if wanted:
+            return scenes.show("agents", "scripts/bench agents", figures)
         held = memory_mb(folder)
         lags = asking_ms(folder)
     high = lags[round(len(lags) * 0.95) - 1]

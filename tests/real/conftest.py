@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import fcntl
 import functools
-import json
 import os
 import platform
 import shutil
@@ -25,49 +24,27 @@ from typing import Any
 import pytest
 
 from fleet.harnesses import TESTED
-from support.model_server import CODEX_CONFIG, ModelServer, Script, Turn
-from support.scripted_fleet import ScriptedFleet, until
+from support.agent_programs import BINARIES, KEY, KEYS, point, working
+from support.model_server import ModelServer, Script, Turn
+from support.scripted_fleet import TIMED_OUT, Ended, ScriptedFleet, until
 
 CACHE = Path(
     os.environ.get("PYTEST_REAL_CACHE") or Path(__file__).resolve().parents[2] / ".real"
 ).absolute()
 HOMES = "/var/tmp"
 REACH_S = 20
+PATIENCE_S = 240
 INSTALL_S = 240
 WORDS = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64", "arm64": "arm64"}
-SAID = "It is written."
-KEY = "dummy-key-000000000000000000000000"
-
-
-OPENCODE_CONFIG = {
-    "share": "disabled",
-    "model": "scripted/model",
-    "small_model": "scripted/model",
-    "enabled_providers": ["scripted"],
-    "provider": {
-        "scripted": {
-            "npm": "@ai-sdk/openai-compatible",
-            "options": {"apiKey": "{env:MODEL_KEY}"},
-            "models": {"model": {"limit": {"context": 200_000, "output": 8_000}}},
-        }
-    },
-}
-GEMINI_CONFIG = {
-    "general": {"maxAttempts": 1, "enableAutoUpdate": False},
-    "privacy": {"usageStatisticsEnabled": False},
-    "security": {"auth": {"selectedType": "gemini-api-key"}},
-}
 
 
 @dataclass(frozen=True)
 class Program:
-    """An agent program: its packages for this platform, and where in their folder the binary is."""
+    """An agent program and its packages for this platform."""
 
     name: str
     version: str
     package: str
-    binary: str
-    key: str = "MODEL_KEY"
     asked: str = "--version"
 
     @property
@@ -76,56 +53,21 @@ class Program:
 
     def find(self) -> Path | None:
         """Returns the binary that is installed."""
-        return next(iter(self.folder.glob(self.binary)), None)
+        return next(iter(self.folder.glob(BINARIES[self.name])), None)
 
 
 def _programs() -> Mapping[str, Program]:
     words = WORDS.get(platform.machine(), platform.machine())
     claude, codex, gemini, opencode, copilot, aider, mini = TESTED.values()
+    mini_needs = "litellm==1.106.2 mcp==2.3.0"
     found = [
-        Program(
-            "claude",
-            claude,
-            f"@anthropic-ai/claude-code-linux-{words}@{claude}",
-            "node_modules/@anthropic-ai/claude-code-linux-*/claude",
-            "ANTHROPIC_API_KEY",
-        ),
-        Program(
-            "codex",
-            codex,
-            f"@openai/codex@{codex}-linux-{words}",
-            "node_modules/@openai/codex/vendor/*/bin/codex",
-            "SCRIPTED_KEY",
-        ),
-        Program(
-            "opencode",
-            opencode,
-            f"opencode-linux-{words}@{opencode}",
-            "node_modules/opencode-linux-*/bin/opencode",
-        ),
-        Program(
-            "gemini",
-            gemini,
-            f"@google/gemini-cli@{gemini}",
-            "node_modules/@google/gemini-cli/bundle/gemini.js",
-            "GEMINI_API_KEY",
-        ),
-        Program(
-            "copilot",
-            copilot,
-            f"@github/copilot-linux-{words}@{copilot}",
-            "node_modules/@github/copilot-linux-*/copilot",
-            "COPILOT_PROVIDER_API_KEY",
-        ),
-        Program("aider", aider, f"aider-chat=={aider}", "bin/aider", "OPENAI_API_KEY"),
-        Program(
-            "mini",
-            mini,
-            f"mini-swe-agent=={mini} litellm==1.106.2 mcp==2.3.0",
-            "bin/mini",
-            "OPENAI_API_KEY",
-            "--help",
-        ),
+        Program("claude", claude, f"@anthropic-ai/claude-code-linux-{words}@{claude}"),
+        Program("codex", codex, f"@openai/codex@{codex}-linux-{words}"),
+        Program("opencode", opencode, f"opencode-linux-{words}@{opencode}"),
+        Program("gemini", gemini, f"@google/gemini-cli@{gemini}"),
+        Program("copilot", copilot, f"@github/copilot-linux-{words}@{copilot}"),
+        Program("aider", aider, f"aider-chat=={aider}"),
+        Program("mini", mini, f"mini-swe-agent=={mini} {mini_needs}", "--help"),
     ]
     return {program.name: program for program in found}
 
@@ -152,7 +94,7 @@ def install(name: str) -> Path | str:
             env=told,
             capture_output=True,
             text=True,
-            timeout=REACH_S,
+            timeout=PATIENCE_S,
             check=False,
             stdin=subprocess.DEVNULL,
         )
@@ -187,7 +129,7 @@ def _fetch(program: Program) -> Path | str:
     shutil.rmtree(program.folder, ignore_errors=True)
     fresh.rename(program.folder)
     shutil.rmtree(kept, ignore_errors=True)
-    return program.find() or f"{program.package} holds no {program.binary}"
+    return program.find() or f"{program.package} holds no {BINARIES[program.name]}"
 
 
 def _build(program: Program) -> Path | str:
@@ -212,7 +154,7 @@ def _build(program: Program) -> Path | str:
     found = program.find()
     if trouble or found is None:
         shutil.rmtree(program.folder, ignore_errors=True)
-        return trouble or f"{program.package} holds no {program.binary}"
+        return trouble or f"{program.package} holds no {BINARIES[program.name]}"
     return found
 
 
@@ -251,7 +193,6 @@ class RealFleet(ScriptedFleet):
         self.bin.mkdir()
         (self.bin / name).symlink_to(binary)
         self.env = {
-            "HOME": str(self.home),
             **{name: os.environ[name] for name in os.environ if name.lower().endswith("_proxy")},
         }
 
@@ -259,9 +200,13 @@ class RealFleet(ScriptedFleet):
         """Writes a fleet of one agent, `ada`, of whom more is `told`; returns its model."""
         toolless = self.name == "aider"
         model = server.play("ada", turns, cwd=self.worktree("ada"), toolless=toolless)
-        self.agent("ada", SETTINGS[self.name](self, model.url), **told)
+        self.agent("ada", self.points_at(model), **told)
         self.write()
         return model
+
+    def points_at(self, model: Script) -> dict[str, str]:
+        """Returns what makes the program ask this model, after its files are in its home."""
+        return point(self.name, self.home, self.root, model.url)
 
     def plays(
         self, server: ModelServer, name: str, program: str, turns: Sequence[Turn], **told: object
@@ -274,19 +219,21 @@ class RealFleet(ScriptedFleet):
         if not (self.bin / program).is_symlink():
             (self.bin / program).symlink_to(binary)
         model = server.play(name, turns, cwd=self.worktree(name))
-        self.agent(name, SETTINGS[program](self, model.url), **told)
+        self.agent(name, self.points_at(model), **told)
         return model
+
+    def wait(self, *tasks: str, state: str = "verified", timeout_s: int = PATIENCE_S) -> Ended:
+        """Runs `fleet wait`, with the patience that programs need which start in seconds."""
+        done = self(
+            "wait", *tasks, "--for", state, f"--timeout={timeout_s}", timeout_s=timeout_s + 60
+        )
+        if done.code == TIMED_OUT:
+            print(self("inbox").stdout, self("status").stdout, self("gate").stdout)
+        return done
 
     def work(self, name: str) -> list[Turn]:
         """Returns turns that write NAME.md, commit it and say so."""
-        if self.name == "aider":  # it asks for no tools, and for the message of its commit apart
-            return [Turn(f"{name}.md\n```\ngood\n```\n\nIt is written."), Turn(f"feat: {name}")]
-        done = f"echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT; echo {SAID}"
-        return [
-            Turn.write(f"{{cwd}}/{name}.md", "good"),
-            Turn.run(f"git add {name}.md && git commit -qm {name}"),
-            Turn.run(done) if self.name == "mini" else Turn(SAID),
-        ]
+        return working(self.name, name)
 
     def ended(self, step: str) -> dict[str, Any]:
         """Returns the outcome of a step's first attempt."""
@@ -299,7 +246,7 @@ class RealFleet(ScriptedFleet):
 
     def agent(self, name: str, env: Mapping[str, str], *, phase: str = "", **told: object) -> None:
         """Declares a task `name` for an agent of its own; it must leave a good NAME.md."""
-        key = PROGRAMS[self.name].key
+        key = KEYS[self.name]
         kept = f"file:{self.put('../key', KEY).resolve()}"
         self.settings.setdefault("secrets", {})[key] = kept
         self.task(
@@ -326,68 +273,6 @@ class RealFleet(ScriptedFleet):
         return sorted(
             (one.parent for one in found), key=lambda one: (one / "claim").stat().st_mtime_ns
         )
-
-
-def _claude(fleet: RealFleet, url: str) -> dict[str, str]:
-    accepted = {"approved": [KEY[-20:]], "rejected": []}
-    trusted = {str(fleet.root): {"hasTrustDialogAccepted": True}}
-    told_once = {"hasCompletedOnboarding": True, "hasSeenAutoDefaultNudge": True}
-    home = {**told_once, "customApiKeyResponses": accepted, "projects": trusted}
-    fleet.put(".claude.json", json.dumps(home), fleet.home)
-    return {"ANTHROPIC_BASE_URL": url, "CLAUDE_CODE_MAX_RETRIES": "1"}
-
-
-def _codex(fleet: RealFleet, url: str) -> dict[str, str]:
-    fleet.put(".codex/config.toml", CODEX_CONFIG.format(url=url, root=fleet.root), fleet.home)
-    return {}
-
-
-def _opencode(fleet: RealFleet, url: str) -> dict[str, str]:
-    told = json.loads(json.dumps(OPENCODE_CONFIG))
-    told["provider"]["scripted"]["options"]["baseURL"] = f"{url}/v1"
-    fleet.put(".config/opencode/opencode.json", json.dumps(told), fleet.home)
-    config = {"XDG_CONFIG_HOME": str(fleet.home / ".config")}
-    return {**config, "OPENCODE_DISABLE_MODELS_FETCH": "1", "OPENCODE_DISABLE_DEFAULT_PLUGINS": "1"}
-
-
-def _gemini(fleet: RealFleet, url: str) -> dict[str, str]:
-    fleet.put(".gemini/settings.json", json.dumps(GEMINI_CONFIG), fleet.home)
-    return {"GOOGLE_GEMINI_BASE_URL": url, "GEMINI_MODEL": "gemini-2.5-pro"}
-
-
-def _copilot(fleet: RealFleet, url: str) -> dict[str, str]:
-    model = {"COPILOT_PROVIDER_BASE_URL": f"{url}/v1", "COPILOT_MODEL": "scripted"}
-    return {**model, "COPILOT_OFFLINE": "true"}
-
-
-def _aider(fleet: RealFleet, url: str) -> dict[str, str]:
-    return {
-        "OPENAI_API_BASE": f"{url}/v1",
-        "AIDER_MODEL": "openai/scripted",
-        "AIDER_EDIT_FORMAT": "whole",
-    }
-
-
-def _mini(fleet: RealFleet, url: str) -> dict[str, str]:
-    return {
-        "OPENAI_API_BASE": f"{url}/v1",
-        "MSWEA_MODEL_NAME": "openai/scripted",
-        "MSWEA_COST_TRACKING": "ignore_errors",
-        "MSWEA_MODEL_RETRY_STOP_AFTER_ATTEMPT": "1",
-        "MSWEA_GLOBAL_CONFIG_DIR": str(fleet.home / "mini"),
-    }
-
-
-SETTINGS: Mapping[str, Callable[[RealFleet, str], dict[str, str]]] = {
-    "claude": _claude,
-    "codex": _codex,
-    "opencode": _opencode,
-    "gemini": _gemini,
-    "copilot": _copilot,
-    "aider": _aider,
-    "mini": _mini,
-}
-"""What makes each program ask the model at a URL: variables, after its files are in its home."""
 
 
 @pytest.fixture
