@@ -103,8 +103,8 @@ class AgentFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preparation:
-    """How to start an agent: `files` (path to text) are written first; `stdin` None is the
-    terminal.
+    """How to start an agent: `files` (path to text) are written first, and `links` (path to what it
+    leads to) made; `stdin` None is the terminal.
     """
 
     argv: Sequence[str]
@@ -112,6 +112,7 @@ class Preparation:
     stdin: Path | None = None
     stdout: Literal["pane", "file"] = "file"
     files: Mapping[Path, str] = field(default_factory=dict)
+    links: Mapping[Path, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
