@@ -1,20 +1,27 @@
 """opencode: OpenCode. `opencode run` with JSON events on standard output and the brief on standard
 input; or in its terminal.
 
-It chooses the id of its session itself. What it may do is said in OPENCODE_PERMISSION, which
-outranks every file of the user's. Without a person, what it would ask about is denied: a question
-that nobody answers would end its turn. It has no judge of its own, so `auto` is `edits`. Usage is
-told for each step and summed here. The last `step_finish` tells success, unless an `error` follows;
-a limit is retried inside for minutes before it is told.
+It chooses the id of its session itself. It has plugins in the place of hooks: fleet's comes in by
+OPENCODE_CONFIG_CONTENT, beside whatever the person and the repository have. What it may do is said
+in OPENCODE_PERMISSION, which outranks every file of the user's; what that leaves open is asked in
+the inbox. It has no judge of its own, so `auto` is `edits`. Usage is told for each step and summed
+here, in its terminal by the plugin. The last `step_finish` tells success, unless an `error`
+follows; a limit is retried inside for minutes before it is told.
+
+With any plugin it waits at its start until the package that plugins are written with is there, or
+npm has given up, which without a network takes more than a minute: so npm is told not to try again,
+and the plugin takes that back for what the agent runs.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from fleet.adapters import hooks
 from fleet.adapters.attempts import AttemptFolder, ExitRecord
 from fleet.harnesses import (
     COMMITS,
@@ -33,7 +40,14 @@ MEASURES: Final = ("tokens", "usd")
 TAIL_BYTES: Final = 8 << 20  # all of its steps count, not only the last
 READING: Final = dict.fromkeys(("read", "glob", "grep", "list", "todoread", "todowrite"), "allow")
 ASKED_FOR: Final = ("edit", "bash", "webfetch", "websearch", "external_directory")
+ASKING: Final = frozenset({"ask", "edits", "auto"})
+COUNTS: Final = ("input_tokens", "cached_tokens", "output_tokens", "usd", "turns")
+USAGE_FILE: Final = "usage.json"
+CONTENT: Final = "OPENCODE_CONFIG_CONTENT"
+PLUGIN: Final = Path(hooks.__file__).resolve().with_name("opencode.js")
 QUIET: Final = {
+    "npm_config_fetch_retries": "0",
+    "npm_config_fetch_timeout": "10000",
     "OPENCODE_DISABLE_AUTOUPDATE": "1",
     "OPENCODE_DISABLE_LSP_DOWNLOAD": "1",
     "OPENCODE_DISABLE_SHARE": "1",
@@ -48,22 +62,44 @@ def prepare(
     resume: str | None,
 ) -> Preparation:
     """Returns the command; `resume` is the id of a former attempt's session."""
-    words = ["--session", resume] if resume else []
-    if agent.permissions == "plan":
-        words += ["--agent", "plan"]
+    words = ["--agent", "plan"] if agent.permissions == "plan" else []
     if agent.model:
         words += ["--model", agent.model]
     words += agent.words
+    session = ["--session", resume] if resume else []
     env = {
         **QUIET,
         "OPENCODE_PERMISSION": json.dumps(_rules(agent)),
         **agent.env,
+        CONTENT: _content(agent, words),
         "FLEET_BRIEF": str(brief),
     }
+    edits = agent.permissions != "ask"
+    unasked = {"tools": ["edit"] if edits else [], "commands": list(COMMITS) if edits else []}
+    files = hooks.wishes(folder, unasked=unasked)
     if agent.mode == "interactive":
-        argv = ["opencode", *words, f"--prompt={opening(brief)}"]
-        return Preparation(argv=argv, env=env, stdout="pane")
-    return Preparation(argv=["opencode", "run", "--format", "json", *words], env=env, stdin=brief)
+        argv = ["opencode", *session, *words, f"--prompt={opening(brief)}"]
+        return Preparation(argv=argv, env=env, stdout="pane", files=files)
+    argv = ["opencode", "run", "--format", "json", *session, *words]
+    return Preparation(argv=argv, env=env, stdin=brief, files=files)
+
+
+def _content(agent: AgentFacts, words: list[str]) -> str:
+    """Returns the configuration that is handed over in a variable: what the user hands over there,
+    and the plugin.
+    """
+    try:
+        told = json.loads(agent.env.get(CONTENT) or os.environ.get(CONTENT) or "{}")
+    except ValueError:
+        told = {}
+    told = told if isinstance(told, dict) else {}
+    options = {
+        "hook": hooks.argv(),
+        "interactive": agent.mode == "interactive",
+        "asks": agent.permissions in ASKING,
+        "words": words,
+    }
+    return json.dumps({**told, "plugin": [*told.get("plugin", ()), [PLUGIN.as_uri(), options]]})
 
 
 def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:
@@ -80,7 +116,7 @@ def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:
         status=status,
         output=str(texts[-1]) if texts else None,
         session=next((str(e["sessionID"]) for e in events if e.get("sessionID")), None),
-        usage=_usage(steps),
+        usage=_usage(steps) or _told_usage(folder.path),
     )
     return judge(ended, folder, heard)
 
@@ -96,12 +132,14 @@ def _rules(agent: AgentFacts) -> dict[str, object]:
         return {"*": "allow"}
     if agent.permissions in {"plan", "deny"}:
         return {"*": "deny", **READING}
-    unsure = "ask" if agent.mode == "interactive" else "deny"
-    asked = dict.fromkeys(ASKED_FOR, unsure)
+    away = (
+        "ask" if agent.mode == "interactive" else "deny"
+    )  # headless it refuses, and ends its turn
+    asked = {**dict.fromkeys(ASKED_FOR, "ask"), "external_directory": away}
     if agent.permissions == "ask":
         return {**asked}
     commits = {f"{command} *": "allow" for command in COMMITS}
-    return {**asked, "edit": "allow", "bash": {"*": unsure, **commits}}
+    return {**asked, "edit": "allow", "bash": {"*": "ask", **commits}}
 
 
 def _part(event: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -120,6 +158,12 @@ def _error(event: Mapping[str, Any]) -> tuple[str, int | None]:
     status = told.get("statusCode")
     words = [str(error.get("name") or "error"), str(status or ""), str(told.get("message") or "")]
     return " ".join(word for word in words if word), status if isinstance(status, int) else None
+
+
+def _told_usage(folder: Path) -> dict[str, float]:
+    """Returns what the plugin counted."""
+    told = hooks.read(folder / hooks.SESSION / USAGE_FILE)
+    return {name: told[name] for name in COUNTS if isinstance(told.get(name), int | float)}
 
 
 def _usage(steps: list[Mapping[str, Any]]) -> dict[str, float]:
