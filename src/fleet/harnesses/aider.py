@@ -2,19 +2,23 @@
 
 It edits files by what its model writes, asks for no tools and commits by itself, so there is little
 to permit: `edits`, `auto` and `yolo` are the same, and commands that its model suggests are never
-run; `plan`, `deny` and, without a person, `ask` let it answer only. It prints text and ends with 0
-whatever happened: its last count of tokens, with no error after it, tells success. It has no
-sessions to go on with. Its histories lie in the attempt's folder; its map of the repository would
-be kept in the worktree, so it is off unless `args` turn it on (`--map-tokens 1024`).
+run; `plan`, `deny` and, without a person, `ask` let it answer only. In its terminal it says once
+after an answer that it waits for a person, be it for a yes or for the next prompt: so that its turn
+has ended is never known there. It prints text and ends with 0 whatever happened: its last count of
+tokens, with no error after it, tells success. It has no sessions to go on with. Its histories lie
+in the attempt's folder; its map of the repository would be kept in the worktree, so it is off
+unless `args` turn it on (`--map-tokens 1024`).
 """
 
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from fleet.adapters import hooks
 from fleet.adapters.attempts import AttemptFolder, ExitRecord
 from fleet.harnesses import (
     NOTHING,
@@ -41,6 +45,7 @@ QUIET: Final = {
     "AIDER_SHOW_RELEASE_NOTES": "false",
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
 }
+WAITS: Final = '{"hook_event_name": "Notification", "notification_type": "idle_prompt"}'
 _TOKENS = re.compile(r"^Tokens: (.*) received\.(?:.* \$(\d[\d.]*) session\.)?", re.MULTILINE)
 _COUNT = re.compile(r"(\d[\d.,]*)([kM]?)(?: (sent|cache hit))?")
 _HEAD = re.compile(r"^Repo-map: .*\n(?:Added .*\n)*", re.MULTILINE)
@@ -68,6 +73,8 @@ def prepare(
         words += ["--model", agent.model]
     env = {**QUIET, **agent.env, "FLEET_BRIEF": str(brief)}
     if interactive:
+        told = f"echo {shlex.quote(WAITS)} | {hooks.command()}"
+        words += ["--notifications", "--notifications-command", told]
         argv = ["aider", *words, "--read", str(brief), *agent.words]
         return Preparation(argv=argv, env=env, stdout="pane")
     alone = ["--yes-always", "--no-suggest-shell-commands", "--no-pretty", "--no-stream"]
