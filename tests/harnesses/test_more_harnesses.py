@@ -61,7 +61,7 @@ def test_headless_reads_the_brief_and_touches_only_the_attempts_folder(
     assert "json" in argv
     assert "m/x" in argv
     assert "--more" in ready.argv
-    assert all(path.parent == place[1] for path in ready.files)
+    assert all(path.is_relative_to(place[1]) for path in (*ready.files, *ready.links))
     assert ready.env["FLEET_BRIEF"] == str(place[0])
 
 
@@ -100,7 +100,8 @@ def test_opencode_is_told_what_it_may_do_by_a_variable(prepared):
             for one in PERMISSIONS
         }
 
-    assert '"ask"' not in json.dumps(list(rules("headless").values()))  # it would end its turn
+    away = "external_directory"  # asked for headless, it would end its turn
+    assert rules("headless")["ask"][away] == rules("headless")["edits"][away] == "deny"
     told = rules("interactive")
     assert told["edits"]["edit"] == "allow"
     assert told["edits"]["bash"]["*"] == "ask"
@@ -113,6 +114,72 @@ def test_opencode_is_told_what_it_may_do_by_a_variable(prepared):
     assert (
         next(iter(told["edits"]["bash"])) == "*"
     )  # the last rule that fits is the one that counts
+
+
+def test_opencodes_plugin_stands_beside_what_the_user_hands_over(prepared):
+    name = "OPENCODE_CONFIG_CONTENT"
+    told = {"share": "auto", "plugin": ["mine"]}
+    ready, _ = prepared("opencode", resume="S", model="m/x", env={name: json.dumps(told)})
+    made = json.loads(ready.env[name])
+    mine, [plugin, options] = made["plugin"]
+    assert (made["share"], mine) == ("auto", "mine")
+    assert plugin.startswith("file://")
+    assert options["words"] == ["--model", "m/x"], "it names the session itself"
+    assert options["hook"][-1].endswith("hook.py")
+    assert prepared("opencode", env={name: "nonsense"})[0].env[name]
+
+
+def test_geminis_home_leads_to_the_persons_own_and_holds_the_hooks_besides(
+    prepared, place, tmp_path
+):
+    own = tmp_path / "own/.gemini"
+    (own / "extensions/mine").mkdir(parents=True)
+    (own / "settings.json").write_text("{}")
+    ready, _ = prepared("gemini", mode="interactive", env={"HOME": str(tmp_path / "own")})
+    home = place[1] / "session/gemini"
+    assert ready.env["GEMINI_CLI_HOME"] == str(home)
+    assert ready.links == {
+        home / ".gemini/settings.json": own / "settings.json",
+        home / ".gemini/extensions/mine": own / "extensions/mine",
+    }
+    hooked = json.loads(ready.files[home / ".gemini/extensions/fleet/hooks/hooks.json"])["hooks"]
+    assert {"BeforeAgent", "AfterAgent", "Notification"} < set(hooked)
+    assert hooked["AfterAgent"][0]["hooks"][0]["timeout"] > 3_600_000, "milliseconds"
+    headless = prepared("gemini")[0].files[home / ".gemini/extensions/fleet/hooks/hooks.json"]
+    assert set(json.loads(headless)["hooks"]) == {"AfterAgent"}
+
+
+def test_gemini_goes_on_with_the_sessions_of_the_attempt_before(tmp_path):
+    first, second = tmp_path / "work/1", tmp_path / "work/2"
+    (first / "session/gemini/.gemini/tmp").mkdir(parents=True)
+    brief = tmp_path / "brief.md"
+    brief.write_text("Do.")
+    told = AgentFacts(id="a", harness="gemini", env={"HOME": str(tmp_path)})
+    ready = find_harness("gemini").prepare(told, brief, second, tmp_path, "S")
+    kept = second / "session/gemini/.gemini/tmp"
+    assert ready.links == {kept: (first / "session/gemini/.gemini/tmp").resolve()}
+
+
+def test_gemini_in_its_terminal_tells_its_usage_in_its_transcript(tmp_path):
+    chats = tmp_path / "session/gemini/.gemini/tmp/tree/chats"
+    chats.mkdir(parents=True)
+    (tmp_path / "claim").touch()
+    turn = {"turn": "ended", "at_ms": 1, "session": "11111111-2222"}
+    (tmp_path / "session/turn.json").write_text(json.dumps(turn))
+    one = {"id": "a", "timestamp": "2999-01-01T00:00:00.000Z", "tokens": {"input": 14, "cached": 4}}
+    lines = [
+        {**one, "timestamp": "2001-01-01T00:00:00.000Z", "id": "of the attempt before"},
+        one,
+        {**one, "tokens": {"input": 14, "cached": 4, "output": 2}},
+        {**one, "id": "b", "timestamp": "nonsense"},
+        {**one, "id": "c"},
+    ]
+    transcript = "\n".join(map(json.dumps, lines))
+    (chats / "session-2999-01-01T00-00-11111111.jsonl").write_text(transcript)
+    made = AttemptFolder(tmp_path)
+    report = find_harness("gemini").outcome(ExitRecord(0, None, "exited", ENDED_AT_MS), made)
+    assert report.ok
+    assert report.usage == {"input_tokens": 20, "cached_tokens": 8, "output_tokens": 2}
 
 
 def test_gemini_is_told_what_it_may_do_by_mode_and_policy(prepared, place):
@@ -139,6 +206,23 @@ def test_copilot_is_told_what_it_may_do_by_rules(prepared):
         assert "--deny-tool=shell" in prepared("copilot", permissions=one)[0].argv
     assert "--allow" not in prepared("copilot", permissions="ask")[1]
     assert "--allow-all" in prepared("copilot", permissions="yolo")[0].argv
+
+
+def test_copilot_is_hooked_by_a_plugin_for_what_may_be_asked(prepared, place):
+    def hooked(**told):
+        files = prepared("copilot", **told)[0].files
+        assert json.loads(files[place[1] / "plugin/plugin.json"])["hooks"] == "hooks.json"
+        return set(json.loads(files[place[1] / "plugin/hooks.json"])["hooks"])
+
+    assert hooked() == {"PermissionRequest", "Stop"}
+    assert hooked(permissions="yolo") == {"Stop"}
+    assert hooked(mode="interactive") > {"Notification", "SessionStart", "UserPromptSubmit"}
+    unasked = json.loads(prepared("copilot")[0].files[place[1] / "hooks.json"])["unasked"]
+    assert unasked["tools"] == ["edit"]
+    assert "git commit" in unasked["commands"]
+    asked = json.loads(prepared("copilot", permissions="ask")[0].files[place[1] / "hooks.json"])
+    assert not asked["unasked"]["tools"]
+    assert "git commit" not in asked["unasked"]["commands"]
 
 
 STEP = {

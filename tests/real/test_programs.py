@@ -12,6 +12,8 @@ from support.model_server import ModelServer, Turn
 from support.scripted_fleet import until
 
 pytestmark = pytest.mark.real
+PATIENCE_S = 240
+"""How long what a program does is waited for: some take long to start on a loaded machine."""
 
 
 def of(*names: str) -> pytest.MarkDecorator:
@@ -43,7 +45,7 @@ def test_a_task_is_briefed_done_committed_and_judged(real, server: ModelServer):
     real.nothing_runs()
 
 
-@of("claude", "codex", "copilot")
+@of("claude", "codex", "copilot", "gemini", "opencode")
 def test_a_turn_that_ends_without_work_is_sent_back_within_the_attempt(real, server: ModelServer):
     model = real.declare(server, [Turn("All done!"), *real.work("ada")])
     real.must("launch", "--all")
@@ -52,17 +54,6 @@ def test_a_turn_that_ends_without_work_is_sent_back_within_the_attempt(real, ser
     assert "no file ada.md is committed" in model.asked(1)
     assert real.row("ada")["attempt"] == 1
     assert len(real.attempts()) == 1
-
-
-@of("gemini")
-def test_an_exit_0_without_work_is_sent_back_with_the_evidence(real, server: ModelServer):
-    model = real.declare(server, [Turn("All done!"), *real.work("ada")])
-    real.must("launch", "--all")
-    assert real.wait("ada").code == 0
-    assert "no file ada.md is committed" not in model.asked(0)
-    assert "no file ada.md is committed" in model.asked(1)
-    assert real.row("ada")["attempt"] == 2
-    assert len(real.attempts()) == 2
 
 
 @pytest.mark.parametrize(
@@ -81,7 +72,7 @@ def test_a_limit_for_good_is_the_accounts_and_no_retry_is_spent(real, server: Mo
     assert real.row("ada")["attempt"] == 1
 
 
-@of("opencode", "gemini")
+@of("gemini")
 def test_what_is_not_permitted_is_not_done(real, server: ModelServer):
     real.declare(server, [Turn.run("touch more.md"), *real.work("ada")])
     real.must("launch", "--all")
@@ -106,14 +97,15 @@ def test_a_usage_limit_lasts_until_its_reset(real, server: ModelServer):
 def test_a_turn_that_never_delivers_is_sent_back_so_often_and_then_judged(real, server):
     model = real.declare(server, [Turn("Done.")] * 12)
     real.must("launch", "--all")
-    until(lambda: len(real.attempts()) > 1, "a second attempt")
+    until(lambda: len(real.attempts()) > 1, "a second attempt", PATIENCE_S)
     assert len(model.played) >= 3
     assert real.ended("ada/check")["evidence"]["deliverables"][0]["met"] is False
 
 
-@of("claude", "copilot")
+@of("claude", "copilot", "opencode")
 def test_permissions_are_asked_in_the_inbox_and_answered_from_the_command_line(real, server):
-    real.declare(server, real.work("ada"), permissions="ask")
+    more = [] if real.name == "claude" else [Turn.run("touch more.md")]
+    model = real.declare(server, [*more, *real.work("ada")], permissions="ask")
     real.must("launch", "--all")
 
     def asked(what: str) -> dict[str, object]:
@@ -121,8 +113,11 @@ def test_permissions_are_asked_in_the_inbox_and_answered_from_the_command_line(r
             found = real.must("inbox", "--json").json()["questions"]
             return next((one for one in found if what in one["message"]), None)
 
-        return until(look, f"a question about {what}")
+        return until(look, f"a question about {what}", PATIENCE_S)
 
+    if real.name != "claude":  # what is denied is not done, and the agent is told so
+        question = asked("touch more.md")
+        real.must("reject", question["id"], "--reason", "No more of it.")
     question = asked("ada.md")
     assert question["choices"] == ["allow", "deny", "always"]
     row = real.row("ada")
@@ -132,14 +127,16 @@ def test_permissions_are_asked_in_the_inbox_and_answered_from_the_command_line(r
     assert real.wait("ada").code == 0
     assert real.git("show", "fleet/ada:ada.md") == "good"
     assert real.must("inbox", "--json").json()["questions"] == []
+    assert not (real.worktree("ada") / "more.md").exists()
+    assert not more or "No more of it." in model.asked(1)
 
 
-@of("claude", "codex")
+@of("claude", "codex", "gemini", "copilot")
 def test_a_session_that_was_lost_is_gone_on_with(real, server):
     first, *rest = real.work("ada")
     model = real.declare(server, [first, Turn("Wait.", fault="hang"), *rest])
     real.must("launch", "--all")
-    until(lambda: len(model.played) == 2, "the turn that hangs")
+    until(lambda: len(model.played) == 2, "the turn that hangs", PATIENCE_S)
     real.tmux("kill-server")
     assert real.wait("ada").code == 0
     assert len(real.attempts()) == 2
@@ -148,15 +145,30 @@ def test_a_session_that_was_lost_is_gone_on_with(real, server):
     told = [one["outcome"]["output"]["session"] for one in real.history()
             if one["event"] == "attempt-ended" and one["step"] == "ada/work"
             and one["outcome"].get("output")]  # fmt: skip
-    assert told[-1] in str(model.played[0])
+    assert len(told[-1]) >= 30
+    if real.name in {"claude", "codex"}:  # they tell it to their model
+        assert told[-1] in str(model.played[0])
 
 
-@of("claude", "codex")
+@of("claude", "codex", "gemini", "opencode", "copilot")
 def test_a_session_in_its_terminal_ends_once_its_turn_ends_with_everything_in_place(real, server):
     model = real.declare(server, [Turn("Not yet."), *real.work("ada")], mode="interactive")
     real.must("launch", "--all")
     assert real.wait("ada").code == 0
     assert "no file ada.md is committed" in model.asked(1)
     assert real.row("ada")["attempt"] == 1
-    assert real.ended("ada/work")["output"]["said"] == "It is written."
+    output = real.ended("ada/work")["output"]
+    assert output["said"].endswith("It is written.")
+    if real.name in {"gemini", "opencode", "copilot"}:  # told by files, for want of an output
+        assert output["usage"]["output_tokens"] == 8
     real.nothing_runs()
+
+
+@of("aider")
+def test_aider_in_its_terminal_says_that_it_waits(real, server):
+    real.declare(server, real.work("ada"), mode="interactive", args=["--yes-always"])
+    real.must("launch", "--all")
+    real.must("send", "ada", "Do what the brief says.")
+    until(lambda: real.row("ada")["turn"] == "idle", "word that it waits", PATIENCE_S)
+    assert real.row("ada")["evidence"]["source"] == "hook"
+    real.must("stop", "ada")
