@@ -46,6 +46,8 @@ class Program:
 
         self.count += 1
         root = scenes.make_repository(self.folder / f"r{self.count}", 20)
+        for name in ("name", "email"):  # gemini's shell sees the repository's configuration only
+            subprocess.run(["git", "config", f"user.{name}", "bench"], cwd=root, check=True)
         work = root.parent / f"{root.name}.worktrees" / "ada" if driven else root
         model = server.play(  # type: ignore[attr-defined]
             f"m{self.count}", working(self.name, "ada"), cwd=work, toolless=self.name == "aider"
