@@ -65,6 +65,7 @@ PLAIN_REQUEST = "permissionRequest"
 JOINTS = re.compile(r"&&|[|][|]?|;|\n")
 SAID_BYTES = 1 << 18
 SHOWN_CHARS = 2_000
+SHORTEST_SECRET = 4
 POLL_S = 0.01
 ABSENT_S = 5.0
 """How long a coordinator that is not there is waited for."""
@@ -306,8 +307,10 @@ class Session:
         box = os.path.join(self.state, "mailbox")
         draft = os.path.join(box, "tmp", name)
         handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        with open(handle, "w", encoding="utf-8") as file:
-            json.dump(body, file)
+        with open(
+            handle, "w", encoding="utf-8", errors="replace"
+        ) as file:  # bytes that are no text
+            json.dump(body, file, ensure_ascii=False)
             file.flush()
             os.fsync(handle)
         os.rename(draft, os.path.join(box, "new", f"{name}.json"))
@@ -358,13 +361,18 @@ def _last_said(event: dict[str, object]) -> str:
 
 
 def _shown(wanted: object) -> str:
-    """Returns what a tool is used on, for a person who decides: what is left out is told."""
+    """Returns what a tool is used on, for a person who decides: without the secrets of the session;
+    what is left out is told.
+    """
     text = json.dumps(wanted) if wanted else ""
     if isinstance(wanted, dict):
         names = ("command", "file_path", "notebook_path", "url", "path")
         text = next((str(wanted[n]) for n in names if isinstance(wanted.get(n), str)), text)
-    left = len(text) - SHOWN_CHARS
-    half = SHOWN_CHARS // 2
+    for name in os.environ.get("FLEET_SECRETS", "").split():
+        value = os.environ.get(name, "")
+        if len(value) >= SHORTEST_SECRET:
+            text = text.replace(value, f"[{name}]")
+    left, half = len(text) - SHOWN_CHARS, SHOWN_CHARS // 2
     told = f"{text[:half]} [... {left} characters are left out ...] {text[-half:]}"
     return told if left > 0 else text
 
