@@ -51,12 +51,8 @@ NOTICES = {"permission_prompt": "asking", "ToolPermission": "asking", "idle_prom
 EVENTS = {"BeforeAgent": "UserPromptSubmit", "AfterTool": "PostToolUse", "AfterAgent": "Stop"}
 """Gemini CLI's names of events."""
 
-FIELDS = {
-    "sessionId": "session_id",
-    "toolName": "tool_name",
-    "toolInput": "tool_input",
-    "prompt_response": "last_assistant_message",
-}
+FIELDS = {"sessionId": "session_id", "toolName": "tool_name", "toolInput": "tool_input"}
+FIELDS["prompt_response"] = "last_assistant_message"
 """What Copilot CLI and Gemini CLI name otherwise."""
 
 PLAIN_REQUEST = "permissionRequest"
@@ -307,9 +303,7 @@ class Session:
         box = os.path.join(self.state, "mailbox")
         draft = os.path.join(box, "tmp", name)
         handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        with open(
-            handle, "w", encoding="utf-8", errors="replace"
-        ) as file:  # bytes that are no text
+        with open(handle, "w", encoding="utf-8", errors="replace") as file:  # bytes are no text
             json.dump(body, file, ensure_ascii=False)
             file.flush()
             os.fsync(handle)
