@@ -79,7 +79,8 @@ class Program:
         began = time.perf_counter()
         with (made.stdin or brief).open("rb") as stdin:
             subprocess.run(
-                argv, cwd=root, env={**os.environ, **told, **env, "PATH": path}, stdin=stdin,
+                argv, cwd=root, stdin=stdin,
+                env={**os.environ, **told, **env, "PATH": path, "PWD": str(root)},
                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True,
             )  # fmt: skip
         took = time.perf_counter() - began

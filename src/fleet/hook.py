@@ -9,9 +9,8 @@ may fail for want of fleet.
 
 In the attempt's folder, which FLEET_BRIEF lies in:
     hooks.json          what this session asks fleet about: {"stop": bool, "wait_s": seconds,
-                        "unasked": {"tools": [names], "commands": [beginnings]}}, the last being
-                        what its program tells of and allows by its own rules; and what it may do:
-                        {"ask_s": seconds, "policy": {allow, deny, ...}}
+                        "unasked": what its program tells of and allows by its own rules}; and
+                        what it may do: {"ask_s": seconds, "policy": {allow, deny, ...}}
     session/turn.json   the latest event: {turn, event, at_ms, session, tool}
     session/stops/ID    a turn that has ended and waits for `answers/ID.json`: {block, reason}
     session/asked/ID    a permission that is asked for, with this process's pid
@@ -298,18 +297,13 @@ class Session:
         now_ns = time.time_ns()
         name = f"{now_ns:020d}-{os.getpid():010d}-000000-{os.urandom(4).hex()}"
         who = f"agent:{os.environ.get('FLEET_AGENT', '')}"
-        body = {
-            "id": name,
-            "sent_at_ms": now_ns // 1_000_000,
-            "actor": who,
-            "command": {"run": self.run, **command, "by": who},
-        }
+        told = {"run": self.run, **command, "by": who}
+        body = {"id": name, "sent_at_ms": now_ns // 1_000_000, "actor": who, "command": told}
         box = os.path.join(self.state, "mailbox")
         draft = os.path.join(box, "tmp", name)
         handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        with open(
-            handle, "w", encoding="utf-8", errors="replace"
-        ) as file:  # bytes that are no text
+        # What is no text may stand in a name.
+        with open(handle, "w", encoding="utf-8", errors="replace") as file:
             json.dump(body, file, ensure_ascii=False)
             file.flush()
             os.fsync(handle)
@@ -340,14 +334,11 @@ def _decide(name: str, decision: str, note: str, *, plain: bool) -> None:
     """Prints a decision as the event takes it; `plain`: the decision alone."""
     denied = decision == "deny"
     behavior: dict[str, object] = {"behavior": decision, **({"message": note} if denied else {})}
-    if plain:
-        _say(behavior)
-        return
+    told: dict[str, object] = {"hookEventName": name, "decision": behavior}
     if name == "PreToolUse":
         told = {"permissionDecision": decision, "permissionDecisionReason": note}
-    else:
-        told = {"decision": behavior}  # type: ignore[dict-item]
-    _say({"hookSpecificOutput": {"hookEventName": name, **told}})
+        told = {"hookEventName": name, **told}
+    _say(behavior if plain else {"hookSpecificOutput": told})
 
 
 def _last_said(event: dict[str, object]) -> str:
@@ -359,10 +350,9 @@ def _last_said(event: dict[str, object]) -> str:
         file.seek(max(0, os.fstat(file.fileno()).st_size - SAID_BYTES))
         lines = file.read().splitlines()
     for line in reversed(lines):
-        if b'"assistant.message"' in line:
-            said = json.loads(line).get("data", {}).get("content")
-            if said:
-                return str(said)
+        told = json.loads(line).get("data", {}) if b'"assistant.message"' in line else {}
+        if told.get("content"):
+            return str(told["content"])
     return ""
 
 

@@ -67,7 +67,7 @@ def prepare(
     prepared = harness.prepare(facts, brief, folder.path, path, _resumed(work, harness))
     for file, text in prepared.files.items():
         file.parent.mkdir(parents=True, exist_ok=True)
-        told_it = policies.joined(text, held) if file.name == hooks.WISHES else text
+        told_it = policies.joined(text, held) if file == folder.path / hooks.WISHES else text
         file.write_text(told_it, encoding="utf-8")
     for link, target in prepared.links.items():
         link.parent.mkdir(parents=True, exist_ok=True)
