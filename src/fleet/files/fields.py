@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, PlainValidator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
 from fleet.errors import did_you_mean
+from fleet.files.destinations import destination
 from fleet.files.names import ID_RULE, env_problem, id_problem, path_problem, ref_problem
 from fleet.files.source import Plain, resolve, resolved
 from fleet.policy import KINDS, Rule
@@ -25,6 +26,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\Z")
 SIZES = ("", "K", "M", "G", "T")
 LEAST_BYTES, MOST_BYTES = 1 << 20, 1 << 40
 NETWORKS = ("none", "loopback", "full")
+DESTINATIONS = 100
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(K|M|G|T)(?:i?B)?\Z")
 _TARGET = re.compile(r"(<=|>=|==|<|>|=)?\s*(-?\d+(?:,\d{3})*(?:\.\d+)?)\Z")
 _WINDOW = re.compile(r"(\d{1,5})\s*-\s*(\d{1,5})\Z")
@@ -143,18 +145,40 @@ def as_bytes(value: Any) -> int:
     return int(size)
 
 
-def as_network(value: Any) -> str | list[str]:
-    """Returns what of the network is shared: all, none, the machine's own, or hosts."""
+class _Whole(str):
+    """All of the network, or none of it: what stands alone."""
+
+    __slots__ = ()
+
+
+def as_destinations(value: Any) -> Any:
+    """Returns what of the network is shared as a list: one word for all or none, else places."""
     if isinstance(value, list):
-        return [as_text(host) for host in value]
+        if len(value) > DESTINATIONS:
+            raise ValueError(f"names more than {DESTINATIONS} places")
+        return value or [_Whole("none")]
     try:
-        return "full" if as_flag(value) else "none"
+        return [_Whole("full" if as_flag(value) else "none")]
     except ValueError:
-        if isinstance(value, str) and value in NETWORKS:
-            return value
-        raise ValueError(
-            f"expected {', '.join(NETWORKS)}, true, false or hosts, got {shown(value)}"
-        ) from None
+        if not isinstance(value, str):
+            raise ValueError(
+                f"expected {', '.join(NETWORKS)} or a list of HOST:PORT, got {shown(value)}"
+            ) from None
+        return [_Whole(value)] if value in NETWORKS else [value]
+
+
+def as_destination(value: Any) -> str:
+    """Returns one place of the network as HOST:PORT."""
+    if isinstance(value, _Whole):
+        return value
+    if value in NETWORKS:
+        raise ValueError(f"{value!r} stands alone, as `network: {value}`")
+    return destination(as_text(value))
+
+
+def once(value: list[str]) -> list[str]:
+    """Returns each word once, plain."""
+    return list(dict.fromkeys(map(str, value)))
 
 
 def as_command(value: Any) -> str | list[str]:
@@ -315,11 +339,12 @@ Size = Annotated[
     ),
 ]
 Network = Annotated[
-    str | list[str],
-    PlainValidator(
-        as_network,
-        json_schema_input_type=bool | Literal["none", "loopback", "full"] | list[str],
+    list[Annotated[str, PlainValidator(as_destination, json_schema_input_type=str)]],
+    BeforeValidator(
+        as_destinations,
+        json_schema_input_type=bool | str | list[str],
     ),
+    AfterValidator(once),
 ]
 Id = Annotated[
     str,

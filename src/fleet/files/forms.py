@@ -288,7 +288,7 @@ class SandboxForm(Form):
     kind: Literal["none", "bwrap"] = "bwrap"
     read: Texts | None = None
     write: Texts | None = None
-    network: Network = "none"
+    network: Network | None = None
     memory_bytes: Size | None = Field(
         None, validation_alias="memory", serialization_alias="memory_bytes"
     )

@@ -35,10 +35,12 @@ def confined(launch: Launch, told: Mapping[str, Any] | None, branch: str, shared
     assert told["kind"] == "bwrap", told
     assert launch.admin_dir is not None, "an agent works in a linked worktree"
     root = shared.root
+    network = told.get("network") or "none"
     rules = sandbox.Rules(
         read=_paths(told.get("read") or (), root),
         write=_paths(told.get("write") or (), root),
-        network=told.get("network") == "full",
+        network=network == "full",
+        declared=() if isinstance(network, str) else tuple(network),
         memory_bytes=told.get("memory_bytes"),
         processes=told.get("processes"),
     )

@@ -17,15 +17,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from fleet.adapters.sandbox import wardens
 from fleet.adapters.sandbox.mounts import Mounts
 from fleet.adapters.sandbox.places import Place, lay_out
-from fleet.adapters.sandbox.probe import NAMESPACES, OUTSIDE, find_tools, problem, version
+from fleet.adapters.sandbox.probe import (
+    NAMESPACES,
+    OUTSIDE,
+    find_tools,
+    problem,
+    uncaged,
+    version,
+)
 from fleet.errors import Rejected
 
 __all__ = ["Confined", "Mounts", "Place", "Rules", "confine", "problem", "version"]
 
 VARIABLE: Final = "FLEET_SANDBOX"
 HEARING: Final = "--default-signal=INT,QUIT,TERM"
+OWN_PROCESSES: Final = 2
+"""bwrap's own two, which a control group counts."""
+
 QUIET_GIT: Final = {
     # Upkeep would need what is read-only here; it is done by whoever works outside.
     "GIT_CONFIG_COUNT": "2",
@@ -38,13 +49,15 @@ QUIET_GIT: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What an agent may reach beside its worktree; `memory_bytes` is for each process, `processes`
-    counts threads too.
+    """What an agent may reach beside its worktree; `declared` (HOST:PORT) where not all of the
+    network is. `memory_bytes` and `processes`, which counts threads too, are of all together where
+    a control group holds them, else `memory_bytes` is for each process.
     """
 
     read: tuple[Path, ...] = ()
     write: tuple[Path, ...] = ()
     network: bool = False
+    declared: tuple[str, ...] = ()
     memory_bytes: int | None = None
     processes: int | None = None
 
@@ -67,6 +80,8 @@ def confine(told: Confined, rules: Rules, place: Place) -> list[str]:
     trouble = problem(counted=rules.processes is not None)
     if trouble is not None:
         raise Rejected(f"it cannot be sandboxed: {trouble.text}", hint=trouble.cure)
+    memory_bytes, processes = rules.memory_bytes, rules.processes
+    caged = bool(memory_bytes or processes) and uncaged(memory_bytes, processes) is None
     tools = find_tools()
     mounts = lay_out(place, told.argv[0], told.env, rules.read, rules.write, network=rules.network)
     words = [tools["env"], OUTSIDE, tools["bwrap"], *NAMESPACES]
@@ -78,17 +93,30 @@ def confine(told: Confined, rules: Rules, place: Place) -> list[str]:
         words.append("--new-session")
     words += mounts.words(rules.memory_bytes)
     words += ["--remount-ro", "/", "--chdir", str(place.worktree)]
-    for name, value in _variables(told.env).items():
+    for name, value in _variables(told.env, rules.declared).items():
         words += ["--setenv", name, value]
-    return [*words, "--", *_limited(tools, rules, told), *told.argv]
+    limited = _limited(tools, Rules() if caged else rules, told)
+    outside, entrance = [], []
+    if rules.declared:
+        entrance = wardens.inside(rules.declared)
+        outside = wardens.outside(place.folder, rules.declared)
+    if caged:
+        counted = processes and processes + OWN_PROCESSES
+        outside = wardens.outside(
+            place.folder, rules.declared, memory_bytes=memory_bytes, processes=counted
+        )
+    return [*outside, *words, "--", *entrance, *limited, *told.argv]
 
 
-def _variables(env: Mapping[str, str]) -> dict[str, str]:
-    """Returns what differs inside; what the agent's own document sets stays as it is."""
+def _variables(env: Mapping[str, str], declared: Sequence[str]) -> dict[str, str]:
+    """Returns what differs inside; what the agent's own document sets stays as it is, but for what
+    names the way out.
+    """
     own = {} if "GIT_CONFIG_COUNT" in env else dict(QUIET_GIT)
     if "TMPDIR" not in env:
         own["TMPDIR"] = "/tmp"  # noqa: S108 - the sandbox's own
-    return own | {VARIABLE: "bwrap"}
+    ways = wardens.variables(declared) if declared else {}
+    return own | ways | {VARIABLE: "bwrap"}
 
 
 def _limited(tools: Mapping[str, str], rules: Rules, told: Confined) -> list[str]:
