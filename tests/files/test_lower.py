@@ -366,7 +366,7 @@ def test_any_key_of_a_sandbox_asks_for_one(tmp_path, keys, wanted):
     fleet(tmp_path, one="")
     (tmp_path / "agents/a.md").write_text(f"---\n{keys}\n---\n")
     found, _ = lower(load(tmp_path, use_cache=False))
-    default = {"kind": "bwrap", "read": [], "write": [], "network": "none"}
+    default = {"kind": "bwrap", "read": [], "write": [], "copy": [], "network": "none"}
     default |= {"memory_bytes": None, "processes": None}
     assert found.steps["one/work"].params["agent"]["sandbox"] == default | wanted
 

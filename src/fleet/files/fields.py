@@ -16,7 +16,14 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
 from fleet.errors import did_you_mean
 from fleet.files.destinations import destination
-from fleet.files.names import ID_RULE, env_problem, id_problem, path_problem, ref_problem
+from fleet.files.names import (
+    ID_RULE,
+    env_problem,
+    home_problem,
+    id_problem,
+    path_problem,
+    ref_problem,
+)
 from fleet.files.source import Plain, resolve, resolved
 from fleet.policy import KINDS, Rule
 
@@ -397,4 +404,8 @@ Texts = Annotated[
 ]
 InnerPaths = Annotated[
     list[InnerPath], BeforeValidator(one_or_many, json_schema_input_type=str | list[str])
+]
+HomePaths = Annotated[
+    list[Annotated[Text, AfterValidator(_ruled(home_problem))]],
+    BeforeValidator(one_or_many, json_schema_input_type=str | list[str]),
 ]

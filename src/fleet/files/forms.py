@@ -24,6 +24,7 @@ from fleet.files.fields import (
     EnvName,
     Expiry,
     Flag,
+    HomePaths,
     Id,
     Ids,
     InnerPath,
@@ -288,6 +289,7 @@ class SandboxForm(Form):
     kind: Literal["none", "bwrap"] = "bwrap"
     read: Texts | None = None
     write: Texts | None = None
+    copy_: HomePaths | None = Field(None, validation_alias="copy", serialization_alias="copy")
     network: Network | None = None
     memory_bytes: Size | None = Field(
         None, validation_alias="memory", serialization_alias="memory_bytes"

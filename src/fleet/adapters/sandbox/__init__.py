@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Final
 
 from fleet.adapters.sandbox import wardens
+from fleet.adapters.sandbox.homes import make_home, remove_home
 from fleet.adapters.sandbox.mounts import Mounts
-from fleet.adapters.sandbox.places import Place, lay_out
+from fleet.adapters.sandbox.places import Place, home_of, lay_out
 from fleet.adapters.sandbox.probe import (
     NAMESPACES,
     OUTSIDE,
@@ -30,7 +31,18 @@ from fleet.adapters.sandbox.probe import (
 )
 from fleet.errors import Rejected
 
-__all__ = ["Confined", "Mounts", "Place", "Rules", "confine", "problem", "version"]
+__all__ = [
+    "Confined",
+    "Mounts",
+    "Place",
+    "Rules",
+    "confine",
+    "home_of",
+    "problem",
+    "remove_home",
+    "uncaged",
+    "version",
+]
 
 VARIABLE: Final = "FLEET_SANDBOX"
 HEARING: Final = "--default-signal=INT,QUIT,TERM"
@@ -49,13 +61,16 @@ QUIET_GIT: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What an agent may reach beside its worktree; `declared` (HOST:PORT) where not all of the
+    """What an agent may reach beside its worktree.
+
+    `copy` is put into a fresh home. `declared` (HOST:PORT) is what it reaches where not all of the
     network is. `memory_bytes` and `processes`, which counts threads too, are of all together where
-    a control group holds them, else `memory_bytes` is for each process.
+    a control group holds them; else `memory_bytes` is for each process.
     """
 
     read: tuple[Path, ...] = ()
     write: tuple[Path, ...] = ()
+    copy: tuple[Path, ...] = ()
     network: bool = False
     declared: tuple[str, ...] = ()
     memory_bytes: int | None = None
@@ -65,7 +80,8 @@ class Rules:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Confined:
     """What is to be run: `env` is its environment as far as it differs, `grace_s` follows a TERM
-    when `timeout_s` is over.
+    when `timeout_s` is over; `kept` goes on with the home of
+    the attempt before.
     """
 
     argv: Sequence[str]
@@ -73,6 +89,7 @@ class Confined:
     terminal: bool = False
     timeout_s: int | None = None
     grace_s: int = 10
+    kept: bool = False
 
 
 def confine(told: Confined, rules: Rules, place: Place) -> list[str]:
@@ -83,6 +100,7 @@ def confine(told: Confined, rules: Rules, place: Place) -> list[str]:
     memory_bytes, processes = rules.memory_bytes, rules.processes
     caged = bool(memory_bytes or processes) and uncaged(memory_bytes, processes) is None
     tools = find_tools()
+    make_home(place.home, home_of(told.env), rules.copy, kept=told.kept)
     mounts = lay_out(place, told.argv[0], told.env, rules.read, rules.write, network=rules.network)
     words = [tools["env"], OUTSIDE, tools["bwrap"], *NAMESPACES]
     if os.geteuid() != 0:

@@ -31,6 +31,7 @@ from fleet.core.messages import DeliverNote, Ending, Outcome
 from fleet.core.plan import Failure
 from fleet.errors import FleetError, NotFound, Rejected
 from fleet.harnesses import Report, find_harness
+from fleet.harnesses.confinement import leave
 from fleet.harnesses.secrets import known, mask, scrub
 from fleet.kinds import Work
 from fleet.kinds.agent.preparing import harness_of, number_of, prepare, session_of
@@ -88,6 +89,7 @@ async def run(work: Work) -> Outcome:
     elif why != "stop":
         await work.world.in_thread(_end, folder, GRACE_S)
     report = await work.world.in_thread(harness.outcome, ended, folder)
+    await _leave_home(work, why, report)
     evidence = await work.world.in_thread(_evidence, work, folder, launch)
     await work.world.in_thread(_scrub, work, folder)
     told = {"evidence": evidence, "usage": report.spent}
@@ -180,6 +182,12 @@ async def _wait(
         for one in (exit_, stop, attended):
             if not one.done():
                 one.cancel()
+
+
+async def _leave_home(work: Work, why: str, report: Report) -> None:
+    """Removes a sandboxed agent's home, unless its attempt may be gone on with."""
+    if why in {"idle", "finished"} or report.ok or report.failure is Failure.TASK:
+        await work.world.in_thread(leave, work.folder, work.params["agent"].get("sandbox"))
 
 
 def _end_what_is_left(work: Work, folder: AttemptFolder, place: Mapping[str, Any]) -> None:

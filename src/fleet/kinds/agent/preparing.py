@@ -55,7 +55,8 @@ def prepare(
     brief.write_text(_brief(work, place, harness), encoding="utf-8")
     held = _held(work, path)
     facts = _agent_of(work, held)
-    prepared = harness.prepare(facts, brief, folder.path, path, _resumed(work, harness))
+    resumed = _resumed(work, harness)
+    prepared = harness.prepare(facts, brief, folder.path, path, resumed)
     for file, text in prepared.files.items():
         file.parent.mkdir(parents=True, exist_ok=True)
         told_it = policies.joined(text, held) if file.name == hooks.WISHES else text
@@ -88,7 +89,8 @@ def prepare(
         stdout=prepared.stdout,
         timeout_s=work.params.get("timeout_s"),
     )
-    launch = confined(launch, told.get("sandbox"), str(place["branch"]), work.world)
+    branch, sandbox = str(place["branch"]), told.get("sandbox")
+    launch = confined(launch, sandbox, branch, work.world, resumed=resumed is not None)
     folder.write_spec(launch)
     return launch
 
