@@ -79,7 +79,9 @@ _SPAN_MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentFacts:
-    """What a harness may know of an agent; `harness` is a name or a command as an argv list."""
+    """What a harness may know of an agent; `harness` is a name or a command as an argv list;
+    `sandboxed` tells that fleet shuts it in, whatever its program does itself.
+    """
 
     id: str
     name: str = ""
@@ -92,6 +94,7 @@ class AgentFacts:
     guards: tuple[str, ...] = ()  # events that are hooked besides, to deny by pattern
     prompt: str = ""
     limits: Mapping[str, object] = field(default_factory=dict)
+    sandboxed: bool = False
 
     @property
     def words(self) -> list[str]:

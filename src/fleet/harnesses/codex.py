@@ -2,7 +2,8 @@
 
 `codex exec` never asks. Its `workspace-write` sandbox keeps git's folders read-only, so the common
 one and the worktree's own are named as writable: else nothing could be committed in a linked
-worktree. It chooses the id of its session itself. `turn.completed` tells success; an `item` of type
+worktree. Inside fleet's sandbox it has none of its own where it may write: that would need what is
+closed there, and could hold nothing that is not held already. It chooses the id of its session itself. `turn.completed` tells success; an `item` of type
 `error` is often only a warning.
 """
 
@@ -33,13 +34,14 @@ from fleet.harnesses import (
 
 MEASURES: Final = ("tokens",)
 TAIL_BYTES: Final = 1 << 20
+OPEN: Final = "danger-full-access"
 SANDBOXES: Final = {
     "ask": "workspace-write",
     "edits": "workspace-write",
     "auto": "workspace-write",
     "plan": "read-only",
     "deny": "read-only",
-    "yolo": "danger-full-access",
+    "yolo": OPEN,
 }
 SETTINGS: Final = ("check_for_update_on_startup=false", "features.daemon_auto_start=false")
 _LIMITED = re.compile(rf"{LIMIT_WORDS}|quota", re.IGNORECASE)
@@ -56,10 +58,14 @@ def prepare(
 ) -> Preparation:
     """Returns the command; `resume` is the id of a former attempt's session."""
     interactive = agent.mode == "interactive"
-    settings = [*SETTINGS, f"sandbox_mode={json.dumps(SANDBOXES[agent.permissions])}"]
+    sandbox = SANDBOXES[agent.permissions]
+    held = agent.sandboxed and sandbox == "workspace-write"
+    settings = [*SETTINGS, f"sandbox_mode={json.dumps(OPEN if held else sandbox)}"]
     asks = interactive and agent.permissions == "ask"
-    settings.append(f'approval_policy="{"on-request" if asks else "never"}"')
-    roots = _git_folders(worktree)
+    # Without a sandbox of its own it would ask for nothing "on request".
+    policy = ("untrusted" if held else "on-request") if asks else "never"
+    settings.append(f"approval_policy={json.dumps(policy)}")
+    roots = [] if held else _git_folders(worktree)
     if roots:
         settings.append(f"sandbox_workspace_write.writable_roots={json.dumps(roots)}")
     more = (*agent.guards, *(("Interrupt",) if interactive else ()))

@@ -143,6 +143,7 @@ def _agent_of(work: Work, held: policies.Held) -> AgentFacts:
         guards=held.guards,
         prompt=_text(work, told.get("prompt")),
         limits=told.get("limits") or {},
+        sandboxed=bool(told.get("sandbox")),
     )
 
 
