@@ -3,8 +3,8 @@
 `codex exec` never asks. Its `workspace-write` sandbox keeps git's folders read-only, so the common
 one and the worktree's own are named as writable: else nothing could be committed in a linked
 worktree. Inside fleet's sandbox it has none of its own where it may write: that would need what is
-closed there, and could hold nothing that is not held already. It chooses the id of its session itself. `turn.completed` tells success; an `item` of type
-`error` is often only a warning.
+closed there, and could hold nothing that is not held already. It chooses the id of its session
+itself. `turn.completed` tells success; an `item` of type `error` is often only a warning.
 """
 
 from __future__ import annotations

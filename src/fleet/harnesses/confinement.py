@@ -8,16 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import math
+import signal
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from fleet.adapters.attempts import Launch
+from fleet.adapters.attempts import ExitRecord, Launch
+from fleet.core.plan import Failure
 from fleet.errors import Rejected
+from fleet.harnesses import Report
 
 if TYPE_CHECKING:
     from fleet.adapters.git import Repository
+
+
+MIB: Final = 1 << 20
+SHOWN: Final = 5
+"""How many refused places are told in a sentence."""
 
 
 class Shared(Protocol):
@@ -86,6 +94,45 @@ def leave(folder: Path, told: Mapping[str, Any] | None) -> None:
 
         with contextlib.suppress(Rejected):
             sandbox.remove_home(home_beside(folder))
+
+
+def explained(
+    report: Report, ended: ExitRecord | None, folder: Path, told: Mapping[str, Any] | None
+) -> Report:
+    """Returns the report of an end with what the sandbox had to do with it.
+
+    Who was killed for want of memory did not crash: it took more than its task was given.
+    """
+    if not told or report.ok:
+        return report
+    from fleet.adapters import sandbox
+
+    found = sandbox.traces(folder)
+    text, failure, notes = report.text, report.failure, []
+    if found.oom_kills:
+        limit = f"{int(told.get('memory_bytes') or 0) / MIB:.0f} MiB"
+        if ended is not None and ended.signal == signal.SIGKILL:
+            text, failure = f"it ran out of memory: its sandbox holds {limit}", Failure.TASK
+        else:
+            notes.append(f"{found.oom_kills} of its processes ran out of memory ({limit})")
+    if found.forks_refused:
+        notes.append(f"its sandbox holds {told.get('processes')} processes, and it wanted more")
+    if found.refused:
+        shown = ", ".join(one.partition(": ")[0] for one in found.refused[:SHOWN])
+        more = ", ..." if len(found.refused) > SHOWN or found.more else ""
+        notes.append(f"its sandbox refused it {shown}{more}")
+    return replace(report, text="; ".join([text, *notes]), failure=failure)
+
+
+def facts(folder: Path, told: Mapping[str, Any] | None) -> dict[str, object]:
+    """Returns what is kept of a sandbox as evidence of an attempt; nothing without one."""
+    if not told:
+        return {}
+    from fleet.adapters import sandbox
+
+    found = asdict(sandbox.traces(folder))
+    kept = {name: value for name, value in found.items() if value}
+    return {"sandbox": {**kept, "refused": list(found["refused"])}} if kept else {}
 
 
 def _paths(named: tuple[str, ...] | list[str], root: Path, home: Path) -> tuple[Path, ...]:

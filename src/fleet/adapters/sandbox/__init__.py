@@ -29,6 +29,7 @@ from fleet.adapters.sandbox.probe import (
     uncaged,
     version,
 )
+from fleet.adapters.sandbox.traces import Traces, traces
 from fleet.errors import Rejected
 
 __all__ = [
@@ -36,10 +37,12 @@ __all__ = [
     "Mounts",
     "Place",
     "Rules",
+    "Traces",
     "confine",
     "home_of",
     "problem",
     "remove_home",
+    "traces",
     "uncaged",
     "version",
 ]

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from fleet.adapters import hooks
-from fleet.adapters.attempts import AttemptFolder, Launch, session_name
+from fleet.adapters.attempts import AttemptFolder, ExitRecord, Launch, session_name
 from fleet.core.plan import Failure
 from fleet.errors import Rejected
-from fleet.harnesses import AgentFacts, Harness, policies
+from fleet.harnesses import AgentFacts, Harness, Report, policies
 from fleet.harnesses import brief as briefs
-from fleet.harnesses.confinement import confined
+from fleet.harnesses.confinement import confined, explained, home_beside
 from fleet.harnesses.secrets import NAMES_VARIABLE, resolve
 from fleet.kinds import Work
 
@@ -110,10 +110,20 @@ def _resumed(work: Work, harness: Harness) -> str | None:
     if work.attempt == 1:
         return None
     before = AttemptFolder(work.folder.parent / str(work.attempt - 1))
-    report = harness.outcome(before.exit_record(), before)
+    report = report_of(work, harness, before, before.exit_record())
     if report.ok or report.failure is Failure.TASK:
         return None
+    if work.params["agent"].get("sandbox") and not home_beside(work.folder).is_dir():
+        return None  # what it remembers lay there
     return hooks.session_of(before.path, report.session)
+
+
+def report_of(
+    work: Work, harness: Harness, folder: AttemptFolder, ended: ExitRecord | None
+) -> Report:
+    """Returns what the end of an attempt means, by its program and by its sandbox."""
+    report = harness.outcome(ended, folder)
+    return explained(report, ended, folder.path, work.params["agent"].get("sandbox"))
 
 
 def _held(work: Work, worktree: Path) -> policies.Held:
@@ -179,7 +189,7 @@ def _brief(work: Work, place: Mapping[str, Any], harness: Harness) -> str:
     ]
     if work.attempt > 1:
         before = AttemptFolder(work.folder.parent / str(work.attempt - 1))
-        report = harness.outcome(before.exit_record(), before)
+        report = report_of(work, harness, before, before.exit_record())
         if not report.ok:
             shown = briefs.fence(before.output_tail(TAIL_BYTES), briefs.TAIL_CHARS)
             earlier.append(f"The attempt before this one failed: {report.text}\n\n{shown}")
