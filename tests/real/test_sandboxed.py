@@ -47,3 +47,27 @@ def test_a_task_is_briefed_done_committed_and_judged_inside(real, server: ModelS
     assert real.ended("ada/work")["output"]["said"].endswith("It is written.")
     assert not (real.attempts()[0].parent / "home").exists()
     real.nothing_runs()
+
+
+@pytest.mark.parametrize("real", ["claude"], indirect=True)
+def test_permissions_are_asked_from_inside_and_a_lost_session_is_gone_on_with(real, server):
+    """By hooks and mail from inside; what the program remembers lies in the home that is kept."""
+    first, *rest = real.work("ada")
+    turns = [first, Turn("Wait.", fault="hang"), *rest]
+    told = shut_in(server, real.name)
+    model = real.declare(server, turns, sandbox=told, permissions="ask")
+    real.must("launch", "--all")
+
+    def asked(what: str) -> str | None:
+        found = real.must("inbox", "--json").json()["questions"]
+        return next((one["id"] for one in found if what in one["message"]), None)
+
+    real.must("approve", until(lambda: asked("ada.md"), "a permission to write"))
+    until(lambda: len(model.played) == 2, "the turn that hangs")
+    assert (real.attempts()[0].parent / "home/.claude").is_dir()
+    real.tmux("kill-server")
+    real.must("approve", until(lambda: asked("git add"), "a permission to commit"))
+    assert real.wait("ada", timeout_s=120).code == 0
+    assert "it was lost" in model.asked(2)
+    assert "Write ada.md, dear ada." in model.asked(2), "its session is gone on with"
+    assert not (real.attempts()[0].parent / "home").exists()

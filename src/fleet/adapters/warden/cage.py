@@ -18,6 +18,9 @@ from typing import Final
 SYSTEMD: Final = Path("/run/systemd/system")
 PREFIX: Final = "fleet-"
 GONE_S: Final = 2.0
+CONTROLLERS: Final = frozenset({"memory", "pids"})
+"""Always asked for together: `pids` alone would be let into a group that holds processes, and
+would turn it, and all below it, into something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +72,10 @@ def make(memory_bytes: int | None, processes: int | None) -> Cage:
         limits |= {"memory.max": memory_bytes, "memory.swap.max": 0}
     if processes is not None:
         limits["pids.max"] = processes
-    wanted = {name.partition(".")[0] for name in limits}
     why = ""
     for ground in _grounds():
         try:
-            return _make(ground, wanted, limits)
+            return _make(ground, limits)
         except OSError as refused:
             why = why or f"{ground}: {refused.strerror or refused}"
     raise OSError(why or "there is no cgroup v2 here")
@@ -99,17 +101,17 @@ def _grounds() -> list[Path]:
     return [own, *(one for one in own.parents if one.is_relative_to(top[0]))]
 
 
-def _make(ground: Path, wanted: set[str], limits: dict[str, int]) -> Cage:
-    missing = wanted - set((ground / "cgroup.controllers").read_text().split())
+def _make(ground: Path, limits: dict[str, int]) -> Cage:
+    missing = CONTROLLERS - set((ground / "cgroup.controllers").read_text().split())
     if missing:
         raise OSError(f"the controller {min(missing)} is not there")
     _sweep(ground)
-    if wanted - set((ground / "cgroup.subtree_control").read_text().split()):
+    if CONTROLLERS - set((ground / "cgroup.subtree_control").read_text().split()):
         if (ground / "cgroup.procs").read_text().split() == [str(os.getpid())]:
             # A group that holds processes can have none below it with limits of their own.
             (ground / "warden").mkdir(exist_ok=True)
             (ground / "warden/cgroup.procs").write_text("0")
-        told = " ".join(f"+{name}" for name in sorted(wanted))
+        told = " ".join(f"+{name}" for name in sorted(CONTROLLERS))
         (ground / "cgroup.subtree_control").write_text(told)
     made = ground / f"{PREFIX}{os.getpid()}"
     made.mkdir()
