@@ -172,6 +172,8 @@ def test_a_commit_is_made_and_is_there_outside(scene):
         "touch {top}/repo/.git/hooks/pre-commit",
         "git config a.b c",
         "git branch -f main",
+        "git update-ref refs/heads/other/b HEAD",
+        "git update-ref refs/tags/x HEAD",
         "git pack-refs --all",
         "mv .git x",
         "rm -rf {top}/repo/.git/objects/pack",
@@ -393,6 +395,16 @@ def test_the_exit_code_is_the_command_s_own(scene):
     assert scene("exit 7").returncode == 7
     assert scene("exec no-such-program").returncode == 127
     assert scene("kill -9 $$").returncode == 137
+
+
+def test_who_is_deaf_to_its_time_being_over_ends_all_the_same(scene):
+    deaf = ["/bin/sh", "-c", "trap '' TERM; setsid sleep 600 & touch up; while :; do sleep 1; done"]
+    if scene.user is not None:
+        return  # how it ends is the same for everybody
+    inside = sandbox.Confined(argv=deaf, env=scene.env, timeout_s=1, grace_s=1)
+    made = sandbox.confine(inside, sandbox.Rules(), sandbox.Place(**scene.place))
+    assert subprocess.run(made, env=scene.env, check=False, timeout=60).returncode == 137
+    assert (scene.top / "a/up").exists()
 
 
 def test_nothing_outlives_what_was_run(scene):

@@ -84,6 +84,8 @@ def prepare(
         words += ["--max-budget-usd", str(agent.limits["usd"])]
     words += agent.words
     env = {**QUIET, **agent.env, "FLEET_BRIEF": str(brief)}
+    if agent.sandboxed:  # root is refused `yolo` outside of one
+        env["IS_SANDBOX"] = "1"
     if agent.mode == "interactive":
         opening = f"Read {brief} and do what it asks."
         argv = ["claude", *words, "--", opening]
