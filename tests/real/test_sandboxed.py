@@ -41,7 +41,7 @@ def shut_in(server: ModelServer, name: str, **more: object) -> dict[str, Any]:
 def test_a_task_is_briefed_done_committed_and_judged_inside(real, server: ModelServer):
     model = real.declare(server, real.work("ada"), sandbox=shut_in(server, real.name))
     real.must("launch", "--all")
-    assert real.wait("ada", timeout_s=120).code == 0
+    assert real.wait("ada", timeout_s=80).code == 0
     assert "Write ada.md, dear ada." in model.asked(0)
     assert real.git("show", "fleet/ada:ada.md") == "good"
     assert real.ended("ada/work")["output"]["said"].endswith("It is written.")
@@ -67,7 +67,7 @@ def test_permissions_are_asked_from_inside_and_a_lost_session_is_gone_on_with(re
     assert (real.attempts()[0].parent / "home/.claude").is_dir()
     real.tmux("kill-server")
     real.must("approve", until(lambda: asked("git add"), "a permission to commit"))
-    assert real.wait("ada", timeout_s=120).code == 0
+    assert real.wait("ada", timeout_s=80).code == 0
     assert "it was lost" in model.asked(2)
     assert "Write ada.md, dear ada." in model.asked(2), "its session is gone on with"
     assert not (real.attempts()[0].parent / "home").exists()
