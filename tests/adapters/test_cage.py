@@ -66,11 +66,11 @@ def ground(request, tmp_path: Path) -> Iterator[Ground]:
     except OSError as why:
         pytest.skip(f"no control group can be made here: {why}")
     made.end()
-    if cage.SYSTEMD.is_dir():
+    if Path(cage.SYSTEMD).is_dir():
         pytest.skip("groups are systemd's here")
     if request.param == "nobody" and not shutil.which("setpriv"):
         pytest.skip("setpriv is not installed")
-    path = made.path.parent / f"test-{uuid.uuid4().hex}"
+    path = Path(made.path).parent / f"test-{uuid.uuid4().hex}"
     path.mkdir()
     user = None
     if request.param == "nobody":
@@ -136,12 +136,12 @@ def test_the_empty_group_of_a_warden_that_was_killed_is_removed_by_the_next(grou
         warden.wait(60)
     (left,) = ground.path.rglob("fleet-*")
     until(lambda: not (left / "cgroup.procs").read_text(), "its end")
-    cage._sweep(left.parent)
+    cage.sweep(str(left.parent))
     assert ground.left() == []
 
 
 def test_where_no_group_can_be_made_nothing_is_run(tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(cage, "_grounds", lambda: [tmp_path])
+    monkeypatch.setattr(cage, "_grounds", lambda: [str(tmp_path)])
     from fleet.adapters.warden import watch
 
     (tmp_path / "cgroup.controllers").write_text("cpu io\n")

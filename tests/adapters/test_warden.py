@@ -47,7 +47,7 @@ def ask(tmp_path):
 
     def made(request: str | bytes, *declared: str) -> str:
         listener = socket.create_server(("127.0.0.1", 0))
-        outlet = Outlet(frozenset(declared), Notes(tmp_path / "refused.jsonl"))
+        outlet = Outlet(frozenset(declared), Notes(str(tmp_path / "refused.jsonl")))
         threading.Thread(target=outlet.serve, args=(listener, None), daemon=True).start()
         with socket.create_connection(listener.getsockname(), 20) as caller:
             caller.sendall(request.encode("latin-1") if isinstance(request, str) else request)
@@ -212,7 +212,7 @@ def test_an_address_is_public_only_if_it_stands_for_no_other(address, wanted):
 
 
 def test_refusals_are_kept_once_each_and_not_without_end(tmp_path):
-    notes = Notes(tmp_path / "refused.jsonl")
+    notes = Notes(str(tmp_path / "refused.jsonl"))
     for _ in range(2):
         for number in range(3 * NOTES):
             notes.add("x\x1b[2J" * 200, number, "not declared")

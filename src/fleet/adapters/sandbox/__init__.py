@@ -49,6 +49,9 @@ __all__ = [
 
 VARIABLE: Final = "FLEET_SANDBOX"
 HEARING: Final = "--default-signal=INT,QUIT,TERM"
+FOLDERS: Final = ("XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR")
+"""Where programs would write beside the home folder, which is not there inside."""
+
 OWN_PROCESSES: Final = 2
 """bwrap's own two, which a control group counts."""
 
@@ -114,6 +117,9 @@ def confine(told: Confined, rules: Rules, place: Place) -> list[str]:
         words.append("--new-session")
     words += mounts.words(rules.memory_bytes)
     words += ["--remount-ro", "/", "--chdir", str(place.worktree)]
+    for name in FOLDERS:
+        if name not in told.env and not _lies_in(os.environ.get(name), home_of(told.env)):
+            words += ["--unsetenv", name]
     for name, value in _variables(told.env, rules.declared).items():
         words += ["--setenv", name, value]
     limited = _limited(tools, Rules() if caged else rules, told)
@@ -138,6 +144,10 @@ def _variables(env: Mapping[str, str], declared: Sequence[str]) -> dict[str, str
         own["TMPDIR"] = "/tmp"  # noqa: S108 - the sandbox's own
     ways = wardens.variables(declared) if declared else {}
     return own | ways | {VARIABLE: "bwrap"}
+
+
+def _lies_in(folder: str | None, home: Path) -> bool:
+    return bool(folder) and Path(str(folder)).is_relative_to(home)
 
 
 def _limited(tools: Mapping[str, str], rules: Rules, told: Confined) -> list[str]:

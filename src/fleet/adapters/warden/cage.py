@@ -11,11 +11,9 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
-SYSTEMD: Final = Path("/run/systemd/system")
+SYSTEMD: Final = "/run/systemd/system"
 PREFIX: Final = "fleet-"
 GONE_S: Final = 2.0
 CONTROLLERS: Final = frozenset({"memory", "pids"})
@@ -23,15 +21,15 @@ CONTROLLERS: Final = frozenset({"memory", "pids"})
 would turn it, and all below it, into something else."""
 
 
-@dataclass(frozen=True, slots=True)
 class Cage:
     """A group of its own for one sandbox."""
 
-    path: Path
+    def __init__(self, path: str) -> None:
+        self.path = path
 
     def enter(self) -> None:
         """Moves this process in, and so all that it will start."""
-        (self.path / "cgroup.procs").write_text("0")
+        _write(f"{self.path}/cgroup.procs", "0")
 
     def end(self) -> dict[str, int]:
         """Ends whatever is left in it, removes it, and returns what it had to do: `oom_kills`,
@@ -43,11 +41,11 @@ class Cage:
             "memory_peak_bytes": self._count("memory.peak", ""),
         }
         until = time.monotonic() + GONE_S
-        while self.path.is_dir() and time.monotonic() < until:
+        while os.path.isdir(self.path) and time.monotonic() < until:
             with contextlib.suppress(OSError):
-                (self.path / "cgroup.kill").write_text("1")
+                _write(f"{self.path}/cgroup.kill", "1")
             with contextlib.suppress(OSError):
-                self.path.rmdir()
+                os.rmdir(self.path)
                 break
             time.sleep(0.01)
         return told
@@ -55,7 +53,7 @@ class Cage:
     def _count(self, name: str, key: str) -> int:
         """Returns a number of one of its files, 0 where there is none."""
         with contextlib.suppress(OSError, ValueError):
-            for line in (self.path / name).read_text("ascii").splitlines():
+            for line in _read(f"{self.path}/{name}").splitlines():
                 words = line.split()
                 if len(words) == (2 if key else 1) and words[0] == (key or words[0]):
                     return int(words[-1])
@@ -81,54 +79,66 @@ def make(memory_bytes: int | None, processes: int | None) -> Cage:
     raise OSError(why or "there is no cgroup v2 here")
 
 
-def _grounds() -> list[Path]:
+def _grounds() -> list[str]:
     """Returns the groups in which one might be made, this process's own first."""
     top = next(
         (
-            (Path(words[4]), words[3])
-            for words in map(str.split, Path("/proc/self/mountinfo").read_text().splitlines())
+            (words[4], words[3])
+            for words in map(str.split, _read("/proc/self/mountinfo").splitlines())
             if words[words.index("-") + 1] == "cgroup2"
         ),
         None,
     )
-    lines = Path("/proc/self/cgroup").read_text().splitlines()
+    lines = _read("/proc/self/cgroup").splitlines()
     named = next((line[3:] for line in lines if line.startswith("0::")), None)
     if top is None or named is None or ".." in named.split("/"):
         return []
-    own = top[0] / os.path.relpath(named, top[1])
-    if SYSTEMD.is_dir():
-        return [own]
-    return [own, *(one for one in own.parents if one.is_relative_to(top[0]))]
+    own = os.path.normpath(os.path.join(top[0], os.path.relpath(named, top[1])))
+    found = [own]
+    while not os.path.isdir(SYSTEMD) and own.startswith(f"{top[0]}/"):
+        own = os.path.dirname(own)
+        found.append(own)
+    return found
 
 
-def _make(ground: Path, limits: dict[str, int]) -> Cage:
-    missing = CONTROLLERS - set((ground / "cgroup.controllers").read_text().split())
+def _make(ground: str, limits: dict[str, int]) -> Cage:
+    missing = CONTROLLERS - set(_read(f"{ground}/cgroup.controllers").split())
     if missing:
         raise OSError(f"the controller {min(missing)} is not there")
-    _sweep(ground)
-    if CONTROLLERS - set((ground / "cgroup.subtree_control").read_text().split()):
-        if (ground / "cgroup.procs").read_text().split() == [str(os.getpid())]:
+    sweep(ground)
+    if CONTROLLERS - set(_read(f"{ground}/cgroup.subtree_control").split()):
+        if _read(f"{ground}/cgroup.procs").split() == [str(os.getpid())]:
             # A group that holds processes can have none below it with limits of their own.
-            (ground / "warden").mkdir(exist_ok=True)
-            (ground / "warden/cgroup.procs").write_text("0")
+            os.makedirs(f"{ground}/warden", exist_ok=True)
+            _write(f"{ground}/warden/cgroup.procs", "0")
         told = " ".join(f"+{name}" for name in sorted(CONTROLLERS))
-        (ground / "cgroup.subtree_control").write_text(told)
-    made = ground / f"{PREFIX}{os.getpid()}"
-    made.mkdir()
+        _write(f"{ground}/cgroup.subtree_control", told)
+    made = f"{ground}/{PREFIX}{os.getpid()}"
+    os.mkdir(made)
     try:
         for name, count in limits.items():
             # A kernel without swap accounting has no such file, and no swap that it could hold.
-            if name != "memory.swap.max" or (made / name).exists():
-                (made / name).write_text(str(count))
+            if name != "memory.swap.max" or os.path.exists(f"{made}/{name}"):
+                _write(f"{made}/{name}", str(count))
     except OSError:
-        made.rmdir()
+        os.rmdir(made)
         raise
     return Cage(made)
 
 
-def _sweep(ground: Path) -> None:
+def sweep(ground: str) -> None:
     """Removes the empty groups of wardens that were killed."""
-    for left in ground.glob(f"{PREFIX}*"):
-        if not Path("/proc", left.name.removeprefix(PREFIX)).exists():
+    for name in os.listdir(ground):
+        if name.startswith(PREFIX) and not os.path.exists(f"/proc/{name.removeprefix(PREFIX)}"):
             with contextlib.suppress(OSError):
-                left.rmdir()
+                os.rmdir(f"{ground}/{name}")
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        return file.read()
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w", encoding="ascii") as file:
+        file.write(text)

@@ -15,8 +15,6 @@ import select
 import socket
 import threading
 from collections.abc import Collection
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 HEAD_BYTES: Final = 65_536
@@ -50,7 +48,7 @@ class Refused(Exception):
 class Notes:
     """What was refused, each thing once, as JSON lines {host, port, why} in a file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str) -> None:
         self.path = path
         self._seen: set[tuple[str, int]] = set()
         self._lock = threading.Lock()
@@ -64,18 +62,17 @@ class Notes:
             self._seen.add((host, port))
             more = len(self._seen) > NOTES
             told = {"more": True} if more else {"host": host, "port": port, "why": why}
-            with contextlib.suppress(OSError), self.path.open("a", encoding="ascii") as file:
+            with contextlib.suppress(OSError), open(self.path, "a", encoding="ascii") as file:
                 file.write(json.dumps(told) + "\n")
 
 
-@dataclass(slots=True)
 class Outlet:
     """What may be reached: `declared` holds `HOST:PORT`, in lower case, a `*.` before a name for
     all below it.
     """
 
-    declared: Collection[str]
-    notes: Notes
+    def __init__(self, declared: Collection[str], notes: Notes) -> None:
+        self.declared, self.notes = declared, notes
 
     def serve(self, listener: socket.socket, straight: tuple[str, int] | None) -> None:
         """Accepts for ever, as a proxy, or where all comes `straight` to one place, for that."""

@@ -15,7 +15,6 @@ import socket
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from fleet.adapters.warden.cage import Cage, make
@@ -51,7 +50,7 @@ def main(words: Sequence[str]) -> int:
         _let_out(told, door)
     status = os.waitpid(pid, 0)[1]
     if cage is not None:
-        _tell(Path(told["folder"]) / HELD, cage.end())
+        _tell(os.path.join(told["folder"], HELD), cage.end())
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
 
@@ -78,7 +77,7 @@ def _become(command: Sequence[str], inside: socket.socket, cage: Cage | None) ->
 def _let_out(told: Mapping[str, Any], door: socket.socket) -> None:
     """Takes the ports that were opened inside and serves them; none when it ended before."""
     names, handles, _, _ = socket.recv_fds(door, 65_536, PORTS)
-    outlet = Outlet(frozenset(told["declared"]), Notes(Path(told["folder"]) / REFUSED))
+    outlet = Outlet(frozenset(told["declared"]), Notes(os.path.join(told["folder"], REFUSED)))
     for name, handle in zip(names.decode().split(), handles, strict=True):
         _, port, target = name.split(",")
         straight = (target, int(port)) if target else None
@@ -86,8 +85,8 @@ def _let_out(told: Mapping[str, Any], door: socket.socket) -> None:
         threading.Thread(target=outlet.serve, args=served, daemon=True).start()
 
 
-def _tell(path: Path, facts: Mapping[str, int]) -> None:
-    draft = path.with_name(f".{path.name}")
+def _tell(path: str, facts: Mapping[str, int]) -> None:
     with contextlib.suppress(OSError):
-        draft.write_text(json.dumps(facts), encoding="ascii")
-        draft.replace(path)
+        with open(f"{path}.new", "w", encoding="ascii") as file:
+            json.dump(facts, file)
+        os.replace(f"{path}.new", path)
