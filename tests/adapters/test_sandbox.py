@@ -212,6 +212,8 @@ def test_what_is_made_beside_the_worktree_is_not_there_outside(scene):
 def test_home_is_a_folder_of_its_own(scene):
     assert scene("ls -A ~; touch ~/x && ls -A ~").stdout == "x\n"
     assert not (scene.home / "x").exists()
+    assert scene("echo $XDG_DATA_HOME").stdout == "\n", "it lies elsewhere, which is not there"
+    assert scene("touch ~/x; ls -A ~").stdout == "x\n"
     assert scene("ls -A ~", kept=True).stdout == "x\n"
     assert scene("mkdir ~/d; chmod 0 ~/d; ls -A ~", kept=False).stdout == "d\n"
     assert scene("ls -A ~").stdout == ""
