@@ -20,6 +20,7 @@ import pytest
 from fleet.adapters import sandbox
 from fleet.adapters.sandbox import homes
 from fleet.adapters.sandbox.mounts import Mounts
+from fleet.adapters.sandbox.probe import CONTAINER, USERS
 from fleet.adapters.sandbox.programs import places_of
 from fleet.errors import Rejected
 from support.git_repo import GitRepo
@@ -467,6 +468,27 @@ def test_without_bubblewrap_the_cure_is_named(monkeypatch, tmp_path):
     found = sandbox.problem()
     assert found is not None
     assert "apt-get install bubblewrap" in found.cure
+
+
+@pytest.mark.parametrize(
+    ("said", "cure"),
+    [
+        ("Creating new namespace failed: nesting depth or /proc/sys/user/max_*_namespaces", USERS),
+        ("No permissions to create new namespace", USERS),
+        ("Can't mount proc on /newroot/proc: Operation not permitted", CONTAINER),
+        ("Unknown option --perms", "bubblewrap 0.5 or later is needed"),
+    ],
+)
+def test_each_way_to_refuse_has_its_cure(monkeypatch, tmp_path, said, cure):
+    program = tmp_path / "bwrap"
+    program.write_text(f'#!/bin/sh\necho "bwrap: {said}" >&2; exit 1\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(os, "geteuid", lambda: 1_000)
+    found = sandbox.problem()
+    assert found is not None
+    assert said in found.text
+    assert found.cure == cure
 
 
 def test_what_is_mended_counts_at_once(monkeypatch, tmp_path):

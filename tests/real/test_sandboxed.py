@@ -39,6 +39,7 @@ def shut_in(server: ModelServer, name: str, **more: object) -> dict[str, Any]:
     "real", ["claude", "codex", "opencode", "gemini", "copilot", "aider", "mini"], indirect=True
 )
 def test_a_task_is_briefed_done_committed_and_judged_inside(real, server: ModelServer):
+    real.env["XDG_CONFIG_HOME"] = f"{real.home}/.config"  # where it is for everybody
     model = real.declare(server, real.work("ada"), sandbox=shut_in(server, real.name))
     real.must("launch", "--all")
     assert real.wait("ada", timeout_s=80).code == 0

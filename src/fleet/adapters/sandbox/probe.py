@@ -50,9 +50,9 @@ LIMIT_PROCESSES: Final = 64
 """Limits that are tried."""
 
 _CURES: Final = (
-    ("proc", CONTAINER),
     ("uid map", USERS),
-    ("namespace", USERS),
+    ("namespace", USERS),  # which may name a file of /proc too
+    ("proc", CONTAINER),
     ("RTM_NEWADDR", USERS),
     ("Unknown option", "bubblewrap 0.5 or later is needed"),
     ("unrecognized option", "GNU coreutils 8.31 or later is needed"),
