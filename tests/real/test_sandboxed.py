@@ -35,11 +35,8 @@ def shut_in(server: ModelServer, name: str, **more: object) -> dict[str, Any]:
     return {**told, "copy": SETTINGS[name]} if name in SETTINGS else told
 
 
-@pytest.mark.parametrize(
-    "real", ["claude", "codex", "opencode", "gemini", "copilot", "aider", "mini"], indirect=True
-)
+@pytest.mark.parametrize("real", ["claude", "codex", "opencode", "gemini"], indirect=True)
 def test_a_task_is_briefed_done_committed_and_judged_inside(real, server: ModelServer):
-    real.env["XDG_CONFIG_HOME"] = f"{real.home}/.config"  # where it is for everybody
     model = real.declare(server, real.work("ada"), sandbox=shut_in(server, real.name))
     real.must("launch", "--all")
     assert real.wait("ada", timeout_s=80).code == 0
