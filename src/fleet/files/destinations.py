@@ -8,8 +8,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Final
+from typing import Annotated, Any, Final
 
+from pydantic import AfterValidator, BeforeValidator, PlainValidator
+
+from fleet.files.fields import as_flag, as_text, shown
+
+NETWORKS: Final = ("none", "loopback", "full")
+DESTINATIONS: Final = 100
 USUAL_PORT: Final = 443
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 """What is reached inside at the same address."""
@@ -64,3 +70,49 @@ def _name(host: str, text: str) -> str:
     if wild and len(labels) < 2:
         raise ValueError(f"{text!r} is too wide; for all of the network write `network: full`")
     return host
+
+
+class _Whole(str):
+    """All of the network, or none of it: what stands alone."""
+
+    __slots__ = ()
+
+
+def as_destinations(value: Any) -> Any:
+    """Returns what of the network is shared as a list: one word for all or none, else places."""
+    if isinstance(value, list):
+        if len(value) > DESTINATIONS:
+            raise ValueError(f"names more than {DESTINATIONS} places")
+        return value or [_Whole("none")]
+    try:
+        return [_Whole("full" if as_flag(value) else "none")]
+    except ValueError:
+        if not isinstance(value, str):
+            raise ValueError(
+                f"expected {', '.join(NETWORKS)} or a list of HOST:PORT, got {shown(value)}"
+            ) from None
+        return [_Whole(value)] if value in NETWORKS else [value]
+
+
+def as_destination(value: Any) -> str:
+    """Returns one place of the network as HOST:PORT."""
+    if isinstance(value, _Whole):
+        return value
+    if value in NETWORKS:
+        raise ValueError(f"{value!r} stands alone, as `network: {value}`")
+    return destination(as_text(value))
+
+
+def once(value: list[str]) -> list[str]:
+    """Returns each word once, plain."""
+    return list(dict.fromkeys(map(str, value)))
+
+
+Network = Annotated[
+    list[Annotated[str, PlainValidator(as_destination, json_schema_input_type=str)]],
+    BeforeValidator(
+        as_destinations,
+        json_schema_input_type=bool | str | list[str],
+    ),
+    AfterValidator(once),
+]

@@ -15,7 +15,6 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
 from fleet.errors import did_you_mean
-from fleet.files.destinations import destination
 from fleet.files.names import (
     ID_RULE,
     env_problem,
@@ -32,8 +31,6 @@ MAX_DURATION_MS = 366 * UNITS_MS["d"]
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\Z")
 SIZES = ("", "K", "M", "G", "T")
 LEAST_BYTES, MOST_BYTES = 1 << 20, 1 << 40
-NETWORKS = ("none", "loopback", "full")
-DESTINATIONS = 100
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(K|M|G|T)(?:i?B)?\Z")
 _TARGET = re.compile(r"(<=|>=|==|<|>|=)?\s*(-?\d+(?:,\d{3})*(?:\.\d+)?)\Z")
 _WINDOW = re.compile(r"(\d{1,5})\s*-\s*(\d{1,5})\Z")
@@ -150,42 +147,6 @@ def as_bytes(value: Any) -> int:
     if not LEAST_BYTES <= size <= MOST_BYTES:
         raise ValueError(f"{asked}, from 1M to 1024G, got {shown(value)}")
     return int(size)
-
-
-class _Whole(str):
-    """All of the network, or none of it: what stands alone."""
-
-    __slots__ = ()
-
-
-def as_destinations(value: Any) -> Any:
-    """Returns what of the network is shared as a list: one word for all or none, else places."""
-    if isinstance(value, list):
-        if len(value) > DESTINATIONS:
-            raise ValueError(f"names more than {DESTINATIONS} places")
-        return value or [_Whole("none")]
-    try:
-        return [_Whole("full" if as_flag(value) else "none")]
-    except ValueError:
-        if not isinstance(value, str):
-            raise ValueError(
-                f"expected {', '.join(NETWORKS)} or a list of HOST:PORT, got {shown(value)}"
-            ) from None
-        return [_Whole(value)] if value in NETWORKS else [value]
-
-
-def as_destination(value: Any) -> str:
-    """Returns one place of the network as HOST:PORT."""
-    if isinstance(value, _Whole):
-        return value
-    if value in NETWORKS:
-        raise ValueError(f"{value!r} stands alone, as `network: {value}`")
-    return destination(as_text(value))
-
-
-def once(value: list[str]) -> list[str]:
-    """Returns each word once, plain."""
-    return list(dict.fromkeys(map(str, value)))
 
 
 def as_command(value: Any) -> str | list[str]:
@@ -344,14 +305,6 @@ Size = Annotated[
         json_schema_input_type=Annotated[str, Field(pattern=_SIZE.pattern.replace(r"\Z", "$"))]
         | Annotated[int, Field(ge=LEAST_BYTES)],
     ),
-]
-Network = Annotated[
-    list[Annotated[str, PlainValidator(as_destination, json_schema_input_type=str)]],
-    BeforeValidator(
-        as_destinations,
-        json_schema_input_type=bool | str | list[str],
-    ),
-    AfterValidator(once),
 ]
 Id = Annotated[
     str,

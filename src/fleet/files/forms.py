@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from fleet.files.destinations import Network
 from fleet.files.fields import (
     AnyJson,
     Arguments,
@@ -29,7 +30,6 @@ from fleet.files.fields import (
     Ids,
     InnerPath,
     InnerPaths,
-    Network,
     Number,
     Patterns,
     Port,
