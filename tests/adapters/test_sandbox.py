@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -15,7 +18,9 @@ import psutil
 import pytest
 
 from fleet.adapters import sandbox
+from fleet.adapters.sandbox import homes
 from fleet.adapters.sandbox.mounts import Mounts
+from fleet.adapters.sandbox.probe import CONTAINER, USERS
 from fleet.adapters.sandbox.programs import places_of
 from fleet.errors import Rejected
 from support.git_repo import GitRepo
@@ -31,8 +36,9 @@ from pathlib import Path
 from fleet.adapters import sandbox
 told = json.load(sys.stdin)
 place = sandbox.Place(**{k: v if k == "branch" else Path(v) for k, v in told["place"].items()})
-rules = {k: list(map(Path, v)) if isinstance(v, list) else v for k, v in told["rules"].items()}
-inside = sandbox.Confined(argv=told["argv"], env=told["env"])
+paths = {k: list(map(Path, v)) for k, v in told["rules"].items() if k in ("read", "write", "copy")}
+rules = told["rules"] | paths
+inside = sandbox.Confined(argv=told["argv"], env=told["env"], kept=told["kept"])
 argv = sandbox.confine(inside, sandbox.Rules(**rules), place)
 os.chdir("/")
 os.execve(argv[0], argv, {**os.environ, **told["env"]})
@@ -60,6 +66,7 @@ class Scene:
             "admin": common / "worktrees/a",
             "branch": "fleet/a",
             "folder": folder,
+            "home": folder.parent / "home",
         }
         self.user: int | None = None
 
@@ -70,27 +77,46 @@ class Scene:
                 for name in (".", *files):
                     os.chown(Path(folder, name), self.user, self.user, follow_symlinks=False)
 
-    def __call__(self, script: str, **rules) -> subprocess.CompletedProcess[str]:
-        """Runs a shell script inside."""
-        env = {
+    @property
+    def env(self) -> dict[str, str]:
+        """What differs in the environment of what runs inside."""
+        return {
             "HOME": str(self.home),
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             "GIT_CONFIG_GLOBAL": "",
             "GIT_CONFIG_SYSTEM": "",
         }
-        argv = ["/bin/sh", "-c", script]
+
+    def argv(self, script: str, *, kept: bool = False, **rules) -> list[str]:
+        """Returns what runs a shell script inside."""
+        inside = sandbox.Confined(argv=["/bin/sh", "-c", script], env=self.env, kept=kept)
+        return sandbox.confine(inside, sandbox.Rules(**rules), sandbox.Place(**self.place))
+
+    def __call__(
+        self, script: str, *, kept: bool = False, **rules
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs a shell script inside."""
         if self.user is None:
-            inside = sandbox.Confined(argv=argv, env=env)
-            made = sandbox.confine(inside, sandbox.Rules(**rules), sandbox.Place(**self.place))
+            made = self.argv(script, kept=kept, **rules)
             return subprocess.run(
-                made, env=env, capture_output=True, text=True, check=False, timeout=60
+                made, env=self.env, capture_output=True, text=True, check=False, timeout=60
             )
-        told = {"place": self.place, "argv": argv, "env": env, "rules": rules}
+        told = {
+            "place": self.place,
+            "argv": ["/bin/sh", "-c", script],
+            "env": self.env,
+            "rules": rules,
+            "kept": kept,
+        }
         who = ["setpriv", f"--reuid={self.user}", f"--regid={self.user}", "--clear-groups"]
         return subprocess.run(
             [*who, PLAIN_PYTHON, "-c", AS_ANOTHER],
             input=json.dumps(told, default=str),
-            env={"PATH": env["PATH"], "PYTHONPATH": str(SOURCE), "PYTHONDONTWRITEBYTECODE": "1"},
+            env={
+                "PATH": self.env["PATH"],
+                "PYTHONPATH": str(SOURCE),
+                "PYTHONDONTWRITEBYTECODE": "1",
+            },
             capture_output=True,
             text=True,
             check=False,
@@ -147,6 +173,8 @@ def test_a_commit_is_made_and_is_there_outside(scene):
         "touch {top}/repo/.git/hooks/pre-commit",
         "git config a.b c",
         "git branch -f main",
+        "git update-ref refs/heads/other/b HEAD",
+        "git update-ref refs/tags/x HEAD",
         "git pack-refs --all",
         "mv .git x",
         "rm -rf {top}/repo/.git/objects/pack",
@@ -182,9 +210,59 @@ def test_what_is_made_beside_the_worktree_is_not_there_outside(scene):
     assert not list(scene.top.rglob("x"))
 
 
-def test_home_is_empty_and_what_is_written_there_is_gone(scene):
+def test_home_is_a_folder_of_its_own(scene):
     assert scene("ls -A ~; touch ~/x && ls -A ~").stdout == "x\n"
     assert not (scene.home / "x").exists()
+    assert scene("echo $XDG_DATA_HOME").stdout == "\n", "it lies elsewhere, which is not there"
+    assert scene("touch ~/x; ls -A ~").stdout == "x\n"
+    assert scene("ls -A ~", kept=True).stdout == "x\n"
+    assert scene("mkdir ~/d; chmod 0 ~/d; ls -A ~", kept=False).stdout == "d\n"
+    assert scene("ls -A ~").stdout == ""
+
+
+def test_what_is_copied_may_be_changed_and_nobody_else_s_is(scene):
+    tool = scene.home / ".tool"
+    tool.mkdir()
+    (tool / "settings").write_text("mine\n")
+    (tool / "linked").symlink_to("settings")
+    os.mkfifo(tool / "pipe")
+    (scene.home / ".toolrc").symlink_to(".tool/settings")
+    scene.hand_over()
+    script = (
+        "cat ~/.tool/settings ~/.tool/linked ~/.toolrc; echo its > ~/.tool/settings; ls ~/.tool"
+    )
+    done = scene(script, copy=(tool, scene.home / ".toolrc"))
+    assert done.stdout.split() == ["mine", "mine", "mine", "linked", "settings"], done.stderr
+    assert (tool / "settings").read_text() == "mine\n"
+    assert scene("cat ~/.tool/settings", copy=(tool,), kept=True).stdout == "its\n"
+    assert scene("cat ~/.tool/settings", copy=(tool,)).stdout == "mine\n"
+
+
+def test_what_cannot_be_copied_is_refused(scene, monkeypatch):
+    if scene.user is not None:
+        return  # it is the same for everybody
+    for named in (scene.home / "nothing", scene.top / "a", scene.home):
+        with pytest.raises(Rejected):
+            scene("true", copy=(named,))
+    monkeypatch.setattr(homes, "COPIED_BYTES", 3)
+    with pytest.raises(Rejected, match="too much"):
+        scene("true", copy=(scene.home / ".ssh",))
+
+
+def test_links_left_in_a_home_lead_nobody_out_of_it(scene):
+    """By a link in the way, what is mounted there next would be put where it leads."""
+    (scene.home / ".gitconfig").write_text("[user]\n")
+    (scene.home / ".tool").mkdir()
+    (scene.home / ".tool/settings").write_text("mine\n")
+    scene.hand_over()
+    outside = scene.top / "outside"
+    scene(f"rm -rf ~/.gitconfig; ln -s {outside} ~/.tool", read=())
+    home = scene.place["home"]
+    (home / ".gitconfig").unlink(missing_ok=True)
+    (home / ".gitconfig").symlink_to(outside)
+    done = scene("cat ~/.tool/settings", read=(scene.home / ".tool/settings",), kept=True)
+    assert done.stdout == "mine\n", done.stderr
+    assert not os.path.lexists(outside)
 
 
 def test_the_wrapper_s_records_cannot_be_written(scene):
@@ -223,6 +301,78 @@ def test_links_and_files_that_are_declared_are_seen_where_they_were_named(scene)
     assert scene("cat ~/.tool/settings").returncode != 0
 
 
+ASK = f"{PLAIN_PYTHON} -c 'import urllib.request as u; print(u.urlopen(\"{{}}\").read().decode())'"
+
+LOOK_UP = f"{PLAIN_PYTHON} -c 'import socket; socket.gethostbyname(\"example.org\")'"
+
+
+def test_declared_places_are_reached_and_no_others(scene):
+    """One over loopback at its own address, one by the proxy, which connects for it."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as one,
+        socket.create_server(("127.0.0.2", 0)) as two,
+    ):
+        ports = []
+        for server in (one, two):
+            ports.append(server.getsockname()[1])
+            threading.Thread(target=answer, args=(server,), daemon=True).start()
+        near, far = f"127.0.0.1:{ports[0]}", f"127.0.0.2:{ports[1]}"
+        asked = [
+            f"env -i {ASK.format(f'http://{near}/')}",
+            ASK.format(f"http://{far}/"),
+            f"{ASK.format(f'http://127.0.0.2:{ports[0]}/')} 2>&1 | grep -o 'HTTP Error 403'",
+            f"env -i {ASK.format(f'http://{far}/')} 2>&1 | grep -om1 'Connection refused'",
+            f"{ASK.format('http://example.org/')} 2>&1 | grep -o 'HTTP Error 403'",
+            f"{LOOK_UP} 2>&1 | grep -o gaierror",
+            "ls /proc/self/fd | wc -l",
+            "ls /proc/[0-9]* -d | wc -l",
+            "exit 7",
+        ]
+        done = scene("; ".join(asked), declared=(near, far))
+        plain = scene("; ".join(asked[-3:]))
+    told = done.stdout.split("\n")
+    assert told[:6] == [
+        *("hello", "hello", "HTTP Error 403", "Connection refused", "HTTP Error 403", "gaierror"),
+    ], (told, done.stderr)
+    assert (done.returncode, told[6:]) == (7, plain.stdout.split("\n")), "nothing is left inside"
+    refused = map(json.loads, (scene.place["folder"] / "refused.jsonl").read_text().splitlines())
+    assert [(one["host"], one["port"]) for one in refused] == [
+        ("127.0.0.2", ports[0]),
+        ("example.org", 80),
+    ]
+
+
+def answer(server: socket.socket) -> None:
+    """Answers each that calls over HTTP."""
+    with contextlib.suppress(OSError):
+        while True:
+            with server.accept()[0] as caller:
+                caller.recv(65_536)
+                caller.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello")
+
+
+def test_who_is_let_out_keeps_its_codes_and_signals_and_ends_with_its_warden(scene):
+    told = {"declared": ("example.org:443",)}
+    assert scene("kill -9 $$", **told).returncode == 137
+    assert scene("exec no-such-program", **told).returncode == 127
+    if scene.user is not None:
+        return  # what follows is started in this process
+    script = "trap 'echo heard; exit 5' TERM; touch up; while :; do sleep 0.05; done"
+    argv = scene.argv(script, **told)
+    for number, wanted in ((signal.SIGTERM, 5), (signal.SIGKILL, -9)):
+        with subprocess.Popen(argv, env=scene.env, stdout=subprocess.PIPE) as warden:
+            until((scene.top / "a/up").exists, "the agent")
+            (scene.top / "a/up").unlink()
+            inside = psutil.Process(warden.pid).children(recursive=True)
+            if number == signal.SIGTERM:
+                warden.send_signal(number)  # it is deaf: the agent is told, not it
+                inside[-1 if inside[-1].name() == "sh" else -2].send_signal(number)
+            else:
+                warden.send_signal(number)
+            assert warden.wait(20) == wanted
+        assert psutil.wait_procs(inside, 20)[1] == []
+
+
 def test_processes_are_counted_for_an_ordinary_user(scene):
     """A bomb inside ends in refusals; the count is the sandbox's own, not all of the user's."""
     if scene.user is None and os.geteuid() == 0:
@@ -248,6 +398,16 @@ def test_the_exit_code_is_the_command_s_own(scene):
     assert scene("exit 7").returncode == 7
     assert scene("exec no-such-program").returncode == 127
     assert scene("kill -9 $$").returncode == 137
+
+
+def test_who_is_deaf_to_its_time_being_over_ends_all_the_same(scene):
+    deaf = ["/bin/sh", "-c", "trap '' TERM; setsid sleep 600 & touch up; while :; do sleep 1; done"]
+    if scene.user is not None:
+        return  # how it ends is the same for everybody
+    inside = sandbox.Confined(argv=deaf, env=scene.env, timeout_s=1, grace_s=1)
+    made = sandbox.confine(inside, sandbox.Rules(), sandbox.Place(**scene.place))
+    assert subprocess.run(made, env=scene.env, check=False, timeout=60).returncode == 137
+    assert (scene.top / "a/up").exists()
 
 
 def test_nothing_outlives_what_was_run(scene):
@@ -308,6 +468,27 @@ def test_without_bubblewrap_the_cure_is_named(monkeypatch, tmp_path):
     found = sandbox.problem()
     assert found is not None
     assert "apt-get install bubblewrap" in found.cure
+
+
+@pytest.mark.parametrize(
+    ("said", "cure"),
+    [
+        ("Creating new namespace failed: nesting depth or /proc/sys/user/max_*_namespaces", USERS),
+        ("No permissions to create new namespace", USERS),
+        ("Can't mount proc on /newroot/proc: Operation not permitted", CONTAINER),
+        ("Unknown option --perms", "bubblewrap 0.5 or later is needed"),
+    ],
+)
+def test_each_way_to_refuse_has_its_cure(monkeypatch, tmp_path, said, cure):
+    program = tmp_path / "bwrap"
+    program.write_text(f'#!/bin/sh\necho "bwrap: {said}" >&2; exit 1\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(os, "geteuid", lambda: 1_000)
+    found = sandbox.problem()
+    assert found is not None
+    assert said in found.text
+    assert found.cure == cure
 
 
 def test_what_is_mended_counts_at_once(monkeypatch, tmp_path):

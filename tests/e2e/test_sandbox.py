@@ -173,6 +173,40 @@ def test_what_is_declared_is_reached_and_no_secret_is_in_an_argv(fleet, bwrap, m
     listener.close()
 
 
+def test_what_was_not_let_out_is_told_where_a_person_looks(fleet, bwrap):
+    script = "printf 'CONNECT example.org:443 HTTP/1.1\\r\\n\\r\\n' | nc_ | head -1\nexit 3\n"
+    ask = "bash -c 'exec 3<>/dev/tcp/127.0.0.1/64001; cat >&3; cat <&3'"
+    told = {"sandbox": {"kind": "bwrap", "network": ["api.example.org"]}}
+    fleet.task("a", script.replace("nc_", ask), agent=told, attempts=1)
+    fleet.write()
+    fleet.must("launch", "a")
+    ended = until(
+        lambda: [one["outcome"] for one in fleet.history() if one["event"] == "attempt-ended"][1:],
+        "the end",
+    )
+    assert "its sandbox refused it example.org:443" in ended[0]["text"]
+    assert ended[0]["evidence"]["sandbox"]["refused"] == ["example.org:443: not declared"]
+    said = fleet.must("logs", "a").stdout
+    assert "HTTP/1.1 403 Forbidden" in said
+    assert "fleet: its sandbox refused example.org:443: not declared" in said
+
+
+def test_who_takes_more_memory_than_it_may_is_told_so(fleet, bwrap):
+    if (why := sandbox.uncaged(memory_bytes=1)) is not None:
+        pytest.skip(f"no control group can be made here: {why}")
+    eat = f"exec {sys.executable} -c 'b = bytearray(b\"x\") * (400 << 20)'"
+    told = {"sandbox": {"kind": "bwrap", "memory": "128M"}}
+    fleet.task("a", eat, agent=told, attempts=1)
+    fleet.write()
+    fleet.must("launch", "a")
+    ended = until(
+        lambda: [one["outcome"] for one in fleet.history() if one["event"] == "attempt-ended"][1:],
+        "the end",
+    )
+    assert "it ran out of memory: its sandbox holds 128 MiB" in ended[0]["text"]
+    assert ended[0]["failure"] == "task"
+
+
 ORPHAN = (
     'env -i /bin/sh -c \'setsid /bin/sh -c "/bin/sleep 98{}7 </dev/null >/dev/null 2>&1 & exit" &'
     " exit'\n"
@@ -280,6 +314,8 @@ def test_where_it_cannot_work_nothing_is_launched(fleet, made, why, cure):
 def test_a_limit_of_processes_is_refused_for_root(fleet, bwrap):
     if os.geteuid() != 0:
         pytest.skip("only root is not bound")
+    if sandbox.uncaged(processes=50) is None:
+        pytest.skip("a control group binds root here")
     fleet.task("a", agent={"sandbox": {"kind": "bwrap", "processes": 50}})
     fleet.write()
     refused = fleet("launch", "a")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from hashlib import sha256
 from pathlib import Path
 
@@ -330,7 +332,6 @@ def test_what_is_not_carried_out_is_refused_with_its_place(tmp_path, file, key, 
         "harness: codex, limits: {usd: 3}",
         "harness: [codex], limits: {tokens: 3}",
         "harness: shell, sandbox: {network: loopback}",
-        "harness: shell, sandbox: {network: [example.org]}",
     ],
 )
 def test_what_nobody_holds_an_agent_to_is_refused(tmp_path, keys):
@@ -349,6 +350,16 @@ def test_what_nobody_holds_an_agent_to_is_refused(tmp_path, keys):
         ("sandbox: {network: true}", {"network": "full"}),
         ("sandbox: {network: full}", {"network": "full"}),
         ("sandbox: {network: false}", {}),
+        ("sandbox: {network: []}", {}),
+        ("sandbox: {network: api.example.org}", {"network": ["api.example.org:443"]}),
+        (
+            'sandbox: {network: [API.example.org., "*.example.org:80", "localhost:8080"]}',
+            {"network": ["api.example.org:443", "*.example.org:80", "localhost:8080"]},
+        ),
+        (
+            'sandbox: {network: [203.0.113.7, "[2001:DB8::0:1]:8443", "203.0.113.7:443"]}',
+            {"network": ["203.0.113.7:443", "[2001:db8::1]:8443"]},
+        ),
         ("sandbox: {read: docs, write: [a, b]}", {"read": ["docs"], "write": ["a", "b"]}),
     ],
 )
@@ -356,9 +367,41 @@ def test_any_key_of_a_sandbox_asks_for_one(tmp_path, keys, wanted):
     fleet(tmp_path, one="")
     (tmp_path / "agents/a.md").write_text(f"---\n{keys}\n---\n")
     found, _ = lower(load(tmp_path, use_cache=False))
-    default = {"kind": "bwrap", "read": [], "write": [], "network": "none"}
+    default = {"kind": "bwrap", "read": [], "write": [], "copy": [], "network": "none"}
     default |= {"memory_bytes": None, "processes": None}
     assert found.steps["one/work"].params["agent"]["sandbox"] == default | wanted
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("https://api.example.org", "write its name alone"),
+        ("api.example.org/v1", "write its name alone"),
+        ("user@example.org", "write its name alone"),
+        ("*", "no name of a host"),
+        ("*.org", "too wide"),
+        ("a.*.org", "no name of a host"),
+        ("example..org", "no name of a host"),
+        ("bücher.example", "xn--"),
+        ("example.org:0", "from 1 to 65535"),
+        ("example.org:70000", "from 1 to 65535"),
+        ("::1", "in brackets"),
+        ("127.1:8080", "no address"),
+        ("0x7f.1:8080", "no address"),
+        ("2130706433:8080", "no address"),
+        ("127.0.0.1", "needs its port"),
+        ("localhost:80", "no port below 1024"),
+        ("full", "stands alone"),
+    ],
+)
+def test_a_place_of_the_network_that_could_mislead_is_refused_where_it_stands(
+    tmp_path, written, said
+):
+    fleet(tmp_path, one="")
+    lines = f"---\nsandbox:\n  network:\n    - example.org\n    - {json.dumps(written)}\n---\n"
+    (tmp_path / "agents/a.md").write_text(lines)
+    with pytest.raises(InvalidPlan, match=rf"agents/a.md:5:7: .*{re.escape(said)}"):
+        lower(load(tmp_path, use_cache=False))
 
 
 def test_without_a_sandbox_a_plan_says_nothing_of_one(tmp_path):

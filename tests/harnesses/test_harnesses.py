@@ -86,6 +86,26 @@ def test_the_table_is_names_and_an_unknown_one_is_refused():
 
 
 @pytest.mark.parametrize(
+    ("permissions", "mode", "sandbox", "policy"),
+    [
+        ("edits", "headless", "danger-full-access", "never"),
+        ("ask", "interactive", "danger-full-access", "untrusted"),
+        ("plan", "headless", "read-only", "never"),
+    ],
+)
+def test_codex_in_a_sandbox_of_fleet_leaves_writing_to_it(
+    place, permissions, mode, sandbox, policy
+):
+    """But never what it holds back itself: reading only stays so, and who asks still asks."""
+    brief, path, tree = place
+    told = {"permissions": permissions, "mode": mode, "sandboxed": True}
+    facts = AgentFacts(id="a", harness="codex", **told)
+    ready = find_harness("codex").prepare(facts, brief, path, tree, None)
+    assert f'sandbox_mode="{sandbox}"' in ready.argv
+    assert f'approval_policy="{policy}"' in ready.argv
+
+
+@pytest.mark.parametrize(
     ("args", "ok", "failure", "output"),
     [
         ('cat "$FLEET_BRIEF"; echo no >&2', True, None, "Do $(this).\n{worktree}"),

@@ -88,6 +88,7 @@ def log_lines(
         yield from lines
         lines.clear()
         if over or not follow:
+            yield from _refusals(path.parent)
             return
         child = bring_back(place, child)
         time.sleep(POLL_S)
@@ -113,6 +114,20 @@ def secrets_of(place: FleetPlace, state: State, step: str) -> dict[str, str]:
 
     told: Any = state.steps[step].step.params.get("agent") or {}
     return known(told.get("secrets") or {}, place.root)
+
+
+def _refusals(folder: Path) -> Iterator[str]:
+    """Yields what a sandbox did not let out, safe for a terminal."""
+    if not (folder / "refused.jsonl").exists():
+        return
+    from fleet.adapters.attempts import plain
+    from fleet.adapters.sandbox import traces
+
+    found = traces(folder)
+    for one in found.refused:
+        yield plain(f"fleet: its sandbox refused {one}")
+    if found.more:
+        yield "fleet: its sandbox refused more"
 
 
 def _is_over(state: State, step: str, number: int) -> bool:

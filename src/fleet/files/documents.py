@@ -154,6 +154,7 @@ class Sandbox:
     kind: Literal["none", "bwrap"] = "none"
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
+    copy: tuple[str, ...] = ()  # below the home folder
     network: Literal["none", "loopback", "full"] | tuple[str, ...] = "none"
     memory_bytes: int | None = None  # of each process
     processes: int | None = None  # threads are counted as well

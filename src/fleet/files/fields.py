@@ -10,12 +10,19 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, PlainValidator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
 from fleet.errors import did_you_mean
-from fleet.files.names import ID_RULE, env_problem, id_problem, path_problem, ref_problem
+from fleet.files.names import (
+    ID_RULE,
+    env_problem,
+    home_problem,
+    id_problem,
+    path_problem,
+    ref_problem,
+)
 from fleet.files.source import Plain, resolve, resolved
 from fleet.policy import KINDS, Rule
 
@@ -24,7 +31,6 @@ MAX_DURATION_MS = 366 * UNITS_MS["d"]
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\Z")
 SIZES = ("", "K", "M", "G", "T")
 LEAST_BYTES, MOST_BYTES = 1 << 20, 1 << 40
-NETWORKS = ("none", "loopback", "full")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(K|M|G|T)(?:i?B)?\Z")
 _TARGET = re.compile(r"(<=|>=|==|<|>|=)?\s*(-?\d+(?:,\d{3})*(?:\.\d+)?)\Z")
 _WINDOW = re.compile(r"(\d{1,5})\s*-\s*(\d{1,5})\Z")
@@ -141,20 +147,6 @@ def as_bytes(value: Any) -> int:
     if not LEAST_BYTES <= size <= MOST_BYTES:
         raise ValueError(f"{asked}, from 1M to 1024G, got {shown(value)}")
     return int(size)
-
-
-def as_network(value: Any) -> str | list[str]:
-    """Returns what of the network is shared: all, none, the machine's own, or hosts."""
-    if isinstance(value, list):
-        return [as_text(host) for host in value]
-    try:
-        return "full" if as_flag(value) else "none"
-    except ValueError:
-        if isinstance(value, str) and value in NETWORKS:
-            return value
-        raise ValueError(
-            f"expected {', '.join(NETWORKS)}, true, false or hosts, got {shown(value)}"
-        ) from None
 
 
 def as_command(value: Any) -> str | list[str]:
@@ -314,13 +306,6 @@ Size = Annotated[
         | Annotated[int, Field(ge=LEAST_BYTES)],
     ),
 ]
-Network = Annotated[
-    str | list[str],
-    PlainValidator(
-        as_network,
-        json_schema_input_type=bool | Literal["none", "loopback", "full"] | list[str],
-    ),
-]
 Id = Annotated[
     str,
     BeforeValidator(
@@ -372,4 +357,8 @@ Texts = Annotated[
 ]
 InnerPaths = Annotated[
     list[InnerPath], BeforeValidator(one_or_many, json_schema_input_type=str | list[str])
+]
+HomePaths = Annotated[
+    list[Annotated[Text, AfterValidator(_ruled(home_problem))]],
+    BeforeValidator(one_or_many, json_schema_input_type=str | list[str]),
 ]

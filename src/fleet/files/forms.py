@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from fleet.files.destinations import Network
 from fleet.files.fields import (
     AnyJson,
     Arguments,
@@ -24,11 +25,11 @@ from fleet.files.fields import (
     EnvName,
     Expiry,
     Flag,
+    HomePaths,
     Id,
     Ids,
     InnerPath,
     InnerPaths,
-    Network,
     Number,
     Patterns,
     Port,
@@ -288,7 +289,8 @@ class SandboxForm(Form):
     kind: Literal["none", "bwrap"] = "bwrap"
     read: Texts | None = None
     write: Texts | None = None
-    network: Network = "none"
+    copy_: HomePaths | None = Field(None, validation_alias="copy", serialization_alias="copy")
+    network: Network | None = None
     memory_bytes: Size | None = Field(
         None, validation_alias="memory", serialization_alias="memory_bytes"
     )

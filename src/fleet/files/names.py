@@ -113,6 +113,13 @@ def path_problem(path: str) -> str:
     return ""
 
 
+def home_problem(path: str) -> str:
+    """Paths in a home folder: what is copied from there into a sandbox."""
+    if not path.startswith("~/"):
+        return "does not begin with '~/'; what lies elsewhere stands under `read`"
+    return path_problem(path[2:])
+
+
 def worktree_problem(path: str) -> str:
     """Paths of worktrees as written; where they lead is checked with the others."""
     if path.startswith("/") or re.match(r"[A-Za-z]:[\\/]", path):

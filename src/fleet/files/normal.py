@@ -40,7 +40,11 @@ def agent_of(plain: Plain) -> AgentDocument:
         values["limits"] = AgentLimits(**values["limits"])
     if "sandbox" in values:
         # Only set keys are in a normal form; whoever names any key of a sandbox wants one.
-        values["sandbox"] = Sandbox(**{"kind": "bwrap", **_frozen(values["sandbox"])})
+        box = {"kind": "bwrap", **_frozen(values["sandbox"])}
+        places = box.get("network", ())
+        if len(places) == 1 and ":" not in places[0]:  # a place has its port; this is a word
+            box["network"] = places[0]
+        values["sandbox"] = Sandbox(**box)
     if "permissions" in values:
         told = _frozen(values["permissions"])
         values["permissions"] = told.pop("mode", None)

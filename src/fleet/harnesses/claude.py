@@ -66,7 +66,10 @@ PROFILE: Final = Profile(
         "deny": {"permission": "dontAsk"},
         "yolo": {"permission": "bypassPermissions"},
     },
+    # Root is refused `yolo` outside of a sandbox.
+    sandboxed={"yolo": {"shut_in": "1"}},
     env={
+        "IS_SANDBOX": "{shut_in}",
         "DISABLE_AUTOUPDATER": "1",
         "DISABLE_TELEMETRY": "1",
         "DISABLE_ERROR_REPORTING": "1",

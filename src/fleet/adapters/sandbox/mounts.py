@@ -59,13 +59,17 @@ class Mounts:
         """Makes a link."""
         self._told[path] = ("--symlink", target, str(path))
 
+    def below(self, path: Path) -> list[Path]:
+        """Returns where something is mounted below a path, from there."""
+        told = {*self._told, *self._linked} - {path}
+        return [one.relative_to(path) for one in told if one.is_relative_to(path)]
+
     def words(self, memory_bytes: int | None = None) -> list[str]:
         """Returns the words for bwrap; folders in memory hold at most `memory_bytes` each."""
         told = dict(self._told)
         for named, real in self._linked.items():
-            if named not in told and not any(
-                parent in told and "bind" in told[parent][0] for parent in named.parents
-            ):
+            around = next((told[one] for one in named.parents if one in told), ("", "", ""))
+            if named not in told and not ("bind" in around[0] and around[1] == around[2]):
                 told[named] = (*told[real][:-1], str(named))
         found: list[str] = []
         for path in sorted(told, key=lambda one: len(one.parts)):

@@ -3,7 +3,7 @@
 Law: decides which paths are seen and which may be written, nothing else. The worktree and its admin
 folder are writable but for the pointers between them; of the common git directory, what a commit
 writes: loose objects, and the folder of the branch. The state folder is read-only but for a
-mailbox. HOME is empty and in memory: what a program needs of it is declared.
+mailbox. HOME is a folder of its own: what a program needs of the user's is declared.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from fleet.adapters.sandbox.homes import clear_way
 from fleet.adapters.sandbox.mounts import Mounts
 from fleet.adapters.sandbox.programs import STORES, SYSTEM, fleet_places, places_of
 from fleet.errors import Rejected
@@ -39,7 +40,7 @@ ALTERNATES: Final = 5
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """Where an attempt works: the fleet's root and state folder, git's common directory, the
-    worktree with its admin folder and branch, the attempt's folder.
+    worktree with its admin folder and branch, the attempt's folder; `home` is what is seen as HOME.
     """
 
     root: Path
@@ -49,6 +50,7 @@ class Place:
     admin: Path
     branch: str
     folder: Path
+    home: Path
 
 
 def lay_out(
@@ -62,8 +64,10 @@ def lay_out(
 ) -> Mounts:
     """Returns all that is seen; raises Rejected for what is not there or cannot be kept apart."""
     mounts = Mounts()
-    home = Path(_variable(env, "HOME") or "/")
-    _system(mounts, home, network=network)
+    home = home_of(env)
+    _system(mounts, network=network)
+    if home != Path("/") and home.is_absolute():
+        mounts.replace(home, place.home)
     search = _variable(env, "PATH") or os.defpath
     private = (home, home / ".local", place.root, place.state, place.common, place.worktree)
     mounts.read(*places_of(program, search, place.worktree, private), *fleet_places())
@@ -80,10 +84,16 @@ def lay_out(
         mounts.read(place.worktree / ".git")
     mounts.read(*read)
     mounts.write(*write)
+    clear_way(place.home, mounts.below(home))
     return mounts
 
 
-def _system(mounts: Mounts, home: Path, *, network: bool) -> None:
+def home_of(env: Mapping[str, str]) -> Path:
+    """Returns the home folder as the agent is told of it."""
+    return Path(_variable(env, "HOME") or "/")
+
+
+def _system(mounts: Mounts, *, network: bool) -> None:
     mounts.special("--proc", Path("/proc"))
     mounts.special("--dev", Path("/dev"))
     for path in SYSTEM:
@@ -94,8 +104,6 @@ def _system(mounts: Mounts, home: Path, *, network: bool) -> None:
     mounts.read(*(path for path in STORES if path.is_dir()))
     mounts.empty(Path("/tmp"), "1777")  # noqa: S108 - the sandbox's own
     mounts.empty(Path("/dev/shm"), "1777")  # noqa: S108 - the sandbox's own
-    if home != Path("/") and home.is_absolute():
-        mounts.empty(home, "0700")
     if os.geteuid() == 0:
         # Root without capabilities still owns these; others could not read them either.
         mounts.hide(*_closed(Path("/etc")))

@@ -7,11 +7,15 @@ and security modules each have their own way to refuse.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Final
+
+from fleet.adapters.sandbox.wardens import outside
 
 OUTSIDE: Final = "--ignore-signal=INT,QUIT,TERM"
 NAMESPACES: Final = (
@@ -37,10 +41,18 @@ USERS: Final = (
     "kernel.unprivileged_userns_clone=1 (Debian), user.max_user_namespaces above 0; "
     "or take `sandbox` out"
 )
+UNCOUNTED: Final = (
+    "run the fleet as an ordinary user, or where a cgroup v2 with its controllers may be written "
+    "(systemd's, or a container's own), or take `processes` out"
+)
+LIMIT_BYTES: Final = 256 << 20
+LIMIT_PROCESSES: Final = 64
+"""Limits that are tried."""
+
 _CURES: Final = (
-    ("proc", CONTAINER),
     ("uid map", USERS),
-    ("namespace", USERS),
+    ("namespace", USERS),  # which may name a file of /proc too
+    ("proc", CONTAINER),
     ("RTM_NEWADDR", USERS),
     ("Unknown option", "bubblewrap 0.5 or later is needed"),
     ("unrecognized option", "GNU coreutils 8.31 or later is needed"),
@@ -67,8 +79,10 @@ def problem(*, counted: bool = False) -> Trouble | None:
     `counted`: its processes are to be limited, which the kernel does to everybody but root.
     """
     if counted and os.geteuid() == 0:
-        cure = "run the fleet as an ordinary user, or take `processes` out"
-        return Trouble("its limit of processes would not bind root", cure)
+        why = uncaged(processes=LIMIT_PROCESSES)
+        if why is not None:
+            text = f"its limit of processes would not bind root, and no control group can: {why}"
+            return Trouble(text, UNCOUNTED)
     tools = find_tools()
     for name, cure in TOOLS.items():
         if name not in tools:
@@ -80,6 +94,21 @@ def problem(*, counted: bool = False) -> Trouble | None:
     root = os.geteuid() == 0
     cure = next((cure for part, cure in _CURES if part in said), CONTAINER)
     return Trouble(f"bubblewrap does not work here: {said}", CONTAINER if root else cure)
+
+
+def uncaged(memory_bytes: int | None = None, processes: int | None = None) -> str | None:
+    """Returns why no control group can hold such limits here; None when one was made and did."""
+    return _cage(memory_bytes is not None, processes is not None)
+
+
+@lru_cache(maxsize=4)
+def _cage(memory: bool, processes: bool) -> str | None:  # noqa: FBT001 - what the answer is kept by
+    words = outside(
+        Path(os.devnull),
+        memory_bytes=LIMIT_BYTES if memory else None,
+        processes=LIMIT_PROCESSES if processes else None,
+    )
+    return _complaint([*words, shutil.which("true") or "/bin/true"])
 
 
 def version() -> str:
@@ -98,6 +127,11 @@ def _try(tools: tuple[tuple[str, str], ...]) -> str | None:
     argv += ["--perms", "0700", "--size", "65536", "--tmpfs", "/tmp", "--remount-ro", "/"]  # noqa: S108
     argv += ["--", at["prlimit"], "--data=268435456", at["env"], "--default-signal=TERM"]
     argv += [at["timeout"], "--foreground", "-k", "1", "5", "true"]
+    return _complaint(argv)
+
+
+def _complaint(argv: list[str]) -> str | None:
+    """Returns the last words of a command that failed; None when it did not."""
     try:
         done = subprocess.run(
             argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=PROBE_S, check=False
@@ -107,4 +141,6 @@ def _try(tools: tuple[tuple[str, str], ...]) -> str | None:
     if done.returncode == 0:
         return None
     lines = [line for line in done.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
-    return lines[-1].removeprefix("bwrap: ") if lines else f"it ended with {done.returncode}"
+    return (
+        re.sub(r"^(bwrap|fleet): ", "", lines[-1]) if lines else f"it ended with {done.returncode}"
+    )

@@ -34,7 +34,7 @@ def documents(place: FleetPlace) -> Finding:
 
 def sandbox(place: FleetPlace) -> Iterator[Finding]:
     """Tries the sandbox where an agent file asks for one; nothing to say elsewhere."""
-    from fleet.adapters.sandbox import problem, version
+    from fleet.adapters.sandbox import problem, uncaged, version
 
     try:
         agents = place.documents.agents.values()
@@ -47,7 +47,14 @@ def sandbox(place: FleetPlace) -> Iterator[Finding]:
     if trouble is not None:
         yield finding("sandbox", "error", trouble.text, trouble.cure)
         return
-    yield finding("sandbox", "ok", f"{version()}, used by {counted(len(shut_in), 'agent')}")
+    told = [one for one in shut_in if one.sandbox.memory_bytes or one.sandbox.processes]
+    held = ""
+    if told:
+        why = uncaged(told[0].sandbox.memory_bytes, told[0].sandbox.processes)
+        held = ", limits held by a control group"
+        held = held if why is None else f", memory limited for each process only ({why})"
+    used = counted(len(shut_in), "agent")
+    yield finding("sandbox", "ok", f"{version()}, used by {used}{held}")
 
 
 def state(place: FleetPlace) -> Finding:

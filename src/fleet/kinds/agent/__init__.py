@@ -31,9 +31,10 @@ from fleet.core.messages import DeliverNote, Ending, Outcome
 from fleet.core.plan import Failure
 from fleet.errors import FleetError, NotFound, Rejected
 from fleet.harnesses import Report
+from fleet.harnesses.confinement import facts, leave
 from fleet.harnesses.secrets import known, mask, scrub
 from fleet.kinds import Work
-from fleet.kinds.agent.preparing import driver_of, number_of, prepare, session_of
+from fleet.kinds.agent.preparing import driver_of, number_of, prepare, report_of, session_of
 from fleet.kinds.agent.sight import Sight
 from fleet.kinds.agent.silence import Silence
 from fleet.kinds.agent.turns import Turns, answer_request
@@ -87,7 +88,8 @@ async def run(work: Work) -> Outcome:
         _end_what_is_left(work, folder, place)
     elif why != "stop":
         await work.world.in_thread(_end, folder, GRACE_S)
-    report = await work.world.in_thread(harness.outcome, ended, folder)
+    report = await work.world.in_thread(report_of, work, harness, folder, ended)
+    await _leave_home(work, why, report)
     evidence = await work.world.in_thread(_evidence, work, folder, launch)
     await work.world.in_thread(_scrub, work, folder)
     told = {"evidence": evidence, "usage": report.spent}
@@ -182,6 +184,12 @@ async def _wait(
                 one.cancel()
 
 
+async def _leave_home(work: Work, why: str, report: Report) -> None:
+    """Removes a sandboxed agent's home, unless its attempt may be gone on with."""
+    if why in {"idle", "finished"} or report.ok or report.failure is Failure.TASK:
+        await work.world.in_thread(leave, work.folder, work.params["agent"].get("sandbox"))
+
+
 def _end_what_is_left(work: Work, folder: AttemptFolder, place: Mapping[str, Any]) -> None:
     """Ends what an agent that has ended left running, a server that keeps the task's port, say.
 
@@ -271,7 +279,8 @@ def _head(work: Work, place: Mapping[str, Any]) -> str | None:
 def _evidence(work: Work, folder: AttemptFolder, launch: Launch) -> dict[str, object]:
     tail_of_it = mask(folder.output_tail(TAIL_BYTES), _secrets(work))
     told = {"tail": tail_of_it, "session": launch.session, "folder": os.fspath(folder.path)}
-    return {**told, **_decided(work, folder)}
+    shown = facts(folder.path, work.params["agent"].get("sandbox"))
+    return {**told, **shown, **_decided(work, folder)}
 
 
 def _decided(work: Work, folder: AttemptFolder) -> dict[str, object]:

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from fleet.adapters import hooks
-from fleet.adapters.attempts import AttemptFolder, Launch, session_name
+from fleet.adapters.attempts import AttemptFolder, ExitRecord, Launch, session_name
 from fleet.core.plan import Failure
 from fleet.errors import Rejected
-from fleet.harnesses import AgentFacts, Harness, find_harness, policies
+from fleet.harnesses import AgentFacts, Harness, Preparation, Report, find_harness, policies
 from fleet.harnesses import brief as briefs
-from fleet.harnesses.confinement import confined
+from fleet.harnesses.confinement import confined, explained, home_beside
 from fleet.harnesses.secrets import NAMES_VARIABLE, resolve
 from fleet.kinds import Work
 
@@ -64,15 +64,9 @@ def prepare(
     brief.write_text(_brief(work, place, harness), encoding="utf-8")
     held = _held(work, path)
     facts = _agent_of(work, held)
-    prepared = harness.prepare(facts, brief, folder.path, path, _resumed(work, harness))
-    for file, text in prepared.files.items():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        told_it = policies.joined(text, held) if file == folder.path / hooks.WISHES else text
-        file.write_text(told_it, encoding="utf-8")
-    for link, target in prepared.links.items():
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.unlink(missing_ok=True)
-        link.symlink_to(target)
+    resumed = _resumed(work, harness)
+    prepared = harness.prepare(facts, brief, folder.path, path, resumed)
+    _lay_out(prepared, folder, held)
     own = work.environment(
         task=str(work.params["task"]),
         branch=str(place["branch"]),
@@ -101,9 +95,22 @@ def prepare(
         stdout=prepared.stdout,
         timeout_s=work.params.get("timeout_s"),
     )
-    launch = confined(launch, told.get("sandbox"), str(place["branch"]), work.world)
+    branch, sandbox = str(place["branch"]), told.get("sandbox")
+    launch = confined(launch, sandbox, branch, work.world, resumed=resumed is not None)
     folder.write_spec(launch)
     return launch
+
+
+def _lay_out(prepared: Preparation, folder: AttemptFolder, held: policies.Held) -> None:
+    """Writes the harness's files, what the session asks of fleet with its policy, and its links."""
+    for file, text in prepared.files.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        told = policies.joined(text, held) if file == folder.path / hooks.WISHES else text
+        file.write_text(told, encoding="utf-8")
+    for link, target in prepared.links.items():
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
 
 
 def _find_program(program: str, path: str, harness: Harness) -> None:
@@ -121,10 +128,20 @@ def _resumed(work: Work, harness: Harness) -> str | None:
     if work.attempt == 1:
         return None
     before = AttemptFolder(work.folder.parent / str(work.attempt - 1))
-    report = harness.outcome(before.exit_record(), before)
+    report = report_of(work, harness, before, before.exit_record())
     if report.ok or report.failure is Failure.TASK:
         return None
+    if work.params["agent"].get("sandbox") and not home_beside(work.folder).is_dir():
+        return None  # what it remembers lay there
     return hooks.session_of(before.path, report.session)
+
+
+def report_of(
+    work: Work, harness: Harness, folder: AttemptFolder, ended: ExitRecord | None
+) -> Report:
+    """Returns what the end of an attempt means, by its program and by its sandbox."""
+    report = harness.outcome(ended, folder)
+    return explained(report, ended, folder.path, work.params["agent"].get("sandbox"))
 
 
 def _held(work: Work, worktree: Path) -> policies.Held:
@@ -190,7 +207,7 @@ def _brief(work: Work, place: Mapping[str, Any], harness: Harness) -> str:
     ]
     if work.attempt > 1:
         before = AttemptFolder(work.folder.parent / str(work.attempt - 1))
-        report = harness.outcome(before.exit_record(), before)
+        report = report_of(work, harness, before, before.exit_record())
         if not report.ok:
             shown = briefs.fence(before.output_tail(TAIL_BYTES), briefs.TAIL_CHARS)
             earlier.append(f"The attempt before this one failed: {report.text}\n\n{shown}")
