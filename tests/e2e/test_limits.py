@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 from support.scripted_fleet import ScriptedFleet, until
@@ -22,10 +23,16 @@ echo done > $FLEET_TASK.md && git add . && git commit -qm "$FLEET_TASK"
 """
 
 
-def with_codex(fleet: ScriptedFleet, *tasks: str, **limits: Any) -> None:
-    """Declares tasks of one agent, whose program plays a Codex that tells what it used."""
+def put_codex(fleet: ScriptedFleet) -> Path:
+    """Writes the program that plays a Codex, and returns it."""
     program = fleet.put("bin/codex", CODEX.format(ran=fleet.ran_path, top=fleet.top), fleet.top)
     program.chmod(0o755)
+    return program
+
+
+def with_codex(fleet: ScriptedFleet, *tasks: str, **limits: Any) -> None:
+    """Declares tasks of one agent, whose program plays a Codex that tells what it used."""
+    program = put_codex(fleet)
     path = f"{program.parent}:{os.environ['PATH']}"
     told = f"harness: codex\nenv: {{PATH: '{path}'}}\nlimits: {limits}\n"
     fleet.put("agents/ann.yaml", told)
@@ -97,3 +104,29 @@ def test_no_more_launches_a_minute_than_are_allowed_also_after_a_crash(
     assert sum(fleet.ran().values()) == 2
     assert "launch rate of agent ann" in _waits(fleet)
     fleet("stop", "a", "b", "c")
+
+
+def test_a_program_that_crashes_at_once_is_not_tried_by_task_after_task(
+    fleet: ScriptedFleet,
+) -> None:
+    names = [f"t{number}" for number in range(6)]
+    fleet.settings["limits"] = {"agents": 1}
+    with_codex(fleet, *names)
+    (fleet.top / "bin/codex").write_text("#!/bin/sh\nexec /nowhere/codex-of-old\n")
+    fleet("launch", "--all")
+    (asked,) = until(lambda: fleet.status()["questions"], "the question about the crashes")
+    assert (asked["kind"], asked["choices"]) == ("quarantine", ["retry", "stop"])
+    assert "agent ann crashes at once in one task after another" in asked["message"]
+    assert _waits(fleet).count("agent ann, which crashes") == len(names)
+    pid = fleet.coordinator()
+    if pid is not None:
+        os.kill(pid, 9)
+        until(lambda: fleet.coordinator() is None, "the coordinator's end")
+    started = [one for one in fleet.history() if one["event"] == "attempt-started"]
+    tried = [one["step"] for one in started if one["step"].endswith("/work")]
+    assert len(tried) <= 4, tried
+    put_codex(fleet)
+    fleet.must("resume")
+    assert fleet.wait(*names, timeout_s=60).code == 0
+    assert not fleet.status()["questions"]
+    fleet.nothing_runs()

@@ -115,7 +115,7 @@ class World:
         crowded = self.dice.random() < 0.15
         if crowded:
             self.mix |= {"loop": 0.5, "nap": self.dice.choice([0.0, 0.2])}
-        for number in range(self.dice.choice([1, 1, 2, 3])):
+        for number in range(self.dice.choice([1, 2, 3] if crowded else [1, 1, 2, 3])):
             parent = ("r0", "s0", 1) if number else None
             plan = (people.crowd if crowded else people.some_plan)(self.dice)
             self.post(f"r{number}", m.StartRun(run=f"r{number}", plan=plan, parent=parent))

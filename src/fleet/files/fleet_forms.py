@@ -28,6 +28,7 @@ from fleet.files.fields import (
     shown,
 )
 from fleet.files.forms import (
+    AccountForm,
     Checks,
     DefaultsForm,
     Form,
@@ -274,6 +275,7 @@ class FleetForm(Form):
     worktrees: Annotated[str, BeforeValidator(_as_folder, json_schema_input_type=str)] | None = None
     phases: list[PhaseForm] | None = None
     limits: dict[LimitName, Count] | None = None
+    accounts: dict[Id, AccountForm] | None = None
     defaults: DefaultsForm | None = None
     ports: Ports | None = None
     metrics: list[MetricForm] | None = None

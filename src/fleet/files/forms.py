@@ -279,6 +279,16 @@ class AgentLimitsForm(Form):
     attempts: Annotated[Count, Field(le=100)] | None = None
     tokens: Count | None = None
     usd: Annotated[Number, Field(gt=0)] | None = None
+    sessions: Count | None = None
+    launches_per_minute: Count | None = None
+
+
+class AccountForm(Form):
+    """What all agents of an account may take together."""
+
+    tokens: Count | None = None
+    usd: Annotated[Number, Field(gt=0)] | None = None
+    sessions: Count | None = None
     launches_per_minute: Count | None = None
 
 
@@ -322,6 +332,7 @@ class AgentKeys(Form):
     spellings: ClassVar = {"roles": ("role",)}
     roles: Texts | None = None
     harness: CommandForm | None = None
+    account: Id | None = None
     model: Text | None = None
     mode: Literal["headless", "interactive"] | None = None
     args: Arguments | None = None

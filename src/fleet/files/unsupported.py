@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from fleet.errors import Problem
-from fleet.files.tasks import budget
+from fleet.files.tasks import account_of, budget
 
 if TYPE_CHECKING:
     from fleet.files.documents import AgentDocument, Assumption, Rung, TaskDocument
@@ -35,6 +35,9 @@ MEASURED = {
     "mini": ("tokens",),
 }
 """Harness -> what it tells of a headless attempt's usage; only that can be held to a budget."""
+
+SEEN = {"claude": ("tokens",), "codex": ("tokens",)}
+"""The same of sessions in a terminal, whose usage is read from the program's own transcript."""
 
 
 def not_carried_out(fleet: Fleet) -> list[Problem]:
@@ -94,15 +97,37 @@ def _of_agent(agent: AgentDocument) -> Found:
     if _is_shut_in(agent) and agent.sandbox.network not in {"none", "full"}:
         named = "loopback" if agent.sandbox.network == "loopback" else "hosts"
         yield ("sandbox", "network"), f"`network: {named}`, between `none` and `full`,"
+    for name in budget(agent.limits):
+        if name not in _told_by(agent):
+            yield ("limits", name), f"the limit `{name}` for {_untold_by(agent)}"
+
+
+def _told_by(agent: AgentDocument) -> tuple[str, ...]:
     program = agent.harness if isinstance(agent.harness, str) else ""
-    for name in budget(agent):
-        if name not in MEASURED.get(program, ()):
-            yield ("limits", name), f"the limit `{name}` for a harness that does not tell it"
-        elif agent.mode == "interactive":
-            yield ("limits", name), f"the limit `{name}` for an interactive agent"
+    return (SEEN if agent.mode == "interactive" else MEASURED).get(program, ())
+
+
+def _untold_by(agent: AgentDocument) -> str:
+    program = agent.harness if isinstance(agent.harness, str) else ""
+    known = agent.mode == "interactive" and program in MEASURED
+    return "an interactive agent" if known else "a harness that does not tell it"
+
+
+def _of_accounts(fleet: Fleet) -> Found:
+    for account, told in fleet.settings.accounts.items():
+        users = [one for one in fleet.agents.values() if account_of(one) == account]
+        if not users:
+            yield ("accounts", account), f"the account `{account}`, on which no agent works,"
+        for name in budget(told):
+            for agent in users:
+                if name not in _told_by(agent):
+                    what = f"the limit `{name}` of an account with {agent.id}, {_untold_by(agent)},"
+                    yield ("accounts", account, name), what
+                    break
 
 
 def _of_settings(fleet: Fleet) -> Found:
+    yield from _of_accounts(fleet)
     named = [phase for phase in fleet.phases if not phase.implicit]
     for number, phase in enumerate(named):
         if phase.land == "pr":

@@ -31,9 +31,11 @@ from fleet.harnesses import (
     json_lines,
     last_words,
 )
+from fleet.harnesses.meters import Meter, Tally, began_ms, home_of, only_file
 
 MEASURES: Final = ("tokens", "usd")
 TAIL_BYTES: Final = 1 << 20
+ANSWERS: Final = 64  # of so many it is remembered what they used
 MODES: Final = {
     "ask": "manual",
     "edits": "acceptEdits",
@@ -170,6 +172,42 @@ def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:
 def check(environ: Mapping[str, str]) -> Found | str:
     """Returns the program and its version, or the problem with its cure."""
     return find_program("claude", environ, "npm install -g @anthropic-ai/claude-code")
+
+
+def meter(agent: AgentFacts, folder: Path) -> Meter:
+    """Returns what counts its answers: of its standard output, in its terminal of its transcript.
+
+    What an answer has put out is told there when it begins, so tokens out are a lower bound.
+    """
+    if agent.mode == "headless":
+        return Meter("standard output", lambda: AttemptFolder(folder).stdout, _count)
+    home = home_of(agent.env, "CLAUDE_CONFIG_DIR", ".claude")
+
+    def find() -> Path | None:
+        session = hooks.session_of(folder, None)
+        return only_file(home, f"projects/*/{session}.jsonl") if session else None
+
+    return Meter("transcript", find, _count, Tally(began_ms(folder)))
+
+
+def _count(tally: Tally, event: Mapping[str, Any]) -> None:
+    """Counts an answer once, though each of its parts tells its usage, or all at the end."""
+    if event.get("type") == "result":
+        tally.amounts.update(_usage(event))
+    message = event.get("message")
+    if event.get("type") != "assistant" or not isinstance(message, dict):
+        return
+    used = message.get("usage")
+    if not isinstance(used, dict) or message.get("model") == "<synthetic>":
+        return
+    if tally.is_earlier(event):
+        return
+    name, before = str(message.get("id")), tally.marks.pop(str(message.get("id")), {})
+    told = {**_usage({"usage": used}), "turns": 1}
+    tally.add({n: count - before.get(n, 0) for n, count in told.items()})
+    tally.marks[name] = told
+    while len(tally.marks) > ANSWERS:
+        del tally.marks[next(iter(tally.marks))]
 
 
 def _usage(result: Mapping[str, Any]) -> dict[str, float]:

@@ -28,6 +28,7 @@ from fleet.harnesses import (
     judge,
     opening,
 )
+from fleet.harnesses.meters import Meter, Tally
 
 MEASURES: Final = ("tokens", "usd")
 TAIL_BYTES: Final = 8 << 20  # all of its steps count, not only the last
@@ -88,6 +89,18 @@ def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:
 def check(environ: Mapping[str, str]) -> Found | str:
     """Returns the program and its version, or the problem with its cure."""
     return find_program("opencode", environ, "npm install -g opencode-ai")
+
+
+def meter(agent: AgentFacts, folder: Path) -> Meter | None:
+    """Returns what counts its steps on standard output; in its terminal it tells none."""
+    if agent.mode == "interactive":
+        return None
+    return Meter("standard output", lambda: AttemptFolder(folder).stdout, _count)
+
+
+def _count(tally: Tally, event: Mapping[str, Any]) -> None:
+    if event.get("type") == "step_finish":
+        tally.add(_usage([_part(event)]))
 
 
 def _rules(agent: AgentFacts) -> dict[str, object]:
