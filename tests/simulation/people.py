@@ -325,7 +325,7 @@ def hostile_wish(dice: Random, state: State) -> m.Command:
         (2, m.HoldStep(step=name, stop=dice.random() < 0.5)),
         (3, m.ReleaseStep(steps=some)),
         (1, m.SkipStep(steps=some)),
-        (1, m.RetryStep(step=name)),
+        (9 if state.quarantined else 1, m.RetryStep(step=name)),
         (3, m.RevisePlan(patch=some_patch(dice, state))),
         (0.25, m.CancelRun()),
         (1, m.RaiseQuestion(question=note, step=dice.choice([name, ""]))),

@@ -148,7 +148,7 @@ def meter(agent: AgentFacts, folder: Path) -> Meter:
         session = hooks.session_of(folder, _thread(AttemptFolder(folder)))
         return only_file(home, f"sessions/*/*/*/rollout-*-{session}.jsonl") if session else None
 
-    return Meter("rollout file", find, _count, Tally(began_ms(folder)))
+    return Meter("rollout file", find, _count, Tally(began_ms(folder)), exact=True)
 
 
 def _thread(folder: AttemptFolder) -> str | None:

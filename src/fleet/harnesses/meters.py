@@ -56,12 +56,16 @@ Count = Callable[[Tally, Mapping[str, Any]], None]
 
 @dataclass(slots=True)
 class Meter:
-    """One attempt's meter; `source` says before people what it reads, `find` where that is."""
+    """One attempt's meter; `source` says before people what it reads, `find` where that is.
+
+    `exact` ones outrank what the program tells at its end, which is of its whole session.
+    """
 
     source: str
     find: Callable[[], Path | None]
     count: Count
     tally: Tally = field(default_factory=Tally)
+    exact: bool = False
     follower: Follower | None = None
     rest: bytes = b""
 

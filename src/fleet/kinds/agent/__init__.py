@@ -103,7 +103,7 @@ async def run(work: Work) -> Outcome:
     elif why != "stop":
         await work.world.in_thread(_end, folder, GRACE_S)
     report = await work.world.in_thread(harness.outcome, ended, folder)
-    report = replace(report, usage={**await usage.look(), **report.usage})
+    report = replace(report, usage=await usage.in_all(report.usage))
     evidence = await work.world.in_thread(_evidence, work, folder, launch)
     await work.world.in_thread(_scrub, work, folder)
     told = {"evidence": evidence, "usage": report.spent}

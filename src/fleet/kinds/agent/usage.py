@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -48,6 +49,12 @@ class Usage:
             amounts = await self.work.world.in_thread(self.meter.look)
             self.so_far = Report(ok=True, usage=amounts).spent
         return self.so_far
+
+    async def in_all(self, told: Mapping[str, float]) -> dict[str, float]:
+        """Returns what the attempt has used, with what its program has told at its end."""
+        seen = await self.look()
+        exact = self.meter is not None and self.meter.exact
+        return {**told, **seen} if exact else {**seen, **told}
 
     def _has_grown(self, meter: Meter) -> bool:
         """Returns whether there is anything to read; a log in parts may always have grown."""
