@@ -70,8 +70,12 @@ def test_an_exit_0_without_work_is_sent_back_with_the_evidence(real, server: Mod
 @pytest.mark.parametrize(
     ("real", "status"),
     [
-        *[(name, status) for name in ("claude", "codex", "gemini") for status in (429, 529)],
-        ("copilot", 529),  # the others try again for a minute or more before they tell
+        *[
+            (name, status)
+            for name in ("claude", "codex", "gemini", "mini")
+            for status in (429, 529)
+        ],
+        ("copilot", 529),  # the others try again for a minute or more: what they say is recorded
     ],
     indirect=["real"],
 )

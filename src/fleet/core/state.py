@@ -370,10 +370,8 @@ def output_of(state: State, step: str) -> object:
 
 
 def inputs_of(state: State, step: str) -> dict[str, dict[str, object]]:
-    """Returns what the needs of a step put out: id -> {standing, output, label, text, attempt,
-    tries, evidence}.
-
-    Joins are looked through, so that a step behind a composite sees the steps that fed it too.
+    """Returns what the needs of a step put out, joins looked through: id -> {standing, output,
+    label, text, attempt, tries, evidence}.
     """
     found: dict[str, dict[str, object]] = {}
     todo = [need.step for need in state.steps[step].step.needs]
