@@ -141,7 +141,7 @@ def _used(task: Mapping[str, Any]) -> str:
     told = [amount(usage["tokens"])] if usage.get("tokens") else []
     told += [money(usage["usd"])] if usage.get("usd") else []
     if told and seen and seen["age_s"] is not None:
-        told.append(f"{_span(seen['age_s'])} ago")
+        told.append(f"{span(seen['age_s'])} ago")
     return " ".join(told) or "-"
 
 
