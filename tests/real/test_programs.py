@@ -8,9 +8,9 @@ import time
 from dataclasses import replace
 
 import pytest
+from support.model_wire import Usage
 
 from support.model_server import ModelServer, Turn
-from support.model_wire import Usage
 from support.scripted_fleet import until
 
 pytestmark = pytest.mark.real
