@@ -97,6 +97,7 @@ def test_commands_stand_under_the_group_that_help_shows():
 
 FORMS = {
     "AbsentForm": "absent file",
+    "AccountForm": "account",
     "AgentLimitsForm": "agent limits", "AssumptionForm": "assumption", "CalendarForm": "calendar",
     "CheckForm": "check", "CheckpointForm": "checkpoint", "DaysForm": "estimate",
     "DecisionForm": "decision", "DefaultsForm": "defaults", "DeliverableForm": "deliverable",

@@ -137,6 +137,7 @@ _BY_FIELD: dict[str, Callable[[Any], Any]] = {
     "choices": _tuple,
     "refusals": _tuple,
     "grants": _tuple,
+    "blames": _tuple,
     "delivered": _tuple,
     "blockers": lambda value: tuple(value) if isinstance(value, list) else value,
 }

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fleet.adapters import process
-from fleet.adapters.attempts import AttemptFolder, Launch, session_name
+from fleet.adapters import attempts, process
+from fleet.adapters.attempts import AttemptFolder, Follower, Launch, session_name, tail
 from fleet.adapters.process import Members
 from fleet.adapters.tmux import Started, Tmux
 from fleet.errors import Rejected, ToolFailed
@@ -210,15 +210,47 @@ def test_a_hung_tmux_does_not_hang_us(tmp_path, launch):
 
 
 @pytest.mark.parametrize("stdout", ["pane", "file"])
-def test_a_flood_is_capped_and_does_not_stop_the_agent(tmux, launch, stdout):
-    told = launch(
-        "sh", "-c", "yes | head -c 3000000; exit 5", stdout=stdout, log_limit_bytes=102_400
-    )
+def test_of_a_flood_head_and_tail_are_kept_and_it_does_not_stop_the_agent(tmux, launch, stdout):
+    words = "echo first; seq 400000; echo last; exit 5"
+    told = launch("sh", "-c", words, stdout=stdout, log_limit_bytes=102_400)
     tmux.start([told])
     assert end_of(told).code == 5
-    sizes = [path.stat().st_size for path in told.folder.glob("*.log")]
-    assert sizes
-    assert max(sizes) == 102_400
+    folder = AttemptFolder(told.folder)
+    logs = [folder.log] if stdout == "pane" else [folder.log, folder.stdout]
+    for log in logs:
+        until(lambda log=log: tail(log, 40_000).endswith("400000\nlast\n"))
+        kept = tail(log, 40_000).splitlines()
+        assert [int(line) for line in kept[-2000:-1]] == list(range(398_002, 400_001))
+        assert log.read_text().startswith("first")
+        sizes = [path.stat().st_size for path in told.folder.glob(f"{log.name}*")]
+        assert 76_800 < sum(sizes) <= 102_400 + 7
+        follower, found = Follower(log), []
+        while chunk := follower.read(9_999):
+            found.append(chunk)
+        whole = sum(map(len, found)) + follower.lost_bytes
+        assert whole == (2_688_906 if log == folder.stdout else 2_688_906 + 400_002)
+
+
+def test_of_a_billion_bytes_the_last_line_is_kept(tmp_path):
+    keep = Path(attempts.__file__).with_name("keep.sh")
+    words = f"(yes | head -c 1000000000; echo; echo last) | /bin/sh {keep} {tmp_path} log 16777216"
+    subprocess.run(["/bin/sh", "-c", words], check=True)
+    log = tmp_path / "log"
+    assert tail(log, 100).endswith("y\ny\n\nlast\n")
+    assert log.stat().st_size == 2 * 16_777_216
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= (64 << 20) + 7
+    assert len(tail(log, 17 << 20)) == 17 << 20, "more than a part is read back"
+
+
+def test_where_split_knows_no_filters_the_head_is_kept(tmp_path, monkeypatch):
+    (tmp_path / "split").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "split").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    keep = Path(attempts.__file__).with_name("keep.sh")
+    words = f"(echo first; yes | head -c 900000) | /bin/sh {keep} {tmp_path} log 1024"
+    subprocess.run(["/bin/sh", "-c", words], check=True)
+    assert (tmp_path / "log").read_bytes()[:6] == b"first\n"
+    assert (tmp_path / "log").stat().st_size == 4096
 
 
 def test_a_child_that_holds_the_output_does_not_hold_the_end(tmux, launch):

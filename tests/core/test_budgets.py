@@ -13,6 +13,7 @@ from fleet.core.spending import Budget, add_usage, enlarge, resize, spend
 from support.plans import plan, step
 from support.playbook import (
     AttemptEnded,
+    AttemptProgressed,
     AttemptStarted,
     PlanRevised,
     QuestionAnswered,
@@ -20,11 +21,13 @@ from support.playbook import (
     RetryScheduled,
     RunEnded,
     StepReleased,
+    StopRequested,
     answered,
     ended,
     failed,
     granted,
     play,
+    stopped,
 )
 
 ASKED = QuestionRaised("r.q1", "")
@@ -111,15 +114,59 @@ def test_nobody_is_asked_while_nothing_would_start():
         run.tell(m.ReleaseStep(steps=("b",))).expect(StepReleased("b"), ASKED)
 
 
-def test_others_go_on_and_what_runs_is_not_ended():
+def test_others_go_on_and_what_runs_of_it_is_stopped():
     steps = [step(name, uses={who: 1}) for name, who in (("a", "ann"), ("b", "ann"), ("c", "bob"))]
     late = step("d", "a", uses={"ann": 1})
     with play(budgeted(*steps, late, usd=1)) as run:
         run.quietly(granted("a", "b"))
-        run.tell(ended("a", usage={"usd": 1})).expect(AttemptEnded("a"), ASKED)
-        run.wants(states.RunAttempt("b", 1))
+        run.tell(ended("a", usage={"usd": 1})).expect(
+            AttemptEnded("a"), StopRequested("b", "budget"), ASKED
+        )
+        run.wants(states.StopAttempt("b", 1, "budget"))
         assert wanted(run) == ["c"]
         run.tell(granted("c", "d")).expect(AttemptStarted("c", 1))
+
+
+def used(name, attempt=1, **usage):
+    return m.ReportProgress(step=name, attempt=attempt, usage=usage)
+
+
+def test_what_runs_is_stopped_once_its_budget_is_spent_and_goes_on_when_it_is_raised():
+    with play(two()) as run:
+        run.tell(granted("a")).expect(AttemptStarted("a", 1))
+        run.tell(used("a", usd=0.4)).expect(AttemptProgressed("a", usage={"usd": 0.4}))
+        assert run.state.steps["a"].usage == {"usd": 0.4}
+        run.tell(used("a", usd=1.25)).expect(AttemptProgressed("a"), StopRequested("a", "budget"))
+        run.wants(states.StopAttempt("a", 1, "budget"))
+        run.tell(used("a", usd=1.5)).expect(AttemptProgressed("a"))
+        run.tell(stopped("a")).expect(AttemptEnded("a"), ASKED)
+        one = run.state.steps["a"]
+        assert (one.tries, one.used, wanted(run)) == (0, (), []), "no retry is spent"
+        assert one.usage == {"usd": 1.5}
+        run.tell(answered(1, "raise")).expect(QuestionAnswered("r.q1", "raise"))
+        assert wanted(run) == ["a"]
+        run.tell(granted("a")).expect(AttemptStarted("a", 2))
+        run.tell(used("a", 2, usd=0.5)).expect(AttemptProgressed("a"))
+        assert run.state.budgets["ann"].spent == {"usd": 2.0}
+
+
+def test_the_final_figures_of_an_attempt_take_the_place_of_the_live_ones():
+    with play(two()) as run:
+        run.quietly(granted("a"), used("a", usd=0.1, tokens=7, context_share=0.5))
+        run.tell(failed("a", usage={"usd": 0.3, "context_share": 0.2})).expect(
+            AttemptEnded("a"), RetryScheduled("a")
+        )
+        told = {"usd": 0.3, "tokens": 7, "context_share": 0.2}
+        assert run.state.steps["a"].usage == run.state.budgets["ann"].spent == told
+
+
+def test_a_figure_that_falls_or_comes_too_late_is_not_believed():
+    with play(two()) as run:
+        run.quietly(granted("a"), used("a", usd=0.5))
+        run.tell(used("a", usd=0.2)).expect()
+        run.quietly(ended("a"))
+        run.tell(used("a", usd=0.9)).expect()
+        assert run.state.budgets["ann"].spent == {"usd": 0.5}
 
 
 def test_only_the_run_itself_asks_about_a_budget():

@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
+
 from fleet.core import messages as m
 from fleet.core import state as states
+from fleet.core.decide import attempts
+from fleet.core.evolve import replay
 from fleet.core.plan import Ask, Failure, Need, Patch, Retry, Revise, Swap
 from support.plans import join, plan, step
 from support.playbook import (
@@ -53,7 +58,8 @@ def test_steps_that_start_together_start_longest_tail_first_then_by_id():
         run.expect(AttemptStarted("z"), AttemptStarted("a"), AttemptStarted("b"))
 
 
-def test_retries_double_their_backoff_up_to_the_cap_and_then_the_next_rung_comes():
+def test_retries_double_their_backoff_up_to_the_cap_and_then_the_next_rung_comes(monkeypatch):
+    monkeypatch.setattr(attempts, "_scatter", lambda wait_ms, *_: wait_ms)
     ladder = (
         Retry(times=3, backoff_ms=100, cap_ms=250),
         Swap(params={"model": "other"}),
@@ -146,6 +152,20 @@ def test_a_join_of_joins_settles_with_its_last_part_and_hands_its_output_on():
         run.quietly(ended("b", output=2)).stands(all="succeeded", c="running")
         assert states.output_of(run.state, "all") == [1, 2]
         assert set(states.inputs_of(run.state, "c")) == {"all", "one", "a", "b"}
+
+
+def test_those_that_fail_together_do_not_come_back_together_and_a_replay_is_exact():
+    names = [f"t{number}/work" for number in range(50)]
+    ladder = (Retry(times=4, backoff_ms=10_000, on=frozenset(Failure)),)
+    run = play(plan(*[step(name, uses={"box": 1}, ladder=ladder) for name in names]))
+    run.quietly(granted(*names))
+    run.quietly(*[replace(failed(name, 1, Failure.AGENT), at_ms=1_000) for name in names])
+    alarms = [run.state.alarms[name] for name in names]
+    assert all(8_500 <= at_ms < 13_500 for at_ms in alarms)
+    seconds = Counter(at_ms // 1000 for at_ms in alarms)
+    assert len(seconds) >= 5
+    assert max(seconds.values()) <= 20, "no second sees half of them"
+    assert replay(run.log).alarms == run.state.alarms
 
 
 def test_late_doubled_and_forged_reports_are_not_believed():

@@ -289,6 +289,32 @@ def test_a_limit_on_an_agent_or_an_account_counts_in_the_schedule(tmp_path):
         assert told.about["schedule"]["days"] == 5
 
 
+def test_an_account_is_shared_by_the_agents_that_name_it_and_bounded_in_all(tmp_path):
+    settings = "accounts: {team: {sessions: 1, launches_per_minute: 4, tokens: 900, usd: 5}}"
+    fleet(tmp_path, settings=settings, agents="a b", one="agent: b\ndays: 2", two="days: 3")
+    keys = "---\nharness: claude\naccount: team\nlimits: {sessions: 2}\n---\n"
+    for name in ("a", "b"):
+        (tmp_path / f"agents/{name}.md").write_text(keys)
+    found, _ = lower(load(tmp_path, use_cache=False))
+    bounds = {"account:team": 1, "account:team/min": 4, "agent:a": 2, "agent:b": 2}
+    assert {name: found.limits[name] for name in bounds} == bounds
+    assert found.budgets == {"account:team": {"tokens": 900, "usd": 5}}
+    assert found.steps["one/work"].uses["account:team"] == 1
+    assert found.about["schedule"]["days"] == 5, "one session at once"
+
+
+@pytest.mark.parametrize(
+    ("account", "harness", "what"),
+    [("nobody: {sessions: 1}", "claude", "on which no agent works"),
+     ("team: {usd: 5}", "codex", "of an account with a, a harness that does not tell it")],
+)  # fmt: skip
+def test_an_account_that_cannot_be_bounded_is_refused(tmp_path, account, harness, what):
+    fleet(tmp_path, settings=f"accounts: {{{account}}}", one="")
+    (tmp_path / "agents/a.md").write_text(f"---\nharness: {harness}\naccount: team\n---\n")
+    with pytest.raises(InvalidPlan, match=f"coordination.md:.*{what}"):
+        lower(load(tmp_path, use_cache=False))
+
+
 # --- refusals -------------------------------------------------------------------------------------
 
 
@@ -328,7 +354,7 @@ def test_what_is_not_carried_out_is_refused_with_its_place(tmp_path, file, key, 
         "harness: shell, limits: {tokens: 1000}",
         "harness: shell, limits: {usd: 3}",
         "harness: claude, mode: interactive, limits: {usd: 3}",
-        "harness: claude, mode: interactive, limits: {tokens: 3}",
+        "harness: gemini, mode: interactive, limits: {tokens: 3}",
         "harness: codex, limits: {usd: 3}",
         "harness: [codex], limits: {tokens: 3}",
         "harness: shell, sandbox: {network: loopback}",

@@ -251,6 +251,7 @@ def opencode_error(message, status):
         ([STEP, opencode_error("no", 500)], 1, Failure.AGENT, None),
         ([STEP, LAST, opencode_error("no", 500)], 0, Failure.AGENT, None),
         ([opencode_error("too much", 429)], 1, Failure.ACCOUNT, None),
+        ([opencode_error("This is too much.", 529)], 1, Failure.ACCOUNT, None),
         (
             [opencode_error("Monthly usage limit reached. It will reset in 1 day 2 hours", 402)],
             1,
@@ -418,6 +419,10 @@ Retrying in 0.2 seconds...
 litellm.RateLimitError: RateLimitError: OpenAIException - too much
 The API provider has rate limited you. Try again later or check your quotas.
 """
+AIDER_OVERLOADED = """\
+litellm.InternalServerError: AnthropicException - {"error": "no more"}
+The API provider's servers are down or overloaded.
+"""
 AIDER_REFUSED = "litellm.AuthenticationError: OpenAIException - no such key\n"
 
 
@@ -427,6 +432,7 @@ AIDER_REFUSED = "litellm.AuthenticationError: OpenAIException - no such key\n"
         (AIDER_HEAD + AIDER_SAID + AIDER_END, 0, None),
         (AIDER_HEAD + AIDER_LIMITED + AIDER_SAID + AIDER_END, 0, None),
         (AIDER_HEAD + AIDER_LIMITED, 0, Failure.ACCOUNT),
+        (AIDER_HEAD + AIDER_OVERLOADED, 0, Failure.ACCOUNT),
         (AIDER_HEAD + AIDER_SAID + AIDER_END + AIDER_LIMITED, 0, Failure.ACCOUNT),
         (AIDER_HEAD + AIDER_REFUSED, 0, Failure.AGENT),
         (AIDER_HEAD, 0, Failure.AGENT),
@@ -468,7 +474,7 @@ def test_aider_writes_nothing_into_the_worktree_and_runs_no_commands(prepared, p
     assert "--chat-mode" not in argv
 
 
-def mini_run(status, content, submission=""):
+def mini_run(status, content, submission="", trace=""):
     usage = {
         "prompt_tokens": 14,
         "completion_tokens": 2,
@@ -485,12 +491,22 @@ def mini_run(status, content, submission=""):
                 {"role": "system", "content": "You are helpful."},
                 {"role": "assistant", "content": None, "extra": {"response": {"usage": usage}}},
                 {"role": "user", "content": "No call.", "extra": {"response": {"usage": usage}}},
-                {"role": "exit", "content": content, "extra": {"exit_status": status}},
+                {
+                    "role": "exit",
+                    "content": content,
+                    "extra": {"exit_status": status, "traceback": trace},
+                },
             ],
         }
     )
 
 
+TRACE = """\
+Traceback (most recent call last):
+openai.InternalServerError: Error code: 529 - {'error': {'message': 'no'}}
+
+litellm.exceptions.APIError: litellm.APIError: APIError: OpenAIException - no
+"""
 RATE = "litellm.RateLimitError: RateLimitError: OpenAIException - Please try again in 20s"
 
 
@@ -500,6 +516,7 @@ RATE = "litellm.RateLimitError: RateLimitError: OpenAIException - Please try aga
         (mini_run("Submitted", "It is written.", "It is written.\n"), 0, None, None),
         (mini_run("LimitsExceeded", "LimitsExceeded"), 0, Failure.TASK, None),
         (mini_run("RateLimitError", RATE), 1, Failure.ACCOUNT, ENDED_AT_MS + 20_000),
+        (mini_run("APIError", "litellm.APIError: no", trace=TRACE), 1, Failure.ACCOUNT, None),
         (mini_run("BadRequestError", "litellm.BadRequestError: no"), 1, Failure.AGENT, None),
         ('{"info": {"exit_status": "X"}}', 1, Failure.AGENT, None),
         ('{"info": [], "messages": 3}', 1, Failure.AGENT, None),

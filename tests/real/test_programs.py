@@ -5,8 +5,10 @@ show soon: not every program is run through every test.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
+from support.model_wire import Usage
 
 from support.model_server import ModelServer, Turn
 from support.scripted_fleet import until
@@ -59,8 +61,12 @@ def test_a_turn_that_ends_without_work_is_sent_back_within_the_attempt(real, ser
 @pytest.mark.parametrize(
     ("real", "status"),
     [
-        *[(name, status) for name in ("claude", "codex", "gemini") for status in (429, 529)],
-        ("copilot", 529),  # the others try again for a minute or more before they tell
+        *[
+            (name, status)
+            for name in ("claude", "codex", "gemini", "mini")
+            for status in (429, 529)
+        ],
+        ("copilot", 529),  # the others try again for a minute or more: what they say is recorded
     ],
     indirect=["real"],
 )
@@ -164,6 +170,37 @@ def test_a_session_that_was_lost_is_gone_on_with(real, server):
     assert len(told[-1]) >= 30
     if real.name in {"claude", "codex"}:  # they tell it to their model
         assert told[-1] in str(model.played[0])
+
+
+@pytest.mark.parametrize(
+    ("real", "mode"),
+    [("claude", "headless"), ("claude", "interactive"), ("codex", "headless"),
+     ("codex", "interactive")],
+    indirect=["real"],
+)  # fmt: skip
+def test_a_budget_ends_what_runs_and_raised_it_goes_on(real, server, mode):
+    first, *rest = real.work("ada")
+    first = replace(first, usage=Usage(read=5_000, cached=100, written=200))
+    hang = Turn("Wait.", fault="hang")
+    model = real.declare(server, [first, hang, *rest], mode=mode, limits={"tokens": 4_000})
+    real.must("launch", "--all")
+    (asked,) = until(lambda: real.status()["questions"], "the question about the budget")
+    assert asked["kind"] == "budget"
+    row = real.row("ada")
+    assert 5_000 <= row["usage"]["tokens"] <= 5_400, row["usage"]
+    assert row["waiting_for"] == ["budget of agent ada"]
+    assert not real.sessions()
+    played = len(model.played)  # it may have been ended before it had written, and asked again
+    model.turns[played:] = rest if (real.worktree("ada") / "ada.md").exists() else real.work("ada")
+    real.must("answer", asked["id"], "raise")
+    assert real.wait("ada").code == 0
+    assert "ada.md" in model.asked(played), "its session goes on"
+    if mode == "headless":
+        assert "was stopped by fleet" in model.asked(played)
+    told = [one["outcome"] for one in real.history()
+            if one["event"] == "attempt-ended" and one["step"] == "ada/work"]  # fmt: skip
+    assert [one["ending"] for one in told] == ["stopped", "succeeded"]
+    assert real.row("ada")["usage"]["tokens"] <= 5_400, "nothing is counted twice"
 
 
 @of("claude", "codex", "gemini", "opencode", "copilot")

@@ -34,6 +34,7 @@ def report(**told):
         "fleet": "shop", "run": {"id": "plan", "state": "running", "revision": 1},
         "planned_days": 10, "actual_days": 3.5, "ran_s": 3725.4, "usage": row()["usage"],
         "phases": [row(id="core"), row(id=None, usage={}, attempts=0, failed=0, ran_s=0)],
+        "accounts": [row(id="team", agents=["ana"])],
         "agents": [row(id="ana")],
         "tasks": [row(), row(id="web", state="waiting", usage={}, actual_days=None)],
         "attempts": [
@@ -53,6 +54,14 @@ def test_a_wide_report_tells_cached_tokens_turns_and_context():
     text = report_text(report(), 120)
     assert "IN     CACHED  OUT  TURNS  COST    CONTEXT  LAST WORD" in text
     assert "12.3k  900k    950  7      $1.50   42 %     ana: it exited with 1" in text
+
+
+def test_accounts_are_shown_once_there_are_several():
+    assert "ACCOUNT " not in report_text(report(), 80)
+    several = [row(id="team", agents=["ana", "bob"]), row(id="own", agents=["eve"])]
+    text = report_text(report(accounts=several), 80)
+    assert "ACCOUNTS\nACCOUNT  AGENTS" in text
+    assert max(map(width, text.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("columns", [80, 100, 120])

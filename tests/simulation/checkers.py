@@ -7,6 +7,7 @@ raises Violation (an AssertionError), whose text names the promise that was brok
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 from fleet.core import messages as m
 from fleet.core.plan import FAILED, JOIN, SETTLED, SUCCEEDED, Ask, Failure, Retry, Swap
@@ -68,6 +69,11 @@ class Observer:
         self.granted: dict[str, dict[str, float]] = {}
         self.amounts: dict[str, dict[str, float]] = {}
         self.used: dict[str, Counter[str]] = {}
+        self.parts: dict[str, dict[str, float]] = {}
+        self.before_it: dict[str, Counter[str]] = {}
+        """What lived attempts had used of a limit before it had a budget."""
+        self.crashes: list[tuple[int, str, tuple[str, ...]]] = []
+        self.closed: set[str] = set()
         self.paused = self.cancelling = False
         self.ended = ""
         self.at_ms = 0
@@ -116,17 +122,30 @@ class Observer:
         promise(self.failed.get(name) is None, "a failed step starts again only by its ladder")
         for limit in one.step.uses:
             promise(not self.gone(limit), f"{name} started though {limit} has spent its budget")
+            promise(limit not in self.closed, f"{name} started though {limit} crashes and crashes")
+
+    def spent_of(self, limit: str) -> Counter[str]:
+        """What the users of a limit have used: those that ended, and those that live so far."""
+        found = Counter(self.used.get(limit, {}))
+        found.subtract(self.before_it.get(limit, {}))
+        for name, part in self.parts.items():
+            if limit in self.held_units[name]:
+                found.update({n: amount for n, amount in part.items() if n != "context_share"})
+        return found
 
     def gone(self, limit: str) -> bool:
         """Whether the users of a limit have used all that they were granted."""
-        used = self.used.get(limit, Counter())
+        used = self.spent_of(limit)
         return any(used[kind] >= most for kind, most in self.granted.get(limit, {}).items())
 
     def _before_retry(self, state: State, event: m.RetryScheduled) -> None:
         one, outcome = state.steps[event.step], self.failed.get(event.step)
         if event.rung < 0:
-            excused = one.standing is Standing.BACKOFF or (
-                outcome is not None and outcome.failure is Failure.ACCOUNT
+            rests = one.standing is Standing.READY and state.accounts.keys() & one.step.uses.keys()
+            excused = (
+                one.standing is Standing.BACKOFF
+                or rests
+                or (outcome is not None and outcome.failure is Failure.ACCOUNT)
             )
             promise(excused, "a retry that spends no rung is a person's or an account's")
             return
@@ -140,7 +159,8 @@ class Observer:
         if isinstance(rung, Retry):
             promise(spent <= rung.times, "retries are bounded")
             wait = min(rung.backoff_ms * 2 ** (spent - 1), rung.cap_ms)
-            promise(event.retry_at_ms == event.at_ms + wait, "the backoff doubles up to its cap")
+            waited = event.retry_at_ms - event.at_ms
+            promise(wait * 3 // 4 <= waited <= wait * 5 // 4, "the backoff doubles up to its cap")
         else:
             promise(spent == 1, "a swap is tried once")
 
@@ -208,6 +228,8 @@ class Observer:
             case m.RetryScheduled():
                 self.not_before[event.step] = event.retry_at_ms
                 self.failed[event.step] = None
+                if event.rung < 0 and event.retry_at_ms <= event.at_ms:
+                    self._open_again(state.steps[event.step].step.uses)
             case m.QuestionRaised():
                 promise(event.id not in self.ids, "a question's id is used once")
                 waits = event.question.then is m.Then.REPLY
@@ -219,11 +241,11 @@ class Observer:
                 limit = question.question.about.get("budget", "")
                 if limit in self.granted and event.value == "raise":
                     for kind, amount in self.amounts[limit].items():
-                        known = max(
-                            self.granted[limit][kind], self.used.get(limit, Counter())[kind]
-                        )
+                        known = max(self.granted[limit][kind], self.spent_of(limit)[kind])
                         self.granted[limit][kind] = known + amount
                 self.failed[question.step] = None
+                if event.value == "retry":
+                    self._open_again([question.question.about.get("quarantine", "")])
             case m.StepSettled():
                 self.asked = {i: q for i, q in self.asked.items() if q.step != event.step}
                 if state.unsettled:
@@ -233,10 +255,54 @@ class Observer:
                 self.notes.add(event.note)
             case m.AttemptProgressed():
                 self.notes -= set(event.delivered)
+                self._note_part(event)
             case _:
                 pass
 
+    def _note_part(self, event: m.AttemptProgressed) -> None:
+        if event.usage:
+            promise(self.live.get(event.step) == event.attempt, "only what lives uses more")
+            known = self.parts.get(event.step, {})
+            fell = [n for n, amount in event.usage.items()
+                    if n != "context_share" and amount < known.get(n, 0)]  # fmt: skip
+            promise(not fell, f"what a running attempt used of {fell} never falls")
+            self.parts[event.step] = {**known, **event.usage}
+
+    def _open_again(self, limits: Iterable[str]) -> None:
+        """A person has a limit tried again: its crashes are forgotten, its question is closed."""
+        opened = set(limits) - {""}
+        self.closed -= opened
+        self.crashes = [
+            (at, step, tuple(n for n in blamed if n not in opened))
+            for at, step, blamed in self.crashes
+        ]
+        about = {i: q.question.about.get("quarantine", "") for i, q in self.asked.items()}
+        self.asked = {i: q for i, q in self.asked.items() if about[i] not in opened}
+
+    def _note_crash(self, step: str, uses: dict[str, int], outcome: m.Outcome) -> None:
+        if outcome.ending is m.Ending.SUCCEEDED or outcome.failure is Failure.TASK:
+            self.crashes = [
+                (at, other, tuple(n for n in blamed if n not in uses))
+                for at, other, blamed in self.crashes
+            ]
+        if outcome.failure is not Failure.AGENT:
+            return
+        blames = tuple(n for n in outcome.blames if n in uses)
+        self.crashes.append((self.at_ms, step, blames))
+        for name in blames:
+            recent = {other: at for at, other, blamed in self.crashes if name in blamed}
+            steps = [other for other, at in recent.items() if at > self.at_ms - 600_000]
+            if len(steps) >= 3 and name not in self.closed:
+                self.closed.add(name)
+                self.crashes = [
+                    (at, other, tuple(n for n in blamed if n not in blames))
+                    for at, other, blamed in self.crashes
+                ]
+                return
+
     def _regrant(self, limit: str, told: dict[str, float]) -> None:
+        if limit not in self.granted:
+            self.before_it[limit] = self.spent_of(limit)
         extra = Counter(self.granted.get(limit, {}))
         extra.subtract(self.amounts.get(limit, {}))
         self.granted[limit] = {kind: amount + extra[kind] for kind, amount in told.items()}
@@ -254,9 +320,13 @@ class Observer:
 
     def _note_end(self, state: State, event: m.AttemptEnded) -> None:
         name, outcome = event.step, event.outcome
+        taken = {**self.parts.pop(name, {}), **outcome.usage}
+        taken.pop("context_share", None)
         for limit in self.held_units[name]:
             if limit in self.granted:
-                self.used.setdefault(limit, Counter()).update(outcome.usage)
+                self.used.setdefault(limit, Counter()).update(taken)
+        if name not in self.stopping:
+            self._note_crash(name, self.held_units[name], outcome)
         del self.live[name], self.held_units[name]
         stopped = self.stopping.get(name)
         self.asked = {
@@ -365,6 +435,15 @@ class Observer:
             late = [name for name in due_alarms(state, state.at_ms) if name[0] == "?"]
             promise(not late, f"{late} expired and were not answered")
         promise(state.ended == self.ended, "an end is an event")
+        for name in self.live if not (state.cancelling or state.ended) else ():
+            for limit in self.held_units[name]:
+                told = not self.gone(limit) or name in self.stopping
+                promise(told, f"{name} goes on though {limit} has spent its budget")
+        promise(self.closed == state.quarantined.keys(), "which crash loops are closed")
+        promise(
+            all(state.accounts.get(name, 0) > self.at_ms for name in self.closed),
+            "what crashed too often rests",
+        )
         if state.paused or state.cancelling or state.ended:
             promise(not (state.cancelling and not state.running and not state.ended), "it ends")
             return
@@ -377,6 +456,8 @@ class Observer:
         for limit in self.granted:
             promise((limit in state.shut) == self.gone(limit), f"whether {limit} is spent")
             promise(open_.count(limit) <= 1, f"the budget of {limit} is asked about once")
+        told = Counter(q.question.about.get("quarantine", "") for q in self.asked.values())
+        promise(all(told[n] <= 1 for n in self.closed), "a crash loop is asked about once")
         for name, one in state.steps.items():
             would = one.standing in (Standing.READY, Standing.BACKOFF) and one.may_start
             for limit in one.step.uses if would else ():
@@ -385,6 +466,8 @@ class Observer:
                 promise(
                     not self.gone(limit) or not quiet, f"{name} waits for {limit}, nobody is asked"
                 )
+                asked = state.quarantined.get(limit)
+                promise(asked != "", f"{name} waits for {limit}, which crashes; nobody is asked")
             promise(one.standing is not Standing.FAILING, f"{name} is left failing")
             if one.failure is Failure.ACCOUNT and name not in self.stopping:
                 going_on = one.standing not in (Standing.FAILED, Standing.ASKING)

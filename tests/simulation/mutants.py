@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from textwrap import dedent
 
 from fleet import codec
-from fleet.core import decide, evolve, graph, ledger, patches, state
+from fleet.core import decide, evolve, graph, ledger, patches, quarantine, state
 from fleet.core.decide import attempts, budgets, draft, pace
 from simulation.world import World
 
@@ -179,10 +179,10 @@ MUTANTS = [
     Mutant("a patch's own stop is not asked for", draft.apply, "if attempt is not None:", "if False:"),
     Mutant("nobody is asked", attempts.report_outcome, "m.Ending.ASKED and not why and", "m.Ending.ASKED and why and"),
     Mutant("a question outlives the session that waits for its answer", evolve._close_questions, "if of_the_attempt and question.question.then is not m.Then.REPLY:", "if of_the_attempt:"),
-    Mutant("a spent budget keeps nothing back", state.wants, "if state.shut:", "if False:"),
+    Mutant("a spent budget keeps nothing back", state.wants, "closed = state.shut | state.quarantined.keys()", "closed = state.quarantined.keys()"),
     Mutant("nobody is asked about a budget", decide._draw_consequences, "if state.shut:", "if False:"),
-    Mutant("a budget is asked about again and again", budgets.ask_about_budgets, "not budget.asked and", ""),
-    Mutant("failed attempts cost nothing", evolve._ended, "if outcome.usage:", "if outcome.usage and not outcome.failure:"),
+    Mutant("a budget is asked about again and again", budgets.keep_to_budgets, "not budget.asked and", ""),
+    Mutant("failed attempts cost nothing", evolve._ended, "_use(state, one, outcome.usage)", "_use(state, one, {} if outcome.failure else outcome.usage)"),
     Mutant("a raised budget stays shut", evolve._answered, 'event.value == "raise"', "False"),
     Mutant("a snapshot forgets that a budget is spent", codec.load_state, "if budget.gone", "if False"),
     Mutant("the twin forgets that a budget is spent", state.State.fork, "shut=set(self.shut)", "shut=set()"),
@@ -194,5 +194,19 @@ MUTANTS = [
     Mutant("a crash forgets recent launches", ledger.ledger_of, "in state.starts.items()", "in ()"),
     Mutant("a launch is not booked", ledger.Ledger.take, "[*recent, at_ms]", "recent"),
     Mutant("a rate lets nothing more start for ever", ledger.next_opening, "ledger.rates.items()", "()"),
+    Mutant("what a running attempt used is counted twice", evolve._use, "still_untold(one.live, usage)", "usage"),
+    Mutant("an attempt goes on from what the one before it used", evolve._ended, "one.live = {}", "pass"),
+    Mutant("what a running attempt uses may fall", attempts._new_usage, "amount > one.live.get(name, 0)", "amount != one.live.get(name)"),
+    Mutant("what runs of a spent budget goes on", budgets.keep_to_budgets, 'request_stop(draft, step, "budget")', "pass"),
+    Mutant("a crash loop is never closed", quarantine.note_ending, ">= CRASHED_STEPS", "> 10**6"),
+    Mutant("one step alone is a crash loop", quarantine.note_ending, "len(state.crashes[name]) >= CRASHED_STEPS", "one.tries + one.attempt >= CRASHED_STEPS"),
+    Mutant("an attempt that worked does not end the count of crashes", quarantine.note_ending, "state.crashes.pop(name, None)", "pass"),
+    Mutant("a crash counts for ever", quarantine.note_ending, "at > at_ms - WINDOW_MS", "True"),
+    Mutant("what is closed for its crashes starts", state.wants, "closed = state.shut | state.quarantined.keys()", "closed = state.shut"),
+    Mutant("nobody is asked about a crash loop", decide._draw_consequences, "if state.quarantined:", "if False:"),
+    Mutant("a crash loop is asked about again and again", budgets.ask_about_quarantines, "not state.quarantined[name] and", ""),
+    Mutant("a quarantine outlives its retry", quarantine.reopen, "state.accounts.pop(name, None)", "pass"),
+    Mutant("a lifted quarantine's question stays open", quarantine.reopen, "state.questions.pop(asked, None)", "pass"),
+    Mutant("a snapshot forgets a quarantine", codec.dump_state, "name not in _DERIVED and", 'name not in (*_DERIVED, "quarantined") and'),
     Mutant("a delivered note is sent again and again", evolve._progressed, "state.notes.pop(number, None)", "pass"),
 ]  # fmt: skip

@@ -23,7 +23,7 @@ from fleet.core.plan import (
     Step,
     Swap,
 )
-from fleet.core.state import State, StepState, answers_to, inputs_of
+from fleet.core.state import Standing, State, StepState, answers_to, inputs_of
 from support.plans import check_again, fleet, gate_again, join, phase, plan, rework, step, task
 
 LIMITS = {"agents": 2, "checks": 1, "branch:main": 1, "box": 3, "box/min": 2}
@@ -47,6 +47,14 @@ def spent(dice: Random, outcome: m.Outcome) -> m.Outcome:
     """The outcome, with what the attempt used."""
     usage = {"usd": dice.choice([0.5, 1, 3]), "tokens": dice.randint(0, 4)}
     return replace(outcome, usage=usage)
+
+
+def crowd(dice: Random) -> Plan:
+    """A plan of many steps that use the same thing, each of which is tried again."""
+    again = Retry(times=9, backoff_ms=100, on=frozenset({Failure.AGENT, Failure.INFRA}))
+    uses = {"box": 1, **({"agents": 1} if dice.random() < 0.5 else {})}
+    steps = [step(f"s{n}", uses=uses, ladder=(again,)) for n in range(dice.randint(3, 7))]
+    return plan(*steps, **LIMITS)
 
 
 def _some_graph(dice: Random) -> Plan:
@@ -281,6 +289,21 @@ def account_closed(dice: Random, state: State, one: StepState) -> m.Outcome:
     )
 
 
+def crashed(dice: Random, one: StepState) -> m.Outcome:
+    """A program that crashes at once; what it blames may be nothing that the step uses."""
+    blames = tuple(sorted(one.step.uses)) or ("nobody",)
+    if dice.random() < 0.3:
+        blames = tuple(dice.sample([*blames, "nobody"], dice.randint(0, len(blames))))
+    return m.Outcome(ending=m.Ending.FAILED, failure=Failure.AGENT, blames=blames)
+
+
+def used_so_far(dice: Random, step: str, attempt: int) -> m.ReportProgress:
+    """What a running attempt is said to have used; figures may fall, or come too late."""
+    usage = {"usd": dice.choice([0, 0.5, 1, 2]), "tokens": dice.randint(0, 4)}
+    share = {"context_share": dice.random()} if dice.random() < 0.3 else {}
+    return m.ReportProgress(step=step, attempt=attempt, usage={**usage, **share})
+
+
 def hostile_wish(dice: Random, state: State) -> m.Command:
     """Any command, at any moment."""
     names = [*state.steps, "nobody"] if dice.random() < 0.05 else list(state.steps) or ["nobody"]
@@ -302,7 +325,7 @@ def hostile_wish(dice: Random, state: State) -> m.Command:
         (2, m.HoldStep(step=name, stop=dice.random() < 0.5)),
         (3, m.ReleaseStep(steps=some)),
         (1, m.SkipStep(steps=some)),
-        (1, m.RetryStep(step=name)),
+        (9 if state.quarantined else 1, m.RetryStep(step=name)),
         (3, m.RevisePlan(patch=some_patch(dice, state))),
         (0.25, m.CancelRun()),
         (1, m.RaiseQuestion(question=note, step=dice.choice([name, ""]))),
@@ -340,7 +363,8 @@ def fair_wishes(dice: Random, state: State) -> list[m.Command]:
             wishes.append(m.ReleaseStep(steps=(name,)))
     for name, asked in state.questions.items():
         choices = asked.question.choices or ("fine",)
-        told = [one for one in ("approve", "raise") if one in choices]
+        good = ("approve", "raise", *(["retry"] if asked.question.kind == "quarantine" else []))
+        told = [one for one in good if one in choices]
         value = told[0] if told else dice.choice(choices)
         wishes.append(m.AnswerQuestion(id=name, value=value))
     for name in sorted(state.shut):
@@ -348,4 +372,10 @@ def fair_wishes(dice: Random, state: State) -> list[m.Command]:
         if budget.asked and budget.asked not in state.questions:  # somebody had said stop
             more = {kind: amount + 50 for kind, amount in budget.amounts.items()}
             wishes.append(m.RevisePlan(patch=Patch(budgets={name: more})))
+    for name, asked in sorted(state.quarantined.items()):
+        rests = (Standing.READY, Standing.BACKOFF)
+        held = [n for n, one in state.steps.items() if name in one.step.uses
+                and one.standing in rests]  # fmt: skip
+        if held and asked and asked not in state.questions:  # somebody had said stop
+            wishes.append(m.RetryStep(step=dice.choice(held)))
     return wishes

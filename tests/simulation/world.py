@@ -21,7 +21,7 @@ from fleet.core import evolve as folding
 from fleet.core import ledger as fleet_ledger
 from fleet.core import messages as m
 from fleet.core import state as states
-from fleet.core.plan import MINUTE_MS, PER_MINUTE, Failure, Revise
+from fleet.core.plan import MINUTE_MS, NEVER, PER_MINUTE, Failure, Revise
 from fleet.core.state import State
 from fleet.errors import Rejected
 from simulation import people
@@ -40,6 +40,9 @@ FAULTS = (
     "rush",
     "revise",
     "account",
+    "loop",
+    "usage",
+    "nap",
 )
 PATIENCE = 600
 
@@ -109,9 +112,12 @@ class World:
         """Plays the whole story; raises Violation (or whatever the kernel raises) when it is
         bad.
         """
-        for number in range(self.dice.choice([1, 1, 2, 3])):
+        crowded = self.dice.random() < 0.15
+        if crowded:
+            self.mix |= {"loop": 0.5, "nap": self.dice.choice([0.0, 0.2])}
+        for number in range(self.dice.choice([1, 2, 3] if crowded else [1, 1, 2, 3])):
             parent = ("r0", "s0", 1) if number else None
-            plan = people.some_plan(self.dice)
+            plan = (people.crowd if crowded else people.some_plan)(self.dice)
             self.post(f"r{number}", m.StartRun(run=f"r{number}", plan=plan, parent=parent))
         for _ in range(self.hostile_turns):
             self.one_turn()
@@ -138,6 +144,8 @@ class World:
         self.turn += 1
         self.tally.turns += 1
         self.clock += self.dice.choice([0, 1, 10, 200])
+        if self.chance("nap"):
+            self.clock += 400_000
         if self.chance("skew"):
             self.clock -= self.dice.randint(0, 3000)
         self.wish()
@@ -202,6 +210,8 @@ class World:
             state = self.states[run]
             if attempt.outcome is not None or step not in state.steps:
                 continue
+            if self.chance("usage"):
+                self.post(run, people.used_so_far(self.dice, step, key[2]))
             if self.dice.random() < (0.7 if self.fair else self.pace):
                 self.end(key, state)
 
@@ -210,6 +220,8 @@ class World:
         mark = f"{key[1]}#{key[2]}"
         if self.chance("account"):
             outcome = people.account_closed(self.dice, state, one)
+        elif self.chance("loop"):
+            outcome = people.crashed(self.dice, one)
         elif self.fair or not self.chance("hostile"):
             outcome = people.fair_outcome(self.dice, state, one, mark)
         else:
@@ -309,6 +321,12 @@ class World:
             for name in state.steps[event.step].step.uses:
                 self.rests.pop(name, None)
         state = self.states[run] = folding.evolve(state, decoded)
+        if isinstance(event, m.AttemptEnded):
+            for name in observer.closed & set(event.outcome.blames):
+                self.ledger.pause(name, NEVER)
+        if isinstance(event, m.QuestionAnswered) and event.value == "retry":
+            about = state.answers[event.id].question.about.get("quarantine", "")
+            self.ledger.reopen([about])
         if isinstance(event, m.AttemptStarted):
             self.ledger.take(states.uses_of(state.steps[event.step].step), event.at_ms)
             for name in state.steps[event.step].step.uses:

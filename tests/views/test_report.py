@@ -68,10 +68,21 @@ def test_every_attempt_counts_also_those_that_failed_or_still_run(run):
         (2, "running", None, 7200.0),
     ]
     assert works[0]["usage"] == USAGE
+    assert works[0]["account"] == "shell"
     assert (works[1]["ended_at"], works[1]["usage"]) == (None, {})
     task = rows(found, "tasks")["one"]
     assert (task["attempts"], task["failed"], task["ran_s"]) == (2, 1, 10_800)
     assert (task["state"], task["usage"]) == ("working", USAGE)
+
+
+def test_what_a_running_attempt_has_used_counts_and_its_end_takes_its_place(run):
+    run.begin("one")
+    run.tell(m.ReportProgress(step="one/work", attempt=1, usage={"tokens": 9, "usd": 0.1}))
+    found = report(run)
+    assert found["usage"] == {"tokens": 9, "usd": 0.1}
+    assert rows(found, "agents")["a"]["usage"] == {"tokens": 9, "usd": 0.1}
+    run.fail("one/work", Failure.AGENT, text="it crashed", usage={"tokens": 12})
+    assert report(run)["usage"] == {"tokens": 12, "usd": 0.1}
 
 
 def test_sums_by_agent_phase_and_fleet(run):
@@ -85,6 +96,8 @@ def test_sums_by_agent_phase_and_fleet(run):
     agents, phases = rows(found, "agents"), rows(found, "phases")
     assert (agents["a"]["attempts"], agents["a"]["tasks"]) == (3, ["one", "two"])
     assert agents["a"]["usage"]["usd"] == 2 * 0.25 + 0.5
+    assert rows(found, "accounts")["shell"]["agents"] == ["a", "b"]
+    assert rows(found, "accounts")["shell"]["usage"] == found["usage"]
     assert (agents["b"]["attempts"], agents["b"]["usage"]["tokens"]) == (1, 15)
     assert phases["p"]["usage"] == agents["a"]["usage"]
     assert (phases["p"]["planned_days"], phases["p"]["merged_as"]) == (2, sha("merged"))

@@ -4,8 +4,10 @@
                   holds secrets
     claim         the wrapper's: who runs this attempt (pid, start time, boot)
     exit          the wrapper's: how the agent ended; appears whole or not at all
-    output.log    all that the pane showed, capped
-    stdout.log    the agent's standard output alone, capped
+    output.log    all that the pane showed
+    stdout.log    the agent's standard output alone
+
+Of the two logs, head and tail are kept (`keep.sh` says where), and what was cut out is known.
 
 Every word of `spec` and `env` is quoted for the shell; what cannot be quoted is refused. A file
 that is absent or not what it should be reads as None: only a whole record is a fact. Nothing here
@@ -33,6 +35,7 @@ KEY_VARIABLE: Final = "FLEET_ATTEMPT_KEY"
 the folder."""
 
 LOG_LIMIT_BYTES: Final = 64 << 20
+LOG_PARTS: Final = 4  # two for the head of a log, two for its tail
 GRACE_S: Final = 10
 NAME_LIMIT: Final = 60
 VALUE_LIMIT_BYTES: Final = 131_071  # the kernel's limit for one argument or variable
@@ -168,7 +171,8 @@ class AttemptFolder:
             if launch.timeout_s is None
             else str(max(1, math.ceil(launch.timeout_s))),
             "grace_s": str(launch.grace_s),
-            "log_blocks": str(max(1, launch.log_limit_bytes // 512)),
+            "part_bytes": str(max(1, launch.log_limit_bytes // LOG_PARTS)),
+            "keep": str(Path(__file__).with_name("keep.sh")),
             "secrets": "yes" if launch.secrets else "no",
             "wake": str(launch.wake or ""),
         }
@@ -196,6 +200,10 @@ class AttemptFolder:
             code, number if _is_count(number) else None, cast("Reason", reason), ended
         )
 
+    def stdout_head(self, limit_bytes: int = 65_536) -> str:
+        """Returns the beginning of the agent's standard output, safe to print."""
+        return plain(_bytes(self.stdout, 0, limit_bytes).decode("utf-8", "replace"))
+
     def output_tail(self, limit_bytes: int = 4096) -> str:
         """Returns the end of what the pane showed, safe to print."""
         return tail(self.log, limit_bytes)
@@ -206,16 +214,67 @@ class AttemptFolder:
 
 
 def tail(path: Path, limit_bytes: int) -> str:
-    """Returns at most the last `limit_bytes` of a regular file through `plain`;
-    empty when there is none.
+    """Returns at most the last `limit_bytes` of a regular file, or of a log in its parts, through
+    `plain`; empty when there is none.
     """
+    pieces, left = [], limit_bytes
+    for file in reversed(tail_parts(path)):
+        pieces.append(_bytes(file, -left, left))
+        left -= len(pieces[-1])
+        if left <= 0:
+            break
+    return plain(b"".join(reversed(pieces)).decode("utf-8", "replace"))
+
+
+def tail_parts(path: Path) -> list[Path]:
+    """Returns the files that the end of a log is in, in order, as far back as nothing is cut."""
+    number = last_part(path)
+    parts = [path.with_name(f"{path.name}.{n % 2}") for n in range(max(2, number - 1), number + 1)]
+    return [path, *parts] if number < LOG_PARTS else parts
+
+
+def last_part(path: Path) -> int:
+    """Returns the number of the part of a log that was written last; 0 while it is one file."""
+    told = _bytes(path.with_name(f"{path.name}.part"), 0, 16).strip()
+    return int(told) if told.isdigit() else 0
+
+
+@dataclass(slots=True)
+class Follower:
+    """Reads a log from its beginning as it grows: `lost_bytes` counts what was cut out before it
+    could be read. A file that is no log of parts is read alike.
+    """
+
+    path: Path
+    part: int = 1  # which of its parts is read; the first two are one file
+    place: int = 0
+    lost_bytes: int = 0
+
+    def read(self, limit_bytes: int) -> bytes:
+        """Returns what is new, so much at most; nothing when nothing is."""
+        while True:
+            newest = last_part(self.path)
+            if 1 < self.part < newest - 1:
+                part_bytes = self.path.lstat().st_size // 2  # both are whole by now
+                self.lost_bytes += (newest - 1 - self.part) * part_bytes - self.place
+                self.part, self.place = newest - 1, 0
+            name = self.path.name if self.part == 1 else f"{self.path.name}.{self.part % 2}"
+            found = _bytes(self.path.with_name(name), self.place, limit_bytes)
+            self.place += len(found)
+            if found or self.part >= newest:
+                return found
+            self.part, self.place = self.part + 1, 0
+
+
+def _bytes(path: Path, place: int, limit_bytes: int) -> bytes:
+    """Returns a stretch of a regular file, from its end where `place` is negative."""
     try:
         with open(path, "rb", opener=_open_regular) as file:
             size = os.fstat(file.fileno()).st_size
-            file.seek(max(0, size - limit_bytes))
-            return plain(file.read(limit_bytes).decode("utf-8", "replace"))
+            file.seek(max(0, size + place) if place < 0 else place)
+            return file.read(limit_bytes)
     except OSError:
-        return ""
+        return b""
 
 
 def _open_regular(path: str, flags: int) -> int:

@@ -79,9 +79,12 @@ if [ "$fleet_stdout" = file ]; then
     # Held open for both directions until tee has opened its end, so that nobody waits for anybody.
     exec 8<>"$_folder/stdout.fifo"
     (
-        trap '' XFSZ # a full file ends the copy to the file, not the agent
-        ulimit -f "$fleet_log_blocks" 2>/dev/null
-        exec tee -a "$_folder/stdout.log" <"$_folder/stdout.fifo" 8>&-
+        exec 8>&- 9>&1 <"$_folder/stdout.fifo"
+        tee -a /dev/fd/9 | {
+            exec 9>&-
+            set -- "$_folder" stdout.log "$fleet_part_bytes"
+            . "$fleet_keep"
+        }
     ) &
     _tee=$!
 fi

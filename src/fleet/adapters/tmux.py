@@ -32,6 +32,7 @@ COLUMNS: Final = 200
 ROWS: Final = 50
 HISTORY_LINES: Final = 500
 WRAPPER: Final = Path(__file__).with_name("pane.sh")
+KEEP: Final = Path(__file__).with_name("keep.sh")
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}\Z")
 _PANE = re.compile(r"(?P<pid>\d+) (?P<dead>[01]?) (?P<attached>\d*) (?P<name>.+)")
@@ -314,9 +315,9 @@ def _lines(launch: Startable) -> str:
         "new-session -d -P -F '#{session_name} #{pane_pid}' -c / "
         f"-s {name} -x {COLUMNS} -y {ROWS} -- {_words(words)}\n"
     )
-    # The copy ends at the limit; tmux then drops the pipe and the pane goes on.
-    blocks = max(1, launch.log_limit_bytes // 512)
-    copy = f"ulimit -f {blocks}; exec cat >>{shlex.quote(folder + '/output.log')}"
+    part_bytes = max(1, launch.log_limit_bytes // 4)
+    keep = ["/bin/sh", str(KEEP), folder, "output.log", str(part_bytes)]
+    copy = f"exec {shlex.join(keep)}"
     unexpanded = copy.replace("#", "##").replace("%", "%%")
     stay = f"set-option -w -t ={name}: remain-on-exit on\n" if launch.keep else ""
     return f"{made}{stay}pipe-pane -t ={name}: {_words([unexpanded])}\n"

@@ -94,6 +94,11 @@ def _retry(place: FleetPlace, state: State, name: str, task: TaskSteps) -> None:
         tell(place, [m.AnswerQuestion(id=asked.id, value=value, patch=patch)])
         return
     waiting = [one for one in task.inner if one.standing is Standing.BACKOFF]
+    waiting += [
+        one
+        for one in task.inner
+        if one.standing is Standing.READY and state.accounts.keys() & one.step.uses.keys()
+    ]
     if waiting:
         tell(place, [m.RetryStep(step=waiting[-1].step.id)])
         return

@@ -20,14 +20,15 @@ from fleet.views.tasks import TaskSteps, tasks_of
 
 if TYPE_CHECKING:
     from fleet.app.place import FleetPlace
+    from fleet.core.state import StepState
 
 FOUND_S = 30.0
 """How long the coordinator may take to find out what was lost."""
 
 
 def resume(place: FleetPlace, ids: Sequence[str]) -> list[str]:
-    """Lifts the run's pause, or the holds of tasks, starts again what was lost, and returns the
-    tasks that go on.
+    """Lifts the run's pause, the holds of tasks and what is closed for its crashes, starts again
+    what was lost, and returns the tasks that go on.
     """
     state = begun(place)
     steps = tasks_of(state)
@@ -38,11 +39,21 @@ def resume(place: FleetPlace, ids: Sequence[str]) -> list[str]:
     holds = [step for name in tasks for step in _held_steps(steps[name])]
     if holds:
         commands.append(m.ReleaseStep(steps=tuple(holds)))
+    for name in state.quarantined:
+        kept = [one for one in state.steps.values() if _is_kept_by(name, one)]
+        kept = [one for one in kept if not ids or one.step.whole in tasks]
+        commands += [m.RetryStep(step=one.step.id) for one in kept[:1]]
+        tasks += [one.step.whole for one in kept if one.step.whole not in tasks]
     if commands:
         tell(place, commands)
     if lost & set(tasks):
         _start_again(place, [name for name in tasks if name in lost])
     return tasks
+
+
+def _is_kept_by(limit: str, one: StepState) -> bool:
+    waits = one.standing in (Standing.READY, Standing.BACKOFF) and one.may_start
+    return waits and limit in one.step.uses
 
 
 def _start_again(place: FleetPlace, tasks: Sequence[str]) -> None:

@@ -64,24 +64,21 @@ def log_lines(
     follow: bool = False,
 ) -> Iterator[str]:
     """Yields the last lines of a task's log, safe for a terminal; when followed, what comes too."""
-    from fleet.adapters.attempts import plain
+    from fleet.adapters.attempts import Follower, plain
     from fleet.harnesses.secrets import mask
 
     path, step, number = log_path(place, name, attempt)
     secrets = secrets_of(place, running_state(place), step)
     lines: deque[str] = deque(maxlen=last)
-    place_in_file, rest, child = 0, b"", None
+    log, lost, rest, child = Follower(path), 0, b"", None
     while True:
         over = _is_over(running_state(place), step, number)
-        if path.exists():
-            with path.open("rb") as log:
-                log.seek(place_in_file)
-                while chunk := log.read(CHUNK_BYTES):
-                    *whole, rest = (rest + chunk).split(b"\n")
-                    lines.extend(
-                        mask(plain(one.decode(errors="replace")), secrets) for one in whole
-                    )
-                place_in_file = log.tell()
+        while chunk := log.read(CHUNK_BYTES):
+            if log.lost_bytes > lost:
+                rest += f"\n[{log.lost_bytes - lost:,} bytes are not kept]\n".encode()
+                lost = log.lost_bytes
+            *whole, rest = (rest + chunk).split(b"\n")
+            lines.extend(mask(plain(one.decode(errors="replace")), secrets) for one in whole)
         if rest and (over or not follow):
             lines.append(mask(plain(rest.decode(errors="replace")), secrets))
             rest = b""

@@ -7,14 +7,16 @@ as a further event. `evolve` updates in place and only the owner of a run calls 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from fleet.core import messages as m
 from fleet.core.graph import begin, due, keep_budget, list_ready, move, reopen, revise
 from fleet.core.plan import MINUTE_MS, PER_MINUTE, Failure, Step
-from fleet.core.spending import add_usage, enlarge, spend
+from fleet.core.quarantine import note_ending
+from fleet.core.quarantine import reopen as reopen_accounts
+from fleet.core.spending import add_usage, enlarge, spend, still_untold
 from fleet.core.state import Answered, Note, OpenQuestion, Standing, State, StepState
 
 
@@ -74,8 +76,19 @@ def _started(state: State, event: m.AttemptStarted) -> None:
 def _progressed(state: State, event: m.AttemptProgressed) -> None:
     one = state.steps[event.step]
     one.facts = {**one.facts, **event.facts}
+    _use(state, one, event.usage)
     for number in event.delivered:
         state.notes.pop(number, None)
+
+
+def _use(state: State, one: StepState, usage: Mapping[str, float]) -> None:
+    """Books what a running attempt has used, of which a part may be booked already."""
+    if usage:
+        more = still_untold(one.live, usage)
+        one.live = {**one.live, **usage}
+        one.usage = add_usage(one.usage, more)
+        for name in one.step.uses.keys() & state.budgets.keys():
+            keep_budget(state, name, spend(state.budgets[name], more))
 
 
 def _stop_requested(state: State, event: m.StopRequested) -> None:
@@ -92,10 +105,10 @@ def _ended(state: State, event: m.AttemptEnded) -> None:
         state.accounts[outcome.account] = max(
             outcome.until_ms, state.accounts.get(outcome.account, 0)
         )
-    if outcome.usage:
-        one.usage = add_usage(one.usage, outcome.usage)
-        for name in one.step.uses.keys() & state.budgets.keys():
-            keep_budget(state, name, spend(state.budgets[name], outcome.usage))
+    _use(state, one, outcome.usage)
+    one.live = {}
+    if not one.stopping:
+        note_ending(state, one, outcome, event.at_ms)
     ending = outcome.ending
     _close_questions(state, event.step, of_the_attempt=ending is not m.Ending.SUCCEEDED)
     if ending is m.Ending.FAILED and not one.stopping:
@@ -129,8 +142,7 @@ def _retry_scheduled(state: State, event: m.RetryScheduled) -> None:
         spent[event.rung] = spent.get(event.rung, 0) + 1
         one.used = tuple(sorted(spent.items()))
     elif event.retry_at_ms <= event.at_ms:  # a person says that its account is open again
-        for name in one.step.uses:
-            state.accounts.pop(name, None)
+        reopen_accounts(state, one.step.uses)
     _back_off(state, one, event.retry_at_ms, event.at_ms)
 
 
@@ -164,6 +176,9 @@ def _raised(state: State, event: m.QuestionRaised) -> None:
     name = str(event.question.about.get("budget", ""))
     if name in state.budgets:
         keep_budget(state, name, replace(state.budgets[name], asked=event.id))
+    name = str(event.question.about.get("quarantine", ""))
+    if name in state.quarantined:
+        state.quarantined[name] = event.id
 
 
 def _answered(state: State, event: m.QuestionAnswered) -> None:
@@ -175,6 +190,9 @@ def _answered(state: State, event: m.QuestionAnswered) -> None:
     name = str(asked.question.about.get("budget", ""))
     if name in state.budgets and event.value == "raise":
         keep_budget(state, name, enlarge(state.budgets[name]))
+    name = str(asked.question.about.get("quarantine", ""))
+    if name in state.quarantined and event.value == "retry":
+        reopen_accounts(state, [name])
     one = state.known(asked.step)
     if one is None or one.standing is not Standing.ASKING:
         return

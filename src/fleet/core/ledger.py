@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 
-from fleet.core.plan import MINUTE_MS, PER_MINUTE
+from fleet.core.plan import MINUTE_MS, NEVER, PER_MINUTE
 from fleet.core.state import State, Uses
 
 
@@ -138,7 +138,7 @@ def next_opening(ledger: Ledger, now_ms: int) -> int | None:
     """Returns when a pause or a launch rate next lets more start, or None when neither is in
     force.
     """
-    times = [at for at in ledger.paused_until_ms.values() if at > now_ms]
+    times = [at for at in ledger.paused_until_ms.values() if now_ms < at < NEVER]
     for name, rate in ledger.rates.items():
         recent = [at for at in ledger.starts_ms.get(name, ()) if at > now_ms - rate.window_ms]
         if len(recent) >= rate.starts:

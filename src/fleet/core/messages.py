@@ -70,7 +70,8 @@ class Outcome:
 
     `label` picks a branch; `patch` is the change of the plan that follows from it, applied before
     any other consequence; `until_ms` is when an account opens again or a deferred step looks again;
-    `hold` leaves a deferred step to a person's release; `usage` is what the attempt took, by name.
+    `hold` leaves a deferred step to a person's release; `usage` is what the attempt took, by name;
+    `blames` are limits whose users may fail alike, the narrowest first.
     """
 
     ending: Ending
@@ -85,6 +86,7 @@ class Outcome:
     question: Question | None = None
     evidence: Mapping[str, object] = field(default_factory=dict)
     usage: Mapping[str, float] = field(default_factory=dict)
+    blames: tuple[str, ...] = ()
 
 
 @record()
@@ -197,14 +199,13 @@ class SendNote(Told):
 
 @record()
 class ReportProgress(Told):
-    """Facts seen about a step (its session, a branch's head, usage) and notes that were
-    delivered.
-    """
+    """Facts seen about a step (its session, a head), notes delivered, and what it used so far."""
 
     step: str
     attempt: int
     facts: Mapping[str, object] = field(default_factory=dict)
     delivered: tuple[int, ...] = ()
+    usage: Mapping[str, float] = field(default_factory=dict)
 
 
 @record()
@@ -281,11 +282,12 @@ class AttemptProgressed(Told):
     attempt: int
     facts: Mapping[str, object] = field(default_factory=dict)
     delivered: tuple[int, ...] = ()
+    usage: Mapping[str, float] = field(default_factory=dict)
 
 
 @record()
 class StopRequested(Told):
-    """`why` is hold, skip or revise: what becomes of the step when its attempt has ended."""
+    """`why` is hold, skip, revise or budget: what becomes of the step when it has ended."""
 
     step: str
     attempt: int

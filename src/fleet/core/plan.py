@@ -21,9 +21,12 @@ JOIN = "join"
 SUCCEEDED, FAILED, SETTLED = "succeeded", "failed", "settled"
 """The conditions of a need that are not a branch label."""
 
-
 PER_MINUTE, MINUTE_MS = "/min", 60_000
 """A limit whose name ends so bounds the starts of its users in any minute, not their number."""
+
+
+NEVER = 1 << 62
+"""When a rest without an end is over, in milliseconds of the epoch."""
 
 
 class Failure(StrEnum):

@@ -2,7 +2,8 @@
 
 The names are the harnesses' own and mean nothing here, but for one rule: what ends in `_share` is a
 level and no amount, so the latest one counts, where all others add up. A budget is of the users of
-a limit in one run. It holds back whatever would start, never what runs, so it may be overdrawn.
+a limit in one run. Once it is spent, whatever runs of it is stopped and nothing more of it starts;
+what was used before that was known is overdrawn.
 """
 
 from __future__ import annotations
@@ -13,14 +14,25 @@ from dataclasses import field, replace
 from fleet.records import record
 
 LEVEL = "_share"
+DIGITS = 9
+"""To so many digits amounts are kept, or the sums of their parts would be off by a hair."""
 
 
 def add_usage(total: Mapping[str, float], usage: Mapping[str, float]) -> dict[str, float]:
     """Returns what was used in all, after one attempt or several more."""
     found = dict(total)
     for name, amount in usage.items():
-        found[name] = amount if name.endswith(LEVEL) else found.get(name, 0) + amount
+        known = 0 if name.endswith(LEVEL) else found.get(name, 0)
+        found[name] = round(known + amount, DIGITS)
     return found
+
+
+def still_untold(live: Mapping[str, float], usage: Mapping[str, float]) -> dict[str, float]:
+    """Returns what an attempt's usage adds to that which it was known to have used so far."""
+    return {
+        name: amount if name.endswith(LEVEL) else amount - live.get(name, 0)
+        for name, amount in usage.items()
+    }
 
 
 @record()
@@ -41,7 +53,7 @@ class Budget:
 
 
 def spend(budget: Budget, usage: Mapping[str, float]) -> Budget:
-    """Returns a budget after an attempt."""
+    """Returns a budget after an attempt, or a part of one."""
     return replace(budget, spent=add_usage(budget.spent, usage))
 
 

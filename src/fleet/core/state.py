@@ -71,7 +71,8 @@ def verdict(on: str, standing: Standing, label: str) -> int:
 @dataclass(slots=True)
 class StepState:
     """One step of a run; `unmet` and `barred` count its needs that are open and impossible,
-    `limited` its latest attempts, one after the other, that its account turned away.
+    `limited` its latest attempts, one after the other, that its account turned away; `live` is
+    what its running attempt is known to have used, which `usage`, of all attempts, holds too.
     """
 
     step: Step
@@ -93,6 +94,7 @@ class StepState:
     facts: Mapping[str, object] = field(default_factory=dict)
     checkin: Mapping[str, object] | None = None
     usage: Mapping[str, float] = field(default_factory=dict)
+    live: Mapping[str, float] = field(default_factory=dict)
     tail_ms: int = 0
     since_ms: int = 0
     started_ms: int = 0
@@ -229,6 +231,10 @@ class State:
     at_ms: int = 0
     accounts: dict[str, int] = field(default_factory=dict)
     """Account -> until when it rests, as far as this run was told."""
+    crashes: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Limit -> steps whose attempts crashed one after the other, and when."""
+    quarantined: dict[str, str] = field(default_factory=dict)
+    """Limit that is closed for its crashes -> the question about it, once it was asked."""
     starts: dict[str, list[int]] = field(default_factory=dict)
     """Limit on starts -> when its users were started within a minute of the latest."""
     budgets: dict[str, Budget] = field(default_factory=dict)
@@ -254,6 +260,8 @@ class State:
             running=dict(self.running),
             questions=dict(self.questions),
             accounts=dict(self.accounts),
+            crashes=dict(self.crashes),
+            quarantined=dict(self.quarantined),
             starts=dict(self.starts),
             budgets=dict(self.budgets),
             shut=set(self.shut),
@@ -320,9 +328,7 @@ def due_alarms(state: State, now_ms: int) -> Iterator[str]:
 
 
 def wants(state: State, now_ms: int) -> dict[Uses, list[tuple[int, str]]]:
-    """Returns the steps that wait for a grant: units -> [(-tail_ms, step id)], longest tail
-    first.
-    """
+    """Returns what waits for a grant: units -> [(-tail_ms, step id)], longest tail first."""
     if state.paused or state.ended or state.cancelling:
         return {}
     due = [
@@ -338,8 +344,9 @@ def wants(state: State, now_ms: int) -> dict[Uses, list[tuple[int, str]]]:
     if due:
         for steps in found.values():
             steps.sort()
-    if state.shut:
-        found = {u: s for u, s in found.items() if state.shut.isdisjoint(dict(u))}
+    if state.shut or state.quarantined:
+        closed = state.shut | state.quarantined.keys()
+        found = {u: s for u, s in found.items() if closed.isdisjoint(dict(u))}
     return found
 
 
@@ -363,10 +370,8 @@ def output_of(state: State, step: str) -> object:
 
 
 def inputs_of(state: State, step: str) -> dict[str, dict[str, object]]:
-    """Returns what the needs of a step put out: id -> {standing, output, label, text, attempt,
-    tries, evidence}.
-
-    Joins are looked through, so that a step behind a composite sees the steps that fed it too.
+    """Returns what the needs of a step put out, joins looked through: id -> {standing, output,
+    label, text, attempt, tries, evidence}.
     """
     found: dict[str, dict[str, object]] = {}
     todo = [need.step for need in state.steps[step].step.needs]

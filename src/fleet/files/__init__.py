@@ -2,7 +2,7 @@
 
     source -> forms (Pydantic) -> normal -> documents (frozen) -> check -> Fleet -> lower -> Plan
 
-Text becomes plain values with positions in `source`; `forms` and `fleet_forms` say what a file may
+Text becomes plain values with positions in `source`; `forms`, `agent_forms`, `harness_forms` and `fleet_forms` say what a file may
 hold and turn each shorthand into one normal form; `normal` makes these into `documents`, which the
 rest of fleet sees; `check` holds what only several documents together can show; `load` puts it all
 together and collects every problem, never only the first. `lower`, with `tasks`, `gates` and

@@ -144,6 +144,17 @@ class AgentLimits:
     attempts: int | None = None
     tokens: int | None = None
     usd: float | None = None
+    sessions: int | None = None
+    launches_per_minute: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountLimits:
+    """What all agents of an account may take together."""
+
+    tokens: int | None = None
+    usd: float | None = None
+    sessions: int | None = None
     launches_per_minute: int | None = None
 
 
@@ -192,6 +203,7 @@ class AgentDocument:
     roles: tuple[str, ...] = ()
     harness: Command = "claude"
     profile: HarnessDocument | None = None  # of a harness that is a document
+    account: str | None = None  # None: its program's
     model: str | None = None
     mode: Literal["headless", "interactive"] | None = None  # None: the harness's own
     args: Command = ()
@@ -277,6 +289,7 @@ class Settings:
     calendar: Calendar = Calendar()
     worktrees: str | None = None
     limits: Mapping[str, int] = field(default_factory=dict)
+    accounts: Mapping[str, AccountLimits] = field(default_factory=dict)
     ports: tuple[int, int] = (8000, 8999)
     metrics: tuple[Metric, ...] = ()
     risks: tuple[Risk, ...] = ()

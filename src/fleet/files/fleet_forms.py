@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainValidator, model_validator
 
+from fleet.files.agent_forms import AccountForm, DefaultsForm
 from fleet.files.fields import (
     AnyJson,
     Branch,
@@ -29,7 +30,6 @@ from fleet.files.fields import (
 )
 from fleet.files.forms import (
     Checks,
-    DefaultsForm,
     Form,
     MetricForm,
     Risk,
@@ -274,6 +274,7 @@ class FleetForm(Form):
     worktrees: Annotated[str, BeforeValidator(_as_folder, json_schema_input_type=str)] | None = None
     phases: list[PhaseForm] | None = None
     limits: dict[LimitName, Count] | None = None
+    accounts: dict[Id, AccountForm] | None = None
     defaults: DefaultsForm | None = None
     ports: Ports | None = None
     metrics: list[MetricForm] | None = None

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, model_validator
 
+from fleet.files.agent_forms import Mode
 from fleet.files.fields import (
     AnyJson,
     EnvName,
@@ -26,7 +27,7 @@ from fleet.files.fields import (
     shown,
     stands_for,
 )
-from fleet.files.forms import Form, Mode
+from fleet.files.forms import Form
 
 PERMISSION = "permission"
 OWN_FILES = frozenset(

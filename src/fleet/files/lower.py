@@ -20,11 +20,12 @@ from fleet.errors import InvalidPlan
 from fleet.files.gates import phase_steps
 from fleet.files.tasks import (
     Texts,
+    bounds,
     branch_of,
     budget,
     check_text,
     judge,
-    launch_rates,
+    own_limits,
     plain,
     task_facts,
     task_steps,
@@ -63,14 +64,10 @@ def lower(fleet: Fleet) -> tuple[Plan, Mapping[str, str]]:
         limits={
             "checks": CHECKS_AT_ONCE,
             f"branch:{fleet.settings.base}": 1,
-            **{n: most for one in fleet.agents.values() for n, most in launch_rates(one).items()},
+            **own_limits(fleet),
             **fleet.settings.limits,
         },
-        budgets={
-            f"agent:{name}": found
-            for name, agent in fleet.agents.items()
-            if (found := budget(agent))
-        },
+        budgets={name: found for name, told in bounds(fleet).items() if (found := budget(told))},
         about=_about(fleet),
     )
     check(plan)

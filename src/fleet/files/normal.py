@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fleet.files.documents import (
+    AccountLimits,
     AgentDocument,
     AgentLimits,
     Assumption,
@@ -72,6 +73,8 @@ def settings_of(plain: Plain) -> Settings:
     values = _built(_frozen(plain), SETTINGS_PARTS)
     if "calendar" in values:
         values["calendar"] = _calendar_of(values["calendar"])
+    told = values.get("accounts") or {}
+    values["accounts"] = {name: AccountLimits(**limits) for name, limits in told.items()}
     return Settings(**values)
 
 

@@ -17,7 +17,14 @@ from fleet.core.plan import JOIN, PER_MINUTE, Ask, Failure, Need, Retry, Rung, S
 from fleet.files.documents import command_text
 
 if TYPE_CHECKING:
-    from fleet.files.documents import AgentDocument, Check, Phase, TaskDocument
+    from fleet.files.documents import (
+        AccountLimits,
+        AgentDocument,
+        AgentLimits,
+        Check,
+        Phase,
+        TaskDocument,
+    )
     from fleet.files.fleet import Fleet
 
 DAY_MS = 86_400_000
@@ -99,30 +106,48 @@ def task_steps(
 
 def agent_uses(agent: AgentDocument) -> dict[str, int]:
     """Returns what an agent's work takes besides a place among all agents: one of its own sessions
-    and one of its account's, which is its program's.
+    and one of its account's.
     """
+    return {f"agent:{agent.id}": 1, f"account:{account_of(agent)}": 1}
+
+
+def account_of(agent: AgentDocument) -> str:
+    """Returns the account that an agent works on: as it says, else its harness's or program's."""
     if agent.profile is not None:
-        return {f"agent:{agent.id}": 1, f"account:{agent.profile.account}": 1}
+        return agent.account or agent.profile.account
     program = agent.harness if isinstance(agent.harness, str) else agent.harness[0]
-    return {f"agent:{agent.id}": 1, f"account:{Path(program).name}": 1}
+    return agent.account or Path(program).name
 
 
 def agent_starts(fleet: Fleet, agent: AgentDocument) -> dict[str, int]:
     """Returns the limits on launches, its own and its account's, that an agent's work counts to."""
-    bounded = {*fleet.settings.limits, *launch_rates(agent)}
+    bounded = {*fleet.settings.limits, *own_limits(fleet)}
     names = [f"{name}{PER_MINUTE}" for name in agent_uses(agent)]
     return {name: 1 for name in names if name in bounded}
 
 
-def launch_rates(agent: AgentDocument) -> dict[str, int]:
-    """Returns how often an agent may be launched in a minute, as a limit on its starts."""
-    most = agent.limits.launches_per_minute
-    return {} if most is None else {f"agent:{agent.id}{PER_MINUTE}": most}
+def own_limits(fleet: Fleet) -> dict[str, int]:
+    """Returns what agents and accounts say of their sessions at once and of their launches in a
+    minute, as limits.
+    """
+    found = {}
+    for name, told in bounds(fleet).items():
+        if told.sessions is not None:
+            found[name] = told.sessions
+        if told.launches_per_minute is not None:
+            found[f"{name}{PER_MINUTE}"] = told.launches_per_minute
+    return found
 
 
-def budget(agent: AgentDocument) -> dict[str, float]:
-    """Returns what all attempts of an agent may use in a run, nothing where that is not bounded."""
-    told = {"tokens": agent.limits.tokens, "usd": agent.limits.usd}
+def bounds(fleet: Fleet) -> dict[str, AgentLimits | AccountLimits]:
+    """Returns what agents and accounts are bounded by, by the limit that their work uses."""
+    agents = {f"agent:{name}": agent.limits for name, agent in fleet.agents.items()}
+    return {**agents, **{f"account:{n}": told for n, told in fleet.settings.accounts.items()}}
+
+
+def budget(limits: AgentLimits | AccountLimits) -> dict[str, float]:
+    """Returns what all attempts together may use in a run, nothing where that is not bounded."""
+    told = {"tokens": limits.tokens, "usd": limits.usd}
     return {name: amount for name, amount in told.items() if amount is not None}
 
 

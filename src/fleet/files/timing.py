@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from fleet.core.levelling import level
+from fleet.core.plan import PER_MINUTE
 from fleet.core.schedule import Activity, Slot, timetable
-from fleet.files.tasks import agent_uses
+from fleet.files.tasks import agent_uses, own_limits
 
 if TYPE_CHECKING:
     from fleet.files.fleet import Fleet
@@ -27,7 +28,8 @@ def timing(fleet: Fleet) -> dict[str, object]:
     `after` names the tasks whose units a task takes over, where only that makes it wait.
     """
     activities = _activities(fleet)
-    limits = fleet.settings.limits
+    own = {name: most for name, most in own_limits(fleet).items() if not name.endswith(PER_MINUTE)}
+    limits = {**own, **fleet.settings.limits}
     planned = level(activities, limits) if limits else timetable(activities)
     slots = {
         name: [slot.early_start, slot.early_end, slot.slack]

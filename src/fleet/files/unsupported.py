@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from fleet.errors import Problem
-from fleet.files.tasks import budget
+from fleet.files.tasks import account_of, budget
 
 if TYPE_CHECKING:
     from fleet.files.documents import AgentDocument, Assumption, Rung, TaskDocument
@@ -35,6 +35,9 @@ MEASURED = {
     "mini": ("tokens",),
 }
 """Harness -> what it tells of a headless attempt's usage; only that can be held to a budget."""
+
+SEEN = {"claude": ("tokens",), "codex": ("tokens",)}
+"""The same of sessions in a terminal, whose usage is read from the program's own transcript."""
 
 
 def not_carried_out(fleet: Fleet) -> list[Problem]:
@@ -93,16 +96,45 @@ def _of_agent(agent: AgentDocument) -> Found:
     if _is_shut_in(agent) and agent.sandbox.network == "loopback":
         # Which ports there are is not known before, and each is carried apart.
         yield ("sandbox", "network"), "`network: loopback` without its ports (`127.0.0.1:8080`)"
-    program = agent.harness if isinstance(agent.harness, str) else ""
-    measured = agent.profile.measures if agent.profile else MEASURED.get(program, ())
-    for name in budget(agent):
-        if name not in measured:
-            yield ("limits", name), f"the limit `{name}` for a harness that does not tell it"
-        elif agent.mode == "interactive":
-            yield ("limits", name), f"the limit `{name}` for an interactive agent"
+    for name in budget(agent.limits):
+        if name not in _told_by(agent):
+            yield ("limits", name), f"the limit `{name}` for {_untold_by(agent)}"
+
+
+def _told_by(agent: AgentDocument) -> tuple[str, ...]:
+    program = _reader_of(agent)
+    if agent.profile is not None and agent.mode != "interactive":
+        return agent.profile.measures
+    return (SEEN if agent.mode == "interactive" else MEASURED).get(program, ())
+
+
+def _reader_of(agent: AgentDocument) -> str:
+    """Returns the program whose output an agent's is read as; empty for none that is known."""
+    named = agent.profile.profile.get("reads") if agent.profile is not None else agent.harness
+    return named if isinstance(named, str) else ""
+
+
+def _untold_by(agent: AgentDocument) -> str:
+    program = _reader_of(agent)
+    known = agent.mode == "interactive" and program in MEASURED
+    return "an interactive agent" if known else "a harness that does not tell it"
+
+
+def _of_accounts(fleet: Fleet) -> Found:
+    for account, told in fleet.settings.accounts.items():
+        users = [one for one in fleet.agents.values() if account_of(one) == account]
+        if not users:
+            yield ("accounts", account), f"the account `{account}`, on which no agent works,"
+        for name in budget(told):
+            for agent in users:
+                if name not in _told_by(agent):
+                    what = f"the limit `{name}` of an account with {agent.id}, {_untold_by(agent)},"
+                    yield ("accounts", account, name), what
+                    break
 
 
 def _of_settings(fleet: Fleet) -> Found:
+    yield from _of_accounts(fleet)
     named = [phase for phase in fleet.phases if not phase.implicit]
     for number, phase in enumerate(named):
         if phase.land == "pr":

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fleet.errors import Problem, did_you_mean
+from fleet.files.agent_forms import AgentForm, DefaultsForm
 from fleet.files.fields import shown
 from fleet.files.fleet_forms import FleetForm
-from fleet.files.forms import AgentForm, DefaultsForm, Form, TaskForm
+from fleet.files.forms import Form, TaskForm
 from fleet.files.harness_forms import HarnessForm
 from fleet.files.source import Path, Source
 

@@ -77,7 +77,10 @@ PROFILE: Final = Profile(
 _TOKENS = re.compile(r"^Tokens: (.*) received\.(?:.* \$(\d[\d.]*) session\.)?", re.MULTILINE)
 _COUNT = re.compile(r"(\d[\d.,]*)([kM]?)(?: (sent|cache hit))?")
 _HEAD = re.compile(r"^Repo-map: .*\n(?:Added .*\n)*", re.MULTILINE)
-_ERROR = re.compile(r"^(?:litellm\.\w+|\w+Error|\w+Exception): .*", re.MULTILINE)
+# What it says below an error in words of its own tells a limit where the provider's do not.
+_ERROR = re.compile(
+    r"^(?:litellm\.\w+|\w+Error|\w+Exception): .*(?:\nThe API provider.*)?", re.MULTILINE
+)
 _TIMES: Final = {"": 1, "k": 1_000, "M": 1_000_000}
 
 

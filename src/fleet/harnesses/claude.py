@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from fleet.adapters import hooks
@@ -21,17 +22,20 @@ from fleet.harnesses import (
     COMMITS,
     LIMIT_WORDS,
     TESTED,
+    AgentFacts,
     Report,
     ending,
     json_lines,
     last_words,
 )
+from fleet.harnesses.meters import Meter, Tally, began_ms, home_of, only_file
 from fleet.harnesses.profile import Asked, HookUp, Mode, Profile, Version
 
 PRINTING: Final = ("-p", "--output-format", "stream-json", "--verbose")
 WORDS: Final = ("{words}", "--max-budget-usd", "{limits.usd}", "{args}")
 OPENING: Final = ("{words}", "{args}", "--", "Read {brief} and do what it asks.")
 TAIL_BYTES: Final = 1 << 20
+ANSWERS: Final = 64  # of so many it is remembered what they used
 # What a mode would ask about is asked in the inbox: with `edits` alone every commit would be.
 COMMITTING: Final = ",".join(f"Bash({command} *)" for command in COMMITS)
 EVENTS: Final = ("PermissionRequest", "Stop", "Notification", "StopFailure")
@@ -146,6 +150,42 @@ def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:
         usage=usage,
         resume_at_ms=_reset_ms(events, spoken),
     )
+
+
+def meter(agent: AgentFacts, folder: Path) -> Meter:
+    """Returns what counts its answers: of its standard output, in its terminal of its transcript.
+
+    What an answer has put out is told there when it begins, so tokens out are a lower bound.
+    """
+    if agent.mode == "headless":
+        return Meter("standard output", lambda: AttemptFolder(folder).stdout, _count)
+    home = home_of(agent.env, "CLAUDE_CONFIG_DIR", ".claude")
+
+    def find() -> Path | None:
+        session = hooks.session_of(folder, None)
+        return only_file(home, f"projects/*/{session}.jsonl") if session else None
+
+    return Meter("transcript", find, _count, Tally(began_ms(folder)))
+
+
+def _count(tally: Tally, event: Mapping[str, Any]) -> None:
+    """Counts an answer once, though each of its parts tells its usage, or all at the end."""
+    if event.get("type") == "result":
+        tally.amounts.update(_usage(event))
+    message = event.get("message")
+    if event.get("type") != "assistant" or not isinstance(message, dict):
+        return
+    used = message.get("usage")
+    if not isinstance(used, dict) or message.get("model") == "<synthetic>":
+        return
+    if tally.is_earlier(event):
+        return
+    name, before = str(message.get("id")), tally.marks.pop(str(message.get("id")), {})
+    told = {**_usage({"usage": used}), "turns": 1}
+    tally.add({n: count - before.get(n, 0) for n, count in told.items()})
+    tally.marks[name] = told
+    while len(tally.marks) > ANSWERS:
+        del tally.marks[next(iter(tally.marks))]
 
 
 def _usage(result: Mapping[str, Any]) -> dict[str, float]:

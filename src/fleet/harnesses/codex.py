@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 from fleet.adapters import hooks
@@ -21,12 +22,14 @@ from fleet.core.plan import Failure
 from fleet.harnesses import (
     LIMIT_WORDS,
     TESTED,
+    AgentFacts,
     Report,
     ending,
     json_lines,
     last_words,
     wait_ms,
 )
+from fleet.harnesses.meters import Meter, Tally, began_ms, home_of, only_file
 from fleet.harnesses.profile import Asked, HookUp, Mode, Profile, Version
 
 TAIL_BYTES: Final = 1 << 20
@@ -100,7 +103,7 @@ def hook_up(asked: Asked) -> HookUp:
 def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:
     """Returns what the last turn says; without one, what the exit code and the last words say."""
     events = json_lines(folder.stdout_tail(TAIL_BYTES))
-    session = next((str(e["thread_id"]) for e in events if e.get("type") == "thread.started"), None)
+    session = _thread(folder)
     last: dict[str, Any] = next(
         (e for e in reversed(events) if e.get("type") in {"turn.completed", "turn.failed"}), {}
     )
@@ -137,6 +140,50 @@ def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:
     )
 
 
+def meter(agent: AgentFacts, folder: Path) -> Meter:
+    """Returns what counts the turns in its rollout file, for its output tells them at the end."""
+    home = home_of(agent.env, "CODEX_HOME", ".codex")
+
+    def find() -> Path | None:
+        session = hooks.session_of(folder, _thread(AttemptFolder(folder)))
+        return only_file(home, f"sessions/*/*/*/rollout-*-{session}.jsonl") if session else None
+
+    return Meter("rollout file", find, _count, Tally(began_ms(folder)), exact=True)
+
+
+def _thread(folder: AttemptFolder) -> str | None:
+    """Returns the id of its session, which its first words tell."""
+    events = json_lines(folder.stdout_head())
+    return next((str(e["thread_id"]) for e in events if e.get("type") == "thread.started"), None)
+
+
+def _count(tally: Tally, event: Mapping[str, Any]) -> None:
+    """Takes the latest totals of the session, less those of before the attempt."""
+    payload = event.get("payload")
+    info = payload.get("info") if isinstance(payload, dict) else None
+    if not isinstance(info, dict) or not isinstance(info.get("total_token_usage"), dict):
+        return
+    total = _counts(info["total_token_usage"])
+    if tally.is_earlier(event):
+        tally.marks["before"] = total
+        return
+    before = tally.marks.get("before", {})
+    tally.amounts.update({name: count - before.get(name, 0) for name, count in total.items()})
+    last, room = info.get("last_token_usage"), info.get("model_context_window")
+    if isinstance(last, dict) and isinstance(room, int) and room > 0:
+        tally.amounts["context_share"] = round(int(last.get("total_tokens") or 0) / room, 3)
+
+
+def _counts(told: Mapping[str, Any]) -> dict[str, int]:
+    """Returns tokens in (cached ones apart) and out."""
+    cached = int(told.get("cached_input_tokens") or 0)
+    return {
+        "input_tokens": int(told.get("input_tokens") or 0) - cached,
+        "cached_tokens": cached,
+        "output_tokens": int(told.get("output_tokens") or 0),
+    }
+
+
 def _is_message(event: Mapping[str, Any]) -> bool:
     found = event.get("item")
     return (
@@ -152,13 +199,7 @@ def _usage(events: list[dict[str, Any]]) -> dict[str, float]:
     for event in events:
         told = event.get("usage")
         if event.get("type") == "turn.completed" and isinstance(told, dict):
-            cached = int(told.get("cached_input_tokens") or 0)
-            counts = {
-                "input_tokens": int(told.get("input_tokens") or 0) - cached,
-                "cached_tokens": cached,
-                "output_tokens": int(told.get("output_tokens") or 0),
-                "turns": 1,
-            }
+            counts = {**_counts(told), "turns": 1}
             total = {name: total.get(name, 0) + count for name, count in counts.items()}
     return total
 

@@ -9,6 +9,7 @@ to go on with. The `exit_status` in its trajectory tells success.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from fleet.harnesses.profile import Mode, Profile, Version
 
 TRAJECTORY: Final = "trajectory.json"
 TRAJECTORY_BYTES: Final = 32 << 20
+_CODE = re.compile(r"^\S*Error: Error code: (\d{3})\b", re.MULTILINE)
 OWN_LIMITS: Final = frozenset({"LimitsExceeded", "TimeExceeded"})
 # JSON is YAML.
 RUN: Final = '{"run": {"task": {text:json}}, "agent": {"mode": "{permission}", "confirm_exit": %s}}'
@@ -77,10 +79,19 @@ def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:
         done=status == "Submitted",
         worked=own or any(one.get("role") == "tool" for one in messages),
         complaint="" if own or not status else f"{status}: {last}",
+        status=_http_status(messages),
         output=str(info.get("submission") or "").strip() or None,
         usage=usage,
     )
     return judge(ended, folder, heard)
+
+
+def _http_status(messages: list[dict[str, Any]]) -> int | None:
+    """Returns what the model's server answered with at last, which only the trace of it tells."""
+    extra = messages[-1].get("extra") if messages else None
+    trace = extra.get("traceback") if isinstance(extra, dict) else None
+    found = _CODE.findall(trace) if isinstance(trace, str) else []
+    return int(found[-1]) if found else None
 
 
 def _usage(info: Mapping[str, Any], messages: list[dict[str, Any]]) -> dict[str, float]:

@@ -23,7 +23,8 @@ from typing import Any, Final
 
 from fleet.adapters import hooks
 from fleet.adapters.attempts import AttemptFolder, ExitRecord
-from fleet.harnesses import COMMITS, TESTED, Heard, Report, json_lines, judge
+from fleet.harnesses import COMMITS, TESTED, AgentFacts, Heard, Report, json_lines, judge
+from fleet.harnesses.meters import Meter, Tally
 from fleet.harnesses.profile import Asked, Fills, HookUp, Mode, Profile, Version
 
 TAIL_BYTES: Final = 8 << 20  # all of its steps count, not only the last
@@ -124,6 +125,18 @@ def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:
         usage=_usage(steps) or _told_usage(folder.path),
     )
     return judge(ended, folder, heard)
+
+
+def meter(agent: AgentFacts, folder: Path) -> Meter | None:
+    """Returns what counts its steps on standard output; in its terminal it tells none."""
+    if agent.mode == "interactive":
+        return None
+    return Meter("standard output", lambda: AttemptFolder(folder).stdout, _count)
+
+
+def _count(tally: Tally, event: Mapping[str, Any]) -> None:
+    if event.get("type") == "step_finish":
+        tally.add(_usage([_part(event)]))
 
 
 def _part(event: Mapping[str, Any]) -> Mapping[str, Any]:

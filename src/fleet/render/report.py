@@ -1,4 +1,4 @@
-"""The report of a run as text or Markdown: sums, phases, agents, tasks, attempts.
+"""The report of a run as text or Markdown: sums, phases, accounts, agents, tasks, attempts.
 
 Both forms show the same tables; Markdown is for a page that people keep. Names and last words come
 from others: everything goes through `line`, and what Markdown would take for a sign is escaped.
@@ -84,6 +84,9 @@ def _tables(report: Mapping[str, Any], *, wide: bool) -> list[Table]:
          _number(one["actual_days"]), *_used(one, wide=wide)]
         for one in report["phases"]
     ]  # fmt: skip
+    accounts = [
+        [one["id"], str(len(one["agents"])), *_used(one, wide=wide)] for one in report["accounts"]
+    ]
     agents = [
         [one["id"], str(len(one["tasks"])), *_used(one, wide=wide)] for one in report["agents"]
     ]
@@ -107,6 +110,7 @@ def _tables(report: Mapping[str, Any], *, wide: bool) -> list[Table]:
     tried = ["ATTEMPT", "ENDED", *used[1:], *(["CONTEXT"] if wide else []), "LAST WORD"]
     return [
         ("PHASES", ["PHASE", "MERGE", *days, *used], phases, 0),
+        ("ACCOUNTS", ["ACCOUNT", "AGENTS", *used], accounts if len(accounts) > 1 else [], 0),
         ("AGENTS", ["AGENT", "TASKS", *used], agents, 0),
         ("TASKS", ["TASK", "STATE", *days, *used], tasks, 0),
         ("ATTEMPTS", tried, attempts, len(tried) - 1),

@@ -81,14 +81,16 @@ def _needs_you(status: Mapping[str, Any], columns: int) -> list[str]:
 def _table(status: Mapping[str, Any], columns: int) -> list[str]:
     now = _moment(status["now"])
     wide = columns >= WIDE
-    rows = [_row(task, now, wide=wide) for task in status["tasks"]]
+    used = wide and any(task.get("usage") for task in status["tasks"])
+    rows = [_row(task, now, wide=wide, used=used) for task in status["tasks"]]
     heads = ["TASK", "STATE", "SINCE", "SLACK", "TRY", "DELIVERED", "COMMITS", "WAITS FOR"]
     if wide:
-        heads = ["TASK", "AGENT", *heads[1:-1], "PORT", "SIGNAL", heads[-1]]
+        more = ["PORT", "SIGNAL", *(["USED"] if used else [])]
+        heads = ["TASK", "AGENT", *heads[1:-1], *more, heads[-1]]
     return ["", *table(rows, heads, columns, len(heads) - 1)]
 
 
-def _row(task: Mapping[str, Any], now: datetime, *, wide: bool) -> list[str]:
+def _row(task: Mapping[str, Any], now: datetime, *, wide: bool, used: bool) -> list[str]:
     met = sum(1 for one in task["deliverables"] if one.get("met"))
     passed = [one for one in task["checks"] if one.get("passed") is not None]
     delivered = f"{met}/{len(task['deliverables'])}"
@@ -129,7 +131,18 @@ def _row(task: Mapping[str, Any], now: datetime, *, wide: bool) -> list[str]:
             "-" if task["port"] is None else f"{task['port']}{' open' if task['port_open'] else ''}"
         )
         cells = [cells[0], str(task["agent"]), *cells[1:], port, seen]
+        cells += [_used(task)] if used else []
     return [*cells, waits]
+
+
+def _used(task: Mapping[str, Any]) -> str:
+    """Returns a task's tokens and money, with the age of what is known of a running attempt."""
+    usage, seen = task["usage"], task.get("usage_seen")
+    told = [amount(usage["tokens"])] if usage.get("tokens") else []
+    told += [money(usage["usd"])] if usage.get("usd") else []
+    if told and seen and seen["age_s"] is not None:
+        told.append(f"{span(seen['age_s'])} ago")
+    return " ".join(told) or "-"
 
 
 def glyph(state: str) -> str:

@@ -201,6 +201,8 @@ class Coordinator:
             command = codec.loads_command(json.dumps(plain))
             if isinstance(command, OWN_COMMANDS):
                 raise ValueError(f"{type(command).__name__} is not taken by mail")  # noqa: TRY004
+            if isinstance(command, m.ReportProgress) and command.usage:
+                raise ValueError("what was used is not taken by mail")
             actor = str(mail.body.get("actor", ""))
             if mail.inside and not isinstance(command, INSIDE_COMMANDS):
                 raise ValueError(f"{type(command).__name__} is not taken from a sandbox")

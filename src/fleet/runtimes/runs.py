@@ -157,13 +157,16 @@ class Runs:
                 self.open.touched[run, event.step] = None
             case m.AttemptEnded():
                 self.ledger.give_back(self.taken.pop((run, event.step), ()))
-                outcome = event.outcome
-                if outcome.failure is Failure.ACCOUNT and outcome.account and outcome.until_ms:
-                    self.ledger.pause(outcome.account, outcome.until_ms)
+                self._rest_accounts(state, event.outcome)
                 self.wanting.update(self.states)
             case m.RetryScheduled(rung=-1) if event.retry_at_ms <= event.at_ms:
                 self.ledger.reopen(state.steps[event.step].step.uses)
                 self.wanting.update(self.states)
+            case m.QuestionAnswered():
+                lifted = state.answers[event.id].question.about.get("quarantine", "")
+                if lifted and str(lifted) not in state.quarantined:
+                    self.ledger.reopen([str(lifted)])
+                    self.wanting.update(self.states)
             case m.StopRequested() | m.NoteSent():
                 self.open.touched[run, event.step] = None
             case m.CancelRequested():
@@ -177,6 +180,14 @@ class Runs:
             case _:
                 pass
         return state
+
+    def _rest_accounts(self, state: State, outcome: m.Outcome) -> None:
+        """Books the rest of an account that turned an attempt away, or crashed too often."""
+        if outcome.failure is Failure.ACCOUNT and outcome.account and outcome.until_ms:
+            self.ledger.pause(outcome.account, outcome.until_ms)
+        for name in outcome.blames:
+            if name in state.quarantined:
+                self.ledger.pause(name, state.accounts[name])
 
     def _enter(self, state: State) -> None:
         summary = {

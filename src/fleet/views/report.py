@@ -1,4 +1,4 @@
-"""What a run has cost and how it went, `fleet.report/1`: by phase, agent, task and attempt.
+"""What a run has cost and how it went, `fleet.report/1`: by phase, account, agent, task, attempt.
 
 Attempts are folded from the journal's events, for a state remembers only the latest of each step;
 everything else is read from the state. Planned and actual days are working days of the calendar, as
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fleet.core import messages as m
-from fleet.core.plan import Step
+from fleet.core.plan import PER_MINUTE, Step
 from fleet.core.spending import LEVEL, add_usage
 from fleet.core.state import CLOSED, State
 from fleet.views.forecast import Forecast, planned_of
@@ -22,19 +22,23 @@ from fleet.views.tasks import PhaseSteps, TaskSteps, phases_of, state_of, tasks_
 RUNNING = "running"
 """The ending of an attempt that has none yet."""
 
+ACCOUNT = "account:"
 TEXT_CHARS = 400
 """So much of an attempt's last words is told."""
 
 
 @dataclass(slots=True)
 class Attempt:
-    """One try at a step; `agent` is empty where none works on it, times are milliseconds."""
+    """One try at a step; `agent` and `account` are empty where none works on it, times are
+    milliseconds.
+    """
 
     step: str
     attempt: int
     kind: str = ""
     whole: str = ""
     agent: str = ""
+    account: str = ""
     started_ms: int = 0
     ended_ms: int = 0
     ending: str = RUNNING
@@ -64,7 +68,11 @@ def attempts_of(events: Iterable[m.Event]) -> list[Attempt]:
                 one, outcome = found[event.step, event.attempt], event.outcome
                 one.ended_ms, one.ending = event.at_ms, str(outcome.ending)
                 one.failure, one.text = str(outcome.failure or ""), outcome.text[:TEXT_CHARS]
-                one.usage, one.policy = outcome.usage, outcome.evidence.get("policy")
+                one.usage = {**one.usage, **outcome.usage}
+                one.policy = outcome.evidence.get("policy")
+            case m.AttemptProgressed() if (event.step, event.attempt) in found and event.usage:
+                one = found[event.step, event.attempt]
+                one.usage = {**one.usage, **event.usage}
             case _:
                 pass
     return list(found.values())
@@ -77,6 +85,9 @@ def _begun(event: m.AttemptStarted, step: Step | None) -> Attempt:
         if step.kind == "agent":
             told: Any = step.params.get("agent") or {}
             one.agent = str(told.get("id") or "")
+            named = (name for name in step.uses if name.startswith(ACCOUNT))
+            one.account = next((n for n in named if not n.endswith(PER_MINUTE)), "")
+            one.account = one.account.removeprefix(ACCOUNT)
     return one
 
 
@@ -88,10 +99,12 @@ def report_of(
     planned = planned_of(state.about)
     by_task: dict[str, list[Attempt]] = {}
     by_agent: dict[str, list[Attempt]] = {}
+    by_account: dict[str, list[Attempt]] = {}
     for one in attempts:
         if one.agent:
             by_task.setdefault(one.whole, []).append(one)
             by_agent.setdefault(one.agent, []).append(one)
+            by_account.setdefault(one.account, []).append(one)
     asked = frozenset(question.step for question in state.questions.values())
     scene = _Scene(tasks, phases, asked, by_task, planned, clock)
     rows = {name: _task_row(scene, name, task) for name, task in tasks.items()}
@@ -110,6 +123,14 @@ def report_of(
         "usage": usage_of(one.usage for one in attempts),
         "phases": [
             _phase_row(scene, name, [rows[task] for task in names]) for name, names in order
+        ],
+        "accounts": [
+            {
+                "id": name,
+                "agents": list(dict.fromkeys(one.agent for one in own)),
+                **_used_by(own, clock),
+            }
+            for name, own in by_account.items()
         ],
         "agents": _agent_rows(rows, by_agent, clock),
         "tasks": list(rows.values()),
@@ -221,14 +242,19 @@ def _agent_rows(
         {
             "id": name,
             "tasks": tasks.get(name, []),
-            "attempts": len(own),
-            "failed": sum(one.ending == m.Ending.FAILED for one in own),
-            "ran_s": _seconds(own, clock),
-            "usage": usage_of(one.usage for one in own),
+            **_used_by(by_agent.get(name, ()), clock),
         }
         for name in {**tasks, **by_agent}
-        for own in (by_agent.get(name, ()),)
     ]
+
+
+def _used_by(own: Sequence[Attempt], clock: Clock) -> dict[str, Any]:
+    return {
+        "attempts": len(own),
+        "failed": sum(one.ending == m.Ending.FAILED for one in own),
+        "ran_s": _seconds(own, clock),
+        "usage": usage_of(one.usage for one in own),
+    }
 
 
 def _attempt_row(one: Attempt, clock: Clock) -> dict[str, Any]:
@@ -238,6 +264,7 @@ def _attempt_row(one: Attempt, clock: Clock) -> dict[str, Any]:
         "kind": one.kind,
         "task": one.whole or None,
         "agent": one.agent or None,
+        "account": one.account or None,
         "started_at": clock.time_of(one.started_ms),
         "ended_at": clock.time_of(one.ended_ms) if one.ended_ms else None,
         "ran_s": round(one.ran_ms(clock.now_ms) / 1000, 1),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from typing import Any
 
-from fleet.core.state import CLOSED, OpenQuestion, Standing, State
+from fleet.core.state import CLOSED, OpenQuestion, Standing, State, StepState
 from fleet.records import record
 from fleet.views.forecast import Forecast, done_share, forecast, planned_share
 from fleet.views.tasks import (
@@ -196,11 +196,19 @@ def _task_row(scene: _Scene, name: str, task: TaskSteps) -> dict[str, Any]:
         "pid": seen.pid if seen.pid is not None else (live.get("pid") if running else None),
         "last_checkin": _checkin(task, clock),
         "usage": task.usage,
+        "usage_seen": _usage_seen(work, clock) if work is not None and work.live else None,
         "policy": seen.policy or (work.evidence.get("policy") if work and work.evidence else None),
         "slack_days": outlook.slack_of(name),
         "waiting_for": waiting_for(state, task, clock.now_ms, clock.hour_of),
         "merged_as": (landed or {}).get("commit") if word == "merged" else None,
     }
+
+
+def _usage_seen(work: StepState, clock: Clock) -> dict[str, Any]:
+    """Returns from where a running attempt's usage is known, and how old that is."""
+    at_ms: Any = work.facts.get("usage_at_ms") or 0
+    age_s = round(max(0, clock.now_ms - at_ms) / 1000, 1) if at_ms else None
+    return {"source": work.facts.get("usage_source"), "age_s": age_s}
 
 
 def _judged(task: TaskSteps, what: str, facts: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -301,10 +309,11 @@ def questions_of(state: State, outlook: Forecast, clock: Clock) -> list[dict[str
 
 def task_asked_about(state: State, asked: OpenQuestion, outlook: Forecast) -> str:
     """Returns the task that a question keeps waiting, the one with the least slack for a question
-    about a budget; empty for none.
+    about a budget or a quarantine; empty for none.
     """
     one = state.known(asked.step)
-    limit = asked.question.about.get("budget")
+    about = asked.question.about
+    limit = about.get("budget") or about.get("quarantine")
     if one is not None or limit is None:
         return one.step.whole if one else ""
     held = {

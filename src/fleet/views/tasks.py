@@ -12,7 +12,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
-from fleet.core.plan import JOIN, PER_MINUTE, Step
+from fleet.core.plan import JOIN, NEVER, PER_MINUTE, Step
 from fleet.core.spending import add_usage
 from fleet.core.state import CLOSED, Standing, State, StepState
 
@@ -236,14 +236,17 @@ def waiting_for(
 def kept_back(
     state: State, one: StepState, now_ms: int, hour_of: Callable[[int], str] = str
 ) -> list[str]:
-    """Returns the spent budgets and the resting accounts that keep a step from starting, in
-    words.
+    """Returns the spent budgets, quarantines and resting accounts that keep a step from starting,
+    in words.
     """
     if one.standing not in (Standing.BACKOFF, Standing.READY):
         return []
     uses = one.step.uses
     shut = [f"budget of {name.replace(':', ' ')}" for name in sorted(state.shut & uses.keys())]
-    rests = {name: at for name in uses if (at := state.accounts.get(name, 0)) > now_ms}
+    shut += [
+        f"{n.replace(':', ' ')}, which crashes" for n in sorted(state.quarantined.keys() & uses)
+    ]
+    rests = {n: at for n in uses if NEVER > (at := state.accounts.get(n, 0)) > now_ms}
     return shut + [f"{n.replace(':', ' ')} until {hour_of(at)}" for n, at in rests.items()]
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from fleet.core import messages as m
 from fleet.core.decide.attempts import report_outcome, report_progress, tick
-from fleet.core.decide.budgets import ask_about_budgets
+from fleet.core.decide.budgets import ask_about_quarantines, keep_to_budgets
 from fleet.core.decide.draft import Draft, start
 from fleet.core.decide.pace import (
     cancel_run,
@@ -78,7 +78,9 @@ def _draw_consequences(draft: Draft) -> None:
         if one.standing is Standing.READY:
             start(draft, one)
     if state.shut:
-        ask_about_budgets(draft)
+        keep_to_budgets(draft)
+    if state.quarantined:
+        ask_about_quarantines(draft)
     if state.ended or state.running:
         return
     if state.cancelling:

@@ -16,6 +16,7 @@ from fleet.core.plan import (
     Revise,
     Swap,
 )
+from fleet.core.spending import LEVEL
 from fleet.core.state import Standing, StepState, wants
 from fleet.errors import Rejected
 
@@ -37,15 +38,30 @@ def report_progress(draft: Draft, command: m.ReportProgress) -> None:
     missing = object()
     facts = {n: v for n, v in command.facts.items() if one.facts.get(n, missing) != v}
     delivered = tuple(number for number in command.delivered if number in draft.origin.notes)
-    if facts or delivered:
+    usage = _new_usage(one, command) if command.usage else {}
+    if facts or delivered or usage:
         draft.emit(
             m.AttemptProgressed,
             step=command.step,
             attempt=command.attempt,
             facts=facts,
             delivered=delivered,
+            usage=usage,
             by=command.by,
         )
+
+
+def _new_usage(one: StepState, command: m.ReportProgress) -> dict[str, float]:
+    """Returns what a running attempt is newly known to have used; an amount never falls."""
+    if one.standing is not Standing.RUNNING or command.attempt != one.attempt:
+        return {}
+    return {
+        name: amount
+        for name, amount in command.usage.items()
+        if (
+            amount != one.live.get(name) if name.endswith(LEVEL) else amount > one.live.get(name, 0)
+        )
+    }
 
 
 def report_outcome(draft: Draft, command: m.ReportOutcome) -> None:
@@ -119,16 +135,21 @@ def _as_believed(draft: Draft, one: StepState, told: m.Outcome) -> m.Outcome:
 
 
 def _pause_ms(run: str, one: StepState) -> int:
-    """Returns how long an account rests that does not say: twice as long each time, a quarter more
-    or less, so that those who were turned away together do not come back together.
-    """
-    wait_ms = min(ACCOUNT_PAUSE_MS << min(one.limited, 30), ACCOUNT_PAUSE_CAP_MS)
+    """Returns how long an account rests that does not say: twice as long each time."""
+    return _scatter(min(ACCOUNT_PAUSE_MS << min(one.limited, 30), ACCOUNT_PAUSE_CAP_MS), run, one)
+
+
+def _scatter(wait_ms: int, run: str, one: StepState) -> int:
+    """Returns a wait that is a quarter longer or shorter, as the attempt's own name has it."""
     chance = crc32(f"{run}/{one.step.id}/{one.attempt}".encode())
     return wait_ms * 3 // 4 + (wait_ms // 2 * chance >> 32)
 
 
 def _climb(draft: Draft, step: str, outcome: m.Outcome) -> None:
-    """Takes the next rung of a failed step's ladder that is meant for such a failure."""
+    """Takes the next rung of a failed step's ladder that is meant for such a failure.
+
+    Those that fail together wait for different times, so that they do not come back together.
+    """
     one = draft.step(step)
     failure = outcome.failure
     if failure is Failure.ACCOUNT and outcome.until_ms:
@@ -141,6 +162,7 @@ def _climb(draft: Draft, step: str, outcome: m.Outcome) -> None:
         match rung:
             case Retry() if spent < rung.times:
                 wait_ms = min(rung.backoff_ms << min(spent, 30), rung.cap_ms)
+                wait_ms = _scatter(wait_ms, draft.state.run, one)
                 _schedule(draft, step, number, draft.at_ms + wait_ms)
                 return
             case Swap() if not spent:

@@ -69,7 +69,7 @@ def cancel_run(draft: Draft, command: m.CancelRun) -> None:
 
 
 def retry_step(draft: Draft, command: m.RetryStep) -> None:
-    """Tries a step again now that backs off or whose ladder asks."""
+    """Tries a step again now that backs off, whose ladder asks, or whose account rests."""
     live(draft)
     one = draft.step(command.step)
     if one.standing is Standing.ASKING:
@@ -77,7 +77,8 @@ def retry_step(draft: Draft, command: m.RetryStep) -> None:
             if asked.step == command.step and asked.question.then is m.Then.LADDER:
                 answer(draft, asked.id, "retry", command.by)
                 return
-    if one.standing is not Standing.BACKOFF:
+    rests = any(draft.state.accounts.get(name, 0) > draft.at_ms for name in one.step.uses)
+    if one.standing is not Standing.BACKOFF and not (one.standing is Standing.READY and rests):
         raise Rejected(
             f"step {command.step!r} is {one.standing}; only one that backs off or asks is retried"
         )

@@ -20,8 +20,8 @@ def raise_question(draft: Draft, command: m.RaiseQuestion) -> None:
     live(draft)
     if draft.state.ended:
         raise Rejected(f"the run has {draft.state.ended} already; nobody waits for an answer")
-    if "budget" in command.question.about:
-        raise Rejected("only the run itself asks about a budget")
+    if {"budget", "quarantine"} & command.question.about.keys():
+        raise Rejected("only the run itself asks about a budget or a quarantine")
     then = m.Then.NOTE
     if command.step:
         draft.step(command.step)

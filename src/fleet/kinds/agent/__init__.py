@@ -25,6 +25,7 @@ from fleet.adapters.attempts import (
     ExitRecord,
     Launch,
     tail,
+    tail_parts,
 )
 from fleet.adapters.crash import crash_point
 from fleet.core.messages import DeliverNote, Ending, Outcome
@@ -34,10 +35,20 @@ from fleet.harnesses import Report
 from fleet.harnesses.confinement import facts, leave
 from fleet.harnesses.secrets import known, mask, scrub
 from fleet.kinds import Work
-from fleet.kinds.agent.preparing import driver_of, number_of, prepare, report_of, session_of
+from fleet.kinds.agent.preparing import (
+    account_of,
+    agent_of,
+    driver_of,
+    note_stopped,
+    number_of,
+    prepare,
+    report_of,
+    session_of,
+)
 from fleet.kinds.agent.sight import Sight
 from fleet.kinds.agent.silence import Silence
 from fleet.kinds.agent.turns import Turns, answer_request
+from fleet.kinds.agent.usage import usage_of
 
 SAID_BYTES: Final = 16_384
 TAIL_BYTES: Final = 4_096
@@ -71,7 +82,7 @@ async def run(work: Work) -> Outcome:
         harness = driver_of(work)
         launch = await work.world.in_thread(prepare, work, folder, place, harness)
     except (Rejected, NotFound) as refused:
-        return _failed(Failure.AGENT, f"{refused.text} {refused.hint}".strip())
+        return _crashed(work, f"{refused.text} {refused.hint}".strip())
     if folder.exit_record() is None and folder.claim() is None:
         if work.stop.is_set():
             await work.world.in_thread(_end, folder, 0.0)
@@ -79,21 +90,28 @@ async def run(work: Work) -> Outcome:
         crash_point("kinds.agent.before_launch")
         trouble = await work.world.launch(launch)
         if trouble is not None:
-            return _failed(Failure.AGENT, f"the session could not be started: {trouble}")
+            return _crashed(work, f"the session could not be started: {trouble}")
         crash_point("kinds.agent.after_launch")
     await _tell_started(work, folder, launch, place)
     turns = Turns(work, place, interactive=work.params["agent"].get("mode") == "interactive")
-    ended, why = await _wait(work, folder, launch, turns)
+    usage = await work.world.in_thread(usage_of, work, harness, agent_of(work))
+    watching = asyncio.ensure_future(usage.watch())
+    try:
+        ended, why = await _wait(work, folder, launch, turns)
+    finally:
+        watching.cancel()
     if ended is not None:
         _end_what_is_left(work, folder, place)
     elif why != "stop":
         await work.world.in_thread(_end, folder, GRACE_S)
     report = await work.world.in_thread(report_of, work, harness, folder, ended)
+    report = replace(report, usage=await usage.in_all(report.usage))
     await _leave_home(work, why, report)
     evidence = await work.world.in_thread(_evidence, work, folder, launch)
     await work.world.in_thread(_scrub, work, folder)
     told = {"evidence": evidence, "usage": report.spent}
     if why == "stop":
+        await work.world.in_thread(note_stopped, folder)
         return Outcome(ending=Ending.STOPPED, text="stopped", **told)
     if why in ENDED_BY_A_PERSON:
         text = ENDED_BY_A_PERSON[why].format(work.params.get("idle_s") or 0)
@@ -221,11 +239,13 @@ def _outcome(
     secrets = _secrets(work)
     text = mask(report.text, secrets)
     if not report.ok:
+        failure = report.failure or Failure.TASK
         return Outcome(
             ending=Ending.FAILED,
-            failure=report.failure or Failure.TASK,
+            failure=failure,
             text=f"{work.params['agent']['id']}: {text}",
-            account=next((name for name in work.step.uses if name.startswith("account:")), ""),
+            account=account_of(work),
+            blames=_blames(work) if failure is Failure.AGENT else (),
             until_ms=report.resume_at_ms,
             evidence=_evidence(work, folder, launch),
             usage=report.spent,
@@ -301,8 +321,19 @@ def _secrets(work: Work) -> dict[str, str]:
 def _scrub(work: Work, folder: AttemptFolder) -> None:
     """Takes the secrets out of what the attempt has printed, once all that reads it has read it."""
     secrets = _secrets(work)
-    for path in (folder.log, folder.stdout) if secrets else ():
-        scrub(path, secrets)
+    for log in (folder.log, folder.stdout) if secrets else ():
+        for path in {log, *tail_parts(log)}:
+            scrub(path, secrets)
+
+
+def _blames(work: Work) -> tuple[str, ...]:
+    """Returns what others may crash of as well: its agent, then its account."""
+    own = (f"agent:{work.params['agent']['id']}", account_of(work))
+    return tuple(name for name in own if name in work.step.uses)
+
+
+def _crashed(work: Work, text: str) -> Outcome:
+    return replace(_failed(Failure.AGENT, text), blames=_blames(work))
 
 
 def _failed(failure: Failure, text: str, evidence: Mapping[str, object] | None = None) -> Outcome:

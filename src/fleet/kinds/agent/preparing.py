@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from fleet.adapters import hooks
 from fleet.adapters.attempts import AttemptFolder, ExitRecord, Launch, session_name
-from fleet.core.plan import Failure
+from fleet.core.plan import PER_MINUTE, Failure
 from fleet.errors import Rejected
 from fleet.harnesses import AgentFacts, Harness, Preparation, Report, find_harness, policies
 from fleet.harnesses import brief as briefs
@@ -22,6 +22,7 @@ from fleet.harnesses.secrets import NAMES_VARIABLE, resolve
 from fleet.kinds import Work
 
 TAIL_BYTES: Final = 4_096
+STOPPED: Final = "stopped"
 
 
 def harness_of(work: Work) -> str | list[str]:
@@ -36,6 +37,12 @@ def driver_of(work: Work) -> Harness:
     """
     digest = work.params["agent"].get("profile")
     return find_harness(harness_of(work), json.loads(_text(work, digest)) if digest else None)
+
+
+def account_of(work: Work) -> str:
+    """Returns the account that the agent works on, as its limit is called; empty for none."""
+    found = (name for name in work.step.uses if name.startswith("account:"))
+    return next((name for name in found if not name.endswith(PER_MINUTE)), "")
 
 
 def session_of(work: Work) -> str:
@@ -63,7 +70,7 @@ def prepare(
     folder.path.mkdir(mode=0o700, parents=True, exist_ok=True)
     brief.write_text(_brief(work, place, harness), encoding="utf-8")
     held = _held(work, path)
-    facts = _agent_of(work, held)
+    facts = agent_of(work, held)
     resumed = _resumed(work, harness)
     prepared = harness.prepare(facts, brief, folder.path, path, resumed)
     _lay_out(prepared, folder, held)
@@ -120,6 +127,16 @@ def _find_program(program: str, path: str, harness: Harness) -> None:
         raise Rejected(told if isinstance(told, str) else f"{program} is not on PATH")
 
 
+def note_stopped(folder: AttemptFolder) -> None:
+    """Leaves word that an attempt was ended from outside, whatever its program makes of that."""
+    (folder.path / STOPPED).touch()
+
+
+def was_stopped(folder: AttemptFolder) -> bool:
+    """Returns whether an attempt was ended from outside."""
+    return (folder.path / STOPPED).exists()
+
+
 def _resumed(work: Work, harness: Harness) -> str | None:
     """Returns the program's session that is gone on with: the attempt before was cut short.
 
@@ -129,7 +146,7 @@ def _resumed(work: Work, harness: Harness) -> str | None:
         return None
     before = AttemptFolder(work.folder.parent / str(work.attempt - 1))
     report = report_of(work, harness, before, before.exit_record())
-    if report.ok or report.failure is Failure.TASK:
+    if report.ok or (report.failure is Failure.TASK and not was_stopped(before)):
         return None
     if work.params["agent"].get("sandbox") and not home_beside(work.folder).is_dir():
         return None  # what it remembers lay there
@@ -156,19 +173,20 @@ def _held(work: Work, worktree: Path) -> policies.Held:
     return policies.hold(harness, permissions, policy, work.allowed, worktree)
 
 
-def _agent_of(work: Work, held: policies.Held) -> AgentFacts:
+def agent_of(work: Work, held: policies.Held | None = None) -> AgentFacts:
+    """Returns what a harness may know of the agent; `held` is what a session to be started is."""
     told: Mapping[str, Any] = work.params["agent"]
-    args = told.get("args") or ()
+    args, words = told.get("args") or (), held.words if held else ()
     return AgentFacts(
         id=str(told["id"]),
         name=str(told.get("name") or told["id"]),
         harness=harness_of(work),
         model=str(told.get("model") or ""),
         mode=told.get("mode") or "headless",
-        args=[*held.words, *([args] if isinstance(args, str) else args)] if held.words else args,
+        args=[*words, *([args] if isinstance(args, str) else args)] if words else args,
         env={str(k): str(v) for k, v in (told.get("env") or {}).items()},
-        permissions=held.permissions,
-        guards=held.guards,
+        permissions=held.permissions if held else str(told.get("permissions") or "edits"),
+        guards=held.guards if held else (),
         prompt=_text(work, told.get("prompt")),
         limits=told.get("limits") or {},
         sandboxed=bool(told.get("sandbox")),
@@ -208,7 +226,9 @@ def _brief(work: Work, place: Mapping[str, Any], harness: Harness) -> str:
     if work.attempt > 1:
         before = AttemptFolder(work.folder.parent / str(work.attempt - 1))
         report = report_of(work, harness, before, before.exit_record())
-        if not report.ok:
+        if was_stopped(before):
+            earlier.append("The attempt before this one was stopped by fleet, not by its failure.")
+        elif not report.ok:
             shown = briefs.fence(before.output_tail(TAIL_BYTES), briefs.TAIL_CHARS)
             earlier.append(f"The attempt before this one failed: {report.text}\n\n{shown}")
     return briefs.write(
