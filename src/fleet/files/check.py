@@ -17,6 +17,7 @@ from fleet.errors import Place, Problem, did_you_mean
 from fleet.files.documents import Rung, TaskDocument
 from fleet.files.fleet import Fleet
 from fleet.files.names import is_git_folder, ref_problem, worktree_problem
+from fleet.files.ownership import owners_apart
 from fleet.files.roots import common_folder
 
 Found = Iterator[Problem]
@@ -284,7 +285,7 @@ PROBLEMS: tuple[Callable[[Fleet], Found], ...] = (
     paths_stay_inside,
     approvers_differ,
 )
-WARNINGS: tuple[Callable[[Fleet], Found], ...] = (empty_parts, said_twice)
+WARNINGS: tuple[Callable[[Fleet], Found], ...] = (empty_parts, said_twice, owners_apart)
 
 
 def _at(fleet: Fleet, task: TaskDocument) -> At:
