@@ -103,6 +103,26 @@ def gate(
 
 
 @app.command(rich_help_panel=WATCH)
+def conflicts(
+    ctx: typer.Context,
+    ids: Ids = None,
+    as_json: Json = False,
+    width: Annotated[int | None, typer.Option(min=40, help="Columns to print in.")] = None,
+) -> None:
+    """Show which live branches would conflict, with each other and with the base."""
+    from fleet.app.conflicts import conflicts as conflicts_now
+
+    found = conflicts_now(here(ctx), ids or [])
+    if as_json:
+        say_json(found)
+    else:
+        from fleet.render.conflicts import conflicts_text
+
+        say(conflicts_text(found, columns(width)))
+    raise typer.Exit(1 if found["conflicts"] else 0)
+
+
+@app.command(rich_help_panel=WATCH)
 def history(
     ctx: typer.Context,
     run: Annotated[str, typer.Argument(help="A run.")] = "plan",

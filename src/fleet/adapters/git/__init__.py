@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         trial_checkout,
     )
     from fleet.adapters.git.claims import Request, StartConflict, Worktree
+    from fleet.adapters.git.clashes import Clash, Pair, forecast
     from fleet.adapters.git.command import Finished, Identity, Site
     from fleet.adapters.git.landing import (
         BaseMoved,
@@ -60,6 +61,7 @@ else:
             "trial_checkout",
         ),
         "claims": ("Request", "StartConflict", "Worktree"),
+        "clashes": ("Clash", "Pair", "forecast"),
         "command": ("Finished", "Identity", "Site"),
         "landing": (
             "BaseMoved",
@@ -100,6 +102,7 @@ __all__ = [
     "Assembled",
     "BaseMoved",
     "Change",
+    "Clash",
     "Conflict",
     "File",
     "Finished",
@@ -108,6 +111,7 @@ __all__ = [
     "Identity",
     "Landed",
     "NotRemovable",
+    "Pair",
     "Part",
     "Proof",
     "Repository",
@@ -127,6 +131,7 @@ __all__ = [
     "dirty",
     "find",
     "find_files",
+    "forecast",
     "head",
     "land",
     "prove_removable",

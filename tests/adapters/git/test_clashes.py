@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from fleet.adapters.git import Repository, command, forecast
+from fleet.adapters.git import Repository, clashes, command
 from fleet.errors import ToolFailed
 from support.git_repo import GitRepo
 
@@ -26,7 +26,7 @@ def text(**changed: str) -> str:
 def way(request, monkeypatch):
     """Both ways of asking: git before 2.39 takes one pair at a time."""
     if request.param == "one by one":
-        monkeypatch.setattr(forecast, "version", lambda: (2, 38, 1))
+        monkeypatch.setattr(clashes, "version", lambda: (2, 38, 1))
     return request.param
 
 
@@ -38,7 +38,7 @@ def user(tmp_path):
 def of(user: GitRepo, *pairs: tuple[str, str]):
     repo = Repository.at(user.root)
     wanted = [(user.rev(f"refs/heads/{a}"), user.rev(f"refs/heads/{b}")) for a, b in pairs]
-    found = forecast.forecast(repo, wanted)
+    found = clashes.forecast(repo, wanted)
     return [found[pair] for pair in wanted]
 
 
@@ -49,8 +49,8 @@ def test_lines_are_those_of_either_side(user, way):
     user.branch("c", {"f.txt": text(line20="elsewhere"), "new": "c\n"})
     ab, ac, ba = of(user, ("a", "b"), ("a", "c"), ("b", "a"))
     assert ac == ()
-    assert ab == (forecast.Clash("f.txt", "contents", (((17, 17), (12, 13)),)),)
-    assert ba == (forecast.Clash("f.txt", "contents", (((12, 13), (17, 17)),)),)
+    assert ab == (clashes.Clash("f.txt", "contents", (((17, 17), (12, 13)),)),)
+    assert ba == (clashes.Clash("f.txt", "contents", (((12, 13), (17, 17)),)),)
 
 
 def test_lines_that_one_side_took_out_have_a_place(user, way):
@@ -91,7 +91,7 @@ def test_every_pair_is_answered_as_git_answers_it(user, way):
     found = of(user, *pairs)
     told = [user.git("merge-tree", "--write-tree", "--name-only", "--no-messages", *pair,
                      check=False).splitlines()[1:] for pair in pairs]  # fmt: skip
-    assert [[one.path for one in clashes] for clashes in found] == told
+    assert [[one.path for one in each] for each in found] == told
     assert any(told)
     assert not all(told)
 
@@ -119,7 +119,7 @@ def test_branches_without_a_common_past_are_an_answer_too(user, way):
 def test_a_commit_that_is_gone_is_said(user, way):
     repo = Repository.at(user.root)
     with pytest.raises(ToolFailed):
-        forecast.forecast(repo, [(user.head(), "1" * 40)])
+        clashes.forecast(repo, [(user.head(), "1" * 40)])
 
 
 def test_many_pairs_take_one_process_a_core(user, monkeypatch):
