@@ -12,8 +12,9 @@ from fleet.app.place import FleetPlace
 from fleet.app.revising import foreseen
 from fleet.app.telling import changes, tell
 from fleet.core import messages as m
-from fleet.core.state import CLOSED, Standing, State, StepState
+from fleet.core.state import CLOSED, OpenQuestion, Standing, State, StepState
 from fleet.errors import FleetError, NotFound, Rejected
+from fleet.kinds.merge import LAND_REST
 from fleet.views.tasks import PhaseSteps, phases_of, tasks_of
 
 MERGE_TIMEOUT_S = 6 * 3600.0
@@ -39,11 +40,14 @@ def merge(
     names: Sequence[str] = (),
     *,
     dry_run: bool = False,
+    land_rest: bool = False,
     tell_of: Callable[[str], None] = lambda _: None,
 ) -> list[Landing]:
     """Lands phases in order and returns what became of each; stops at the first that did not land.
 
-    Without names the first phase that has not landed is meant. Raises Rejected at a closed gate.
+    Without names the first phase that has not landed is meant. With `land_rest` what is green
+    without the tasks that break a phase lands without being asked. Raises Rejected at a closed
+    gate.
     """
     state = foreseen(place) if dry_run else begun(place)
     found: list[Landing] = []
@@ -69,7 +73,7 @@ def merge(
         tell_of(name)
         before = phase.merge.attempt
         tell(place, [_go_ahead(state, phase.merge)])
-        found.append(wait_for_landing(place, name, before))
+        found.append(wait_for_landing(place, name, before, land_rest=land_rest))
         if not found[-1].landed:
             break
         state = begun(place)
@@ -138,7 +142,9 @@ def closed_because(state: State, phase: PhaseSteps) -> list[str]:
     return found or [gate.text or f"the gate is {gate.standing}"]
 
 
-def wait_for_landing(place: FleetPlace, name: str, before: int) -> Landing:
+def wait_for_landing(
+    place: FleetPlace, name: str, before: int, *, land_rest: bool = False
+) -> Landing:
     """Waits for the merge that was just released and returns what became of it."""
     deadline = time.monotonic() + MERGE_TIMEOUT_S
     for state in changes(place, deadline):
@@ -147,6 +153,10 @@ def wait_for_landing(place: FleetPlace, name: str, before: int) -> Landing:
         assert merge_step is not None
         if phase.landed is not None:
             return landing_of(name, phase)
+        asked = _about_rest(state, merge_step) if land_rest else None
+        if asked is not None:
+            tell(place, [m.AnswerQuestion(id=asked.id, value=LAND_REST)])
+            continue
         if merge_step.attempt > before and _is_back(merge_step):
             return Landing(
                 name, landed=False, text=merge_step.text, evidence=dict(merge_step.evidence)
@@ -163,6 +173,18 @@ def wait_for_landing(place: FleetPlace, name: str, before: int) -> Landing:
                 name, landed=False, text=f"{', '.join(asking)} must be judged again and needs you"
             )
     raise FleetError(f"the merge of {name} goes on; it was not over in time", hint="fleet status")
+
+
+def _about_rest(state: State, merge_step: StepState) -> OpenQuestion | None:
+    """Returns the question of a merge whether what is green without the culprits may land."""
+    return next(
+        (
+            asked
+            for asked in state.questions.values()
+            if asked.step == merge_step.step.id and LAND_REST in asked.question.choices
+        ),
+        None,
+    )
 
 
 def _is_back(merge_step: StepState) -> bool:

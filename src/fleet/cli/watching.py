@@ -180,6 +180,9 @@ def metrics(ctx: typer.Context, as_json: Json = False) -> None:
 def merge(
     ctx: typer.Context,
     names: Annotated[list[str] | None, typer.Argument(metavar="[PHASE]...", help="Phases.")] = None,
+    land_rest: Annotated[
+        bool, typer.Option("--land-rest", help="Land what is green without what breaks the rest.")
+    ] = False,
     as_json: Json = False,
     dry_run: DryRun = False,
 ) -> None:
@@ -191,6 +194,7 @@ def merge(
         here(ctx),
         names or [],
         dry_run=dry_run,
+        land_rest=land_rest,
         tell_of=lambda name: tell(f"merging {name} ..."),
     )
     if as_json:

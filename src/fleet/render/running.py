@@ -61,7 +61,11 @@ def landing_text(row: Any, columns: int = 100) -> str:
     """Returns what became of a phase's merge."""
     mark = tick(bool(row.landed))
     if not row.landed:
-        lines = [f"{mark} {line(row.phase)}: not landed, the base is untouched"]
+        part = row.evidence.get("landed")
+        told = "not landed, the base is untouched"
+        if part:
+            told = f"landed in part, {_short(part['before'])} -> {_short(part['commit'])}"
+        lines = [f"{mark} {line(row.phase)}: {told}"]
         lines += wrapped(row.text, columns, "    ")
         for check in row.evidence.get("checks", ()):
             if not check.get("passed"):
