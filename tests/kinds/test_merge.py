@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import textwrap
 from dataclasses import replace
 
 import psutil
@@ -154,7 +153,7 @@ def test_a_tag_that_exists_elsewhere_is_told_and_the_landing_stands(world: KindW
     assert "exists at" in merge.evidence["tag"]
 
 
-PROGRAM = """
+HEAD = """
 import sys; sys.path[:0] = {path!r}
 from pathlib import Path
 from support.kind_world import KindWorld
@@ -163,6 +162,8 @@ world = KindWorld.__new__(KindWorld)
 world.repo = GitRepo.__new__(GitRepo)
 world.root = Path({root!r}); world.folder = world.root / ".fleet"
 world.socket, world.state, world.log = {socket!r}, None, []
+"""
+PROGRAM = """
 steps = [
     *world.task("a", "true", deliverables=["a.txt"]), *world.task("b", "true",
     deliverables=["b.txt"]),
@@ -170,6 +171,17 @@ steps = [
 ]
 world.play(world.plan(*steps))
 """
+
+
+def die_at(world: KindWorld, point: str, program: str) -> None:
+    """Runs a program about the same world in a process that dies at a crash point."""
+    head = HEAD.format(path=sys.path, root=str(world.root), socket=world.socket)
+    killed = subprocess.run(
+        [sys.executable, "-c", head + program],
+        env={**os.environ, "FLEET_CRASH_AT": point},
+        check=False,
+    )
+    assert killed.returncode == -9
 
 
 @pytest.mark.parametrize(
@@ -188,13 +200,7 @@ world.play(world.plan(*steps))
 def test_a_merge_that_was_killed_is_finished_by_the_next(world: KindWorld, point):
     before = base(world)
     world.play(world.plan(*two(world)))
-    program = textwrap.dedent(PROGRAM).format(
-        path=sys.path, root=str(world.root), socket=world.socket
-    )
-    killed = subprocess.run(
-        [sys.executable, "-c", program], env={**os.environ, "FLEET_CRASH_AT": point}, check=False
-    )
-    assert killed.returncode == -9
+    die_at(world, point, PROGRAM)
     world.state = None  # a new run, whose steps bear the same names: it finds the first one's work
     again = [
         *world.task("a", "true", deliverables=["a.txt"]),
@@ -344,3 +350,34 @@ def test_what_was_judged_is_not_judged_again_by_an_attempt_that_is_taken_up(worl
     asked = question(world.state)
     world.play(None, m.AnswerQuestion(id=asked.id, value="land-rest", at_ms=now_ms()))
     assert len(ran(world)) == runs
+
+
+ANSWERED = """
+from fleet.core import messages as m
+steps = [*world.task("a", "true", deliverables=["a.txt"]),
+         *world.task("b", "true", deliverables=["b.txt"])]
+phase = world.phase(["a", "b"], auto=False, checks=["test ! -e b.txt"])
+state = world.play(world.plan(*steps, *phase))
+(asked,) = state.questions
+world.play(None, m.AnswerQuestion(id=asked, value="land-rest", at_ms=state.at_ms + 1))
+"""
+
+
+def test_a_rest_that_landed_in_a_killed_attempt_is_taken_for_landed(world: KindWorld):
+    before = base(world)
+    world.play(world.plan(*two(world)))
+    die_at(world, "kinds.merge.after_rest", ANSWERED)
+    landed = base(world)
+    assert world.repo.git("show", "main:a.txt") == "a"
+    world.state = None
+    again = [
+        *world.task("a", "true", deliverables=["a.txt"]),
+        *world.task("b", "git rm -qf b.txt; echo b > c.txt; git add -A; git commit -qm b",
+                    deliverables=["b.txt"], attempts=9),
+        *world.phase(["a", "b"], auto=False, checks=["test ! -e b.txt"]),
+    ]  # fmt: skip
+    state = world.play(world.plan(*again), until=lambda s: "b/work.2" in s.steps)
+    merge = state.steps["p/merge"]
+    assert merge.facts["landed"].keys() == {"a"}
+    assert merge.evidence["sent_back"] == ["b"]
+    assert base(world) == landed != before, "nothing lands twice"
