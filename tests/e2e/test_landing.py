@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from support.scripted_fleet import ScriptedFleet
+from hashlib import sha256
+
+from support.scripted_fleet import ScriptedFleet, until
 
 
 def broken(fleet: ScriptedFleet) -> ScriptedFleet:
@@ -59,3 +61,58 @@ def test_without_the_flag_a_person_is_asked(fleet: ScriptedFleet) -> None:
     assert fleet.rev() == before
     assert fleet.must("merge", "build").code == 0
     assert fleet.git("show", "main:one.md") == "done"
+
+
+def test_the_gate_is_a_manifest_of_what_the_phase_rests_on(fleet: ScriptedFleet) -> None:
+    fleet.phases({"id": "p", "approve": True, "checks": ["echo whole"]})
+    metric = {"name": "size", "target": "<100", "unit": "B", "measure": "wc -c < a.md"}
+    fleet.task(
+        "a",
+        phase="p",
+        deliverables=["a.md"],
+        checks=["echo looked; grep done a.md"],
+        metrics=[metric],
+    )
+    fleet.write()
+    fleet.must("launch", "--all")
+    assert fleet.wait("a").code == 0
+
+    def manifest() -> dict[str, dict[str, object]]:
+        found = fleet("gate", "p", "--json").json()
+        return {one["text"]: one for one in found["conditions"]}
+
+    until(lambda: fleet.must("inbox", "--json").json()["questions"], "the gate's question")
+    head = fleet.rev("fleet/a")
+    told = manifest()
+    made = told["a: a.md"]
+    assert (made["met"], made["commit"]) == (True, head)
+    assert made["digest"] == f"git:{fleet.git('rev-parse', 'fleet/a:a.md')}"
+    assert made["by"] == "plan/a/check/1"
+    looked = told["a: check echo looked; grep done a.md"]
+    assert (
+        looked["digest"]
+        == f"sha256:{sha256(b'looked' + bytes([10]) + b'done' + bytes([10])).hexdigest()}"
+    )
+    assert str(looked["at"]).endswith("Z")
+    (question,) = fleet.must("inbox", "--json").json()["questions"]
+    fleet.must("approve", question["id"])
+    until(lambda: manifest()["approved"]["met"], "an open gate")
+
+    fleet.put("a.md", "done, later\n", fleet.worktree("a"))
+    fleet.git("commit", "-qam", "later", cwd=fleet.worktree("a"))
+    gone = manifest()
+    assert not gone["a: a.md"]["met"]
+    assert "its branch has moved" in str(gone["a: a.md"]["evidence"])
+
+    assert fleet("merge", "p").code == 1, "approved was another commit"
+    (question,) = fleet.must("inbox", "--json").json()["questions"]
+    assert "for other commits than these" in str(manifest()["approved"]["evidence"])
+    fleet.must("approve", question["id"])
+    until(lambda: manifest()["approved"]["met"], "a gate that is open again")
+    fleet.must("merge", "p")
+    landed = fleet.must("gate", "p", "--json").json()
+    assert [one["text"] for one in landed["conditions"]][-1] == "p: check echo whole"
+    assert landed["metrics"][0]["value"] == 12
+    page = fleet.must("gate", "p", "--export").stdout
+    assert page.startswith(f"# Gate p: open\n\nRun plan, landed as {fleet.rev()[:10]}.")
+    assert "| a: size | 12 B | \\<100 |" in page

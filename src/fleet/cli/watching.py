@@ -87,16 +87,23 @@ def wait(
 def gate(
     ctx: typer.Context,
     phase: Annotated[str | None, typer.Argument(help="A phase; all without one.")] = None,
+    export: Annotated[
+        bool, typer.Option("--export", help="As Markdown, for a pull request.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show each condition of a phase's gate with its evidence."""
     from fleet.app.watching import gate as gates
 
     found = gates(here(ctx), phase)
-    if as_json:
+    if export:
+        from fleet.render.gate import gate_markdown
+
+        say("\n\n".join(gate_markdown(one) for one in found))
+    elif as_json:
         say_json(found[0] if phase is not None else {"schema": "fleet.gates/1", "gates": found})
     else:
-        from fleet.render.running import gate_text
+        from fleet.render.gate import gate_text
 
         say("\n\n".join(gate_text(one, columns(None)) for one in found))
     raise typer.Exit(0 if all(one["gate"] == "open" for one in found) else 1)

@@ -12,14 +12,15 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from fleet.adapters.git import locks, merging, refs, registration
 from fleet.adapters.git.command import Identity
 from fleet.adapters.git.registration import PREFIX
 from fleet.adapters.git.repository import Repository
-from fleet.errors import Rejected
+from fleet.errors import Rejected, ToolFailed
 
+UNRELATED: Final = "unrelated histories"
 Strategy = Literal["merge", "squash", "rebase"]
 
 
@@ -143,7 +144,15 @@ def _join(
     squash: bool,
     sign: bool,
 ) -> str | merging.Clash:
-    merged = merging.merge(repo, current, part.sha)
+    try:
+        merged = merging.merge(repo, current, part.sha)
+    except ToolFailed as failed:
+        if UNRELATED not in failed.stderr:
+            raise
+        raise Rejected(
+            f"{part.branch} of task {part.task!r} has no common past with the base",
+            hint="begin the branch anew on the base, and bring its changes there",
+        ) from None
     if isinstance(merged, merging.Clash):
         return merged
     if squash and merged.oid == repo.tree(current):

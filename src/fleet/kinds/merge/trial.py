@@ -26,7 +26,8 @@ TRIALS: Final = "trials"
 VERDICTS: Final = "verdicts.json"
 
 Verdict = Mapping[str, Any]
-"""What a check found: {text, passed, flaky, at_commit, at_tree, seconds, why, tail}."""
+"""What a check found: {text, passed, flaky, at_commit, at_tree, seconds, why, tail,
+digest}."""
 
 
 class Stopped(Exception):
@@ -99,6 +100,7 @@ class Trial:
             "seconds": again.seconds,
             "why": f"flaky: {why}, then it passed on the same tree" if flaky else why,
             "tail": first.tail,
+            "digest": again.digest,
         }
 
     async def _run(self, made: git.Assembled, number: int, check: Mapping[str, Any]) -> Ran:
