@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from hashlib import sha256
 
+import pytest
+
 from support.scripted_fleet import ScriptedFleet, until
 
 
@@ -116,3 +118,69 @@ def test_the_gate_is_a_manifest_of_what_the_phase_rests_on(fleet: ScriptedFleet)
     page = fleet.must("gate", "p", "--export").stdout
     assert page.startswith(f"# Gate p: open\n\nRun plan, landed as {fleet.rev()[:10]}.")
     assert "| a: size | 12 B | \\<100 |" in page
+
+
+@pytest.mark.parametrize("strategy", ["merge", "squash", "rebase"])
+def test_a_conflict_is_resolved_by_an_agent_as_a_task(fleet: ScriptedFleet, strategy: str) -> None:
+    fleet.phases({"id": "p", "strategy": strategy, "checks": ["test -f one.md"]})
+    for name in ("one", "two"):
+        script = f"echo {name} > same.txt\ngit add -A\n{fleet.delivers(name)}"
+        fleet.task(name, script, phase="p", deliverables=[f"{name}.md"], body=f"Say {name}.")
+    joins = 'git status > seen; cp "$FLEET_BRIEF" brief.seen; cat same.txt > conflict.seen\n'
+    joins += "(echo one; echo two) > same.txt\ngit add same.txt\ngit commit -q --no-edit\n"
+    fleet.task("joiner", joins, phase="later")
+    fleet.settings["phases"].append({"id": "later"})
+    fleet.put(".gitignore", "*seen\n")
+    fleet.write()
+    fleet.must("launch", "one", "two")
+    assert fleet.wait("one", "two").code == 0
+    before = fleet.rev()
+
+    unknown = fleet("merge", "p", "--resolve", "joinr")
+    assert (unknown.code, "joiner" in unknown.stderr) == (1, True)
+    done = fleet("merge", "p", "--resolve", "joiner")
+    assert done.code == 1
+    assert "joiner resolves it as task p-resolve; then: fleet merge p" in " ".join(
+        done.stdout.split()
+    )
+    assert fleet.rev() == before
+    assert fleet.wait("p-resolve").code == 0
+    place = fleet.root.parent / "repo.worktrees/p-resolve"
+    assert "two conflicts with one" in (place / "brief.seen").read_text()
+    assert "<<<<<<< " in (place / "conflict.seen").read_text()
+    assert "You have unmerged paths" in (place / "seen").read_text()
+    assert {row["text"]: row["passed"] for row in fleet.row("p-resolve")["checks"]} == {
+        "holds two": True, "holds one": True, "no conflict is left": True,
+    }  # fmt: skip
+
+    assert fleet.must("merge", "p").code == 0
+    assert fleet.git("show", "main:same.txt") == "one\ntwo"
+    assert fleet.git("show", "main:two.md") == "done"
+    words = {row["id"]: row["state"] for row in fleet.status()["tasks"]}
+    assert {words[name] for name in ("one", "two", "p-resolve")} == {"merged"}
+    assert fleet.git("status", "--porcelain") == ""
+
+
+def test_a_resolution_that_leaves_markers_or_drops_a_side_is_no_resolution(
+    fleet: ScriptedFleet,
+) -> None:
+    fleet.phases("p", "later")
+    for name in ("one", "two"):
+        script = f"echo {name} > same.txt\ngit add -A\n{fleet.delivers(name)}"
+        fleet.task(name, script, phase="p", deliverables=[f"{name}.md"])
+    bad = 'if [ "$FLEET_ATTEMPT" = 1 ]; then git add -A; git commit -qm marked\n'
+    bad += "else git reset -q --hard HEAD^; fi\n"
+    fleet.task("joiner", bad, phase="later", agent={"limits": {"attempts": 2}})
+    fleet.write()
+    fleet.must("launch", "one", "two")
+    assert fleet.wait("one", "two").code == 0
+    fleet("merge", "p", "--resolve", "joiner")
+    until(lambda: fleet.must("inbox", "--json").json()["questions"], "a person is asked")
+    red = [one for one in fleet.history() if one["event"] == "attempt-ended"
+           and one["step"].startswith("p-resolve/check")]  # fmt: skip
+    failed = [
+        [check["text"] for check in one["outcome"]["evidence"]["checks"] if not check["passed"]]
+        for one in red
+    ]
+    assert failed == [["no conflict is left"], ["holds two"]]
+    assert fleet("merge", "p").code == 1

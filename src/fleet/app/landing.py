@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fleet.app.launching import begun
@@ -41,14 +41,17 @@ def merge(
     *,
     dry_run: bool = False,
     land_rest: bool = False,
+    resolver: str = "",
     tell_of: Callable[[str], None] = lambda _: None,
 ) -> list[Landing]:
     """Lands phases in order and returns what became of each; stops at the first that did not land.
 
     Without names the first phase that has not landed is meant. With `land_rest` what is green
-    without the tasks that break a phase lands without being asked. Raises Rejected at a closed
-    gate.
+    without the tasks that break a phase lands without being asked. A conflict is handed to the
+    agent `resolver` as a task. Raises Rejected at a closed gate.
     """
+    if resolver and resolver not in place.documents.agents:
+        raise NotFound("agent", resolver, list(place.documents.agents))
     state = foreseen(place) if dry_run else begun(place)
     found: list[Landing] = []
     for name in phases_meant(state, names):
@@ -75,9 +78,45 @@ def merge(
         tell(place, [_go_ahead(state, phase.merge)])
         found.append(wait_for_landing(place, name, before, land_rest=land_rest))
         if not found[-1].landed:
+            if resolver and "conflict" in found[-1].evidence:
+                found[-1] = _resolve(place, found[-1], resolver)
             break
         state = begun(place)
     return found
+
+
+def _resolve(place: FleetPlace, landing: Landing, agent: str) -> Landing:
+    """Makes a task of a conflict, for an agent, and returns what became of the landing."""
+    from fleet.files.kept import keep_text
+    from fleet.files.resolving import Clash, resolve_patch
+
+    state, told = begun(place), landing.evidence["conflict"]
+    phase = phases_of(state)[landing.phase]
+    commits = {**phase.pinned, **_pinned_before(phase)}
+    clash = Clash(
+        phase=landing.phase,
+        task=told["task"],
+        commit=commits[told["task"]],
+        others={one: commits[one] for one in told["with"] if one in commits},
+        paths=told["paths"],
+        text=told["text"],
+    )
+    gate = phase.gates[-1].step.id
+    name, patch, texts = resolve_patch(place.documents, state, clash, agent, gate)
+    for digest, text in texts.items():
+        keep_text(place.state, digest, text)
+    tell(place, [m.RevisePlan(patch=patch)])
+    text = f"{landing.text}. {agent} resolves it as task {name}; then: fleet merge {landing.phase}"
+    return replace(landing, text=text, evidence={**landing.evidence, "resolved_by": name})
+
+
+def _pinned_before(phase: PhaseSteps) -> dict[str, str]:
+    """Returns the commits that the last gate of a phase has pinned that has opened."""
+    for gate in reversed(phase.gates):
+        output: Any = gate.output
+        if gate.standing is Standing.SUCCEEDED and output:
+            return dict(output["commits"])
+    return {}
 
 
 def _go_ahead(state: State, merge_step: StepState) -> m.Command:

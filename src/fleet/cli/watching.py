@@ -190,6 +190,9 @@ def merge(
     land_rest: Annotated[
         bool, typer.Option("--land-rest", help="Land what is green without what breaks the rest.")
     ] = False,
+    resolver: Annotated[
+        str, typer.Option("--resolve", metavar="AGENT", help="Who resolves a conflict, as a task.")
+    ] = "",
     as_json: Json = False,
     dry_run: DryRun = False,
 ) -> None:
@@ -202,6 +205,7 @@ def merge(
         names or [],
         dry_run=dry_run,
         land_rest=land_rest,
+        resolver=resolver,
         tell_of=lambda name: tell(f"merging {name} ..."),
     )
     if as_json:

@@ -78,22 +78,26 @@ def assemble(
     conflict.
 
     `merge` makes a merge commit a part, `squash` one plain commit, `rebase` applies each of its
-    commits and keeps their authors. Without `identity` the user's own is taken. Raises Rejected
-    for a commit that is missing.
+    commits and keeps their authors (a branch that has resolved a conflict in a merge of its own is
+    squashed). Without `identity` the user's own is taken. Raises Rejected for a commit that is
+    missing, or has no common past with the base.
     """
     current, steps = base_sha, list[Step]()
     for at, part in enumerate(parts):
         if repo.resolve(part.sha) != part.sha:
             raise Rejected(f"commit {part.sha[:12]} of task {part.task!r} is not in the repository")
-        if repo.is_ancestor(part.sha, current):
+        # Squashed, an earlier part may hold this one without the commit's being there.
+        earlier = [] if strategy == "merge" else [one.sha for one in parts[:at]]
+        if any(repo.is_ancestor(part.sha, holder) for holder in (current, *earlier)):
             steps.append(Step(part.task, current, contained=True))
             continue
+        after: str | merging.Clash | None = None
         if strategy == "rebase":
             after = _replay(repo, current, part, identity)
-        else:
-            after = _join(
-                repo, current, part, message(part), identity, squash=strategy == "squash", sign=sign
-            )
+        # A conflict that was resolved in a merge of the branch's own cannot be replayed.
+        if after is None or (isinstance(after, merging.Clash) and _merges(repo, current, part)):
+            squash = strategy != "merge"
+            after = _join(repo, current, part, message(part), identity, squash=squash, sign=sign)
         if isinstance(after, merging.Clash):
             others = _touching(repo, base_sha, parts[:at], part, after.paths)
             return Conflict(part.task, after.paths, others, after.text)
@@ -180,6 +184,13 @@ def _replay(
                 repo, picked.oid, [current], facts.message, who, author=facts.author
             )
     return current
+
+
+def _merges(repo: Repository, current: str, part: Part) -> bool:
+    """Returns whether a part has merges of its own."""
+    return bool(
+        repo.site.git("rev-list", "--merges", "--max-count=1", f"{current}..{part.sha}").line
+    )
 
 
 @dataclass(frozen=True, slots=True)
