@@ -83,14 +83,12 @@ def assemble(
     missing, or has no common past with the base.
     """
     current, steps = base_sha, list[Step]()
+    new = _beyond(repo, base_sha, parts)
     for at, part in enumerate(parts):
-        if repo.resolve(part.sha) != part.sha:
-            raise Rejected(f"commit {part.sha[:12]} of task {part.task!r} is not in the repository")
-        # Squashed, an earlier part may hold this one without the commit's being there.
-        earlier = [] if strategy == "merge" else [one.sha for one in parts[:at]]
-        if any(repo.is_ancestor(part.sha, holder) for holder in (current, *earlier)):
+        if part.sha not in new:  # the base or an earlier part holds it, squashed or not
             steps.append(Step(part.task, current, contained=True))
             continue
+        _take(new, part.sha)
         after: str | merging.Clash | None = None
         if strategy == "rebase":
             after = _replay(repo, current, part, identity)
@@ -106,6 +104,29 @@ def assemble(
     anchor = refs.CANDIDATE + "/".join(refs.component(piece) for piece in name.split("/"))
     refs.transact(repo.site, [refs.put(anchor, current)], why="fleet: candidate")
     return Assembled(current, repo.tree(current), tuple(steps))
+
+
+def _beyond(repo: Repository, base_sha: str, parts: Sequence[Part]) -> dict[str, list[str]]:
+    """Returns the commits of all parts that the base does not hold, each with its parents; raises
+    Rejected for a part whose commit is missing.
+    """
+    asked = "\n".join([*(part.sha for part in parts), f"^{base_sha}", ""])
+    try:
+        listed = repo.site.git("rev-list", "--parents", "--stdin", stdin=asked.encode()).lines
+    except ToolFailed:
+        for part in parts:
+            if repo.resolve(part.sha) != part.sha:
+                text = f"commit {part.sha[:12]} of task {part.task!r} is not in the repository"
+                raise Rejected(text) from None
+        raise
+    return {sha: parents for sha, *parents in (line.split(" ") for line in listed)}
+
+
+def _take(new: dict[str, list[str]], sha: str) -> None:
+    """Takes a commit and all behind it out of those that are new."""
+    left = [sha]
+    while left:
+        left += new.pop(left.pop(), [])
 
 
 def trial_checkout(repo: Repository, commit: str, folder: Path) -> Path:
