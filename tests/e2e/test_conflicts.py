@@ -102,3 +102,21 @@ def test_tasks_that_own_the_same_files_are_warned_of_before_launch(fleet: Script
     told = fleet("conflicts")
     assert told.code == 0
     assert "a and b may run side by side, and both are to write src/api/**" in told.stdout
+
+
+def test_what_was_often_changed_together_is_warned_of_before_launch(fleet: ScriptedFleet) -> None:
+    for name in ("api", "web", "docs"):
+        fleet.task(name, deliverables=[f"{name}.md"], agent={"owns": [f"{name}/**"]})
+    for number in range(4):
+        fleet.put("api/routes.py", f"{number}\n")
+        fleet.put("web/client.js", f"{number}\n")
+        fleet.git("add", "-A")
+        fleet.git("commit", "-qm", f"both {number}")
+    fleet.put("docs/a.md", "a\n")
+    fleet.write()
+    warned = fleet.must("plan", "--json").json()["warnings"]
+    (one,) = [one["text"] for one in warned]
+    assert one.startswith("api and web may run side by side, but 4 of the last ")
+    assert one.endswith("commits changed files of both, such as api/routes.py with web/client.js")
+    assert warned[0]["place"].startswith("agents/api.yaml:")
+    assert "4 of the last" in " ".join(fleet.must("plan").stdout.split())

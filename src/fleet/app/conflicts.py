@@ -22,9 +22,14 @@ from fleet.views.tasks import phases_of, state_of, tasks_of
 if TYPE_CHECKING:
     from fleet.adapters.git import Pair, Repository
     from fleet.core.state import State
+    from fleet.errors import Place
 
 BASE: Final = ""
 """The base's name among tasks: no task has it."""
+
+TOGETHER: Final = 3
+TOGETHER_SHARE: Final = 0.25
+"""So many commits, and such a share of those that touched the files of either, are worth a word."""
 
 KEPT_PAIRS: Final = 50_000
 
@@ -82,6 +87,41 @@ def conflicts(place: FleetPlace, names: Sequence[str] = ()) -> dict[str, Any]:
             {"tasks": [one, other], "globs": [mine, theirs]} for one, other, mine, theirs in owned
         ],
     }
+
+
+def changed_together(place: FleetPlace) -> list[tuple[Place, str]]:
+    """Returns, in words and with their place, the tasks that may run side by side although what
+    their agents own was often changed in one commit; nothing where agents own nothing.
+    """
+    from fleet.adapters.git import Repository, changed_together, fits
+    from fleet.files.ownership import apart, owned
+
+    fleet = place.documents
+    pairs = list(apart(fleet))
+    if not pairs:
+        return []
+    repository = Repository.at(place.root)
+    tip = repository.resolve(f"refs/heads/{fleet.settings.base}")
+    commits = changed_together(repository, tip) if tip is not None else ()
+    touched: dict[str, list[frozenset[str]]] = {}
+    for task in dict.fromkeys(name for pair in pairs for name in pair):
+        globs = owned(fleet, task)
+        touched[task] = [
+            frozenset(path for path in paths if any(fits(path, glob) for glob in globs))
+            for paths in commits
+        ]
+    found = []
+    for one, other in pairs:
+        both = [(a, b) for a, b in zip(touched[one], touched[other], strict=True) if a and b]
+        least = min(sum(map(bool, touched[name])) for name in (one, other))
+        if len(both) >= TOGETHER and len(both) >= least * TOGETHER_SHARE:
+            mine, theirs = min(both[0][0]), min(both[0][1])
+            text = (
+                f"{one} and {other} may run side by side, but {len(both)} of the last "
+                f"{len(commits)} commits changed files of both, such as {mine} with {theirs}"
+            )
+            found.append((fleet.place("agent", fleet.tasks[one].agent, "owns"), text))
+    return found
 
 
 def live_branches(state: State) -> dict[str, str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import combinations
 from typing import Final
 
 from fleet.core.plan import circle
@@ -65,6 +66,31 @@ def clashes(fleet: Fleet) -> Iterator[tuple[str, str, str, str]]:
             if (one, other) not in seen and other not in before[one] and one not in before[other]:
                 seen.add((one, other))
                 yield one, other, mine, theirs
+
+
+def apart(fleet: Fleet) -> Iterator[tuple[str, str]]:
+    """Yields one pair of tasks for each two agents whose tasks may run side by side and whose own
+    files do not meet.
+    """
+    before: Mapping[str, frozenset[str]] = {}
+    told: set[frozenset[str]] = set()
+    for phase in fleet.phases:
+        owning = [name for name in phase.tasks if _owns(fleet, name)]
+        for one, other in combinations(owning, 2):
+            who = frozenset((fleet.tasks[one].agent, fleet.tasks[other].agent))
+            if len(who) == 1 or who in told:
+                continue
+            before = before or _before(fleet)
+            if other in before[one] or one in before[other]:
+                continue
+            told.add(who)
+            if not any(meet(a, b) for a in owned(fleet, one) for b in owned(fleet, other)):
+                yield one, other
+
+
+def _owns(fleet: Fleet, task: str) -> bool:
+    agent = fleet.agents.get(fleet.tasks[task].agent)
+    return agent is not None and bool(agent.owns)
 
 
 def _meeting(fleet: Fleet, tasks: Sequence[str]) -> Iterator[tuple[str, str, str, str]]:
