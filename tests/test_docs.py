@@ -197,7 +197,7 @@ def scaffolded(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "name", ["check", "plan", "status", "report", "inbox", "metrics", "doctor", "gate"]
+    "name", ["check", "plan", "status", "report", "inbox", "metrics", "doctor", "gate", "conflicts"]
 )
 def test_a_shape_has_the_keys_that_are_told(name, scaffolded, fleet_cli):
     words = [name, "first"] if name == "gate" else [name]

@@ -125,9 +125,10 @@ def make_repository(root: Path, files: int) -> Path:
     return root
 
 
-def git(root: Path, *words: str) -> None:
-    """Runs git and drops what it says."""
-    subprocess.run(["git", *words], cwd=root, check=True, stdout=subprocess.DEVNULL)
+def git(root: Path, *words: str) -> str:
+    """Runs git and returns what it says."""
+    done = subprocess.run(["git", *words], cwd=root, check=True, stdout=subprocess.PIPE)
+    return done.stdout.decode("utf-8", "surrogateescape").strip()
 
 
 def write_fleet(root: Path, tasks: int, agent: str, **more: str) -> Path:

@@ -16,6 +16,9 @@ OF_THE_FRONT_DOOR = ("mailbox.after_rename",)
 OF_REMOVAL = ("git.remove.",)
 """Nothing is removed on the way from launch to merge; tests/adapters/git dies at these."""
 
+OF_A_RED_PHASE = ("kinds.merge.after_rest",)
+"""Passed only where a part of a phase lands; tests/kinds dies there."""
+
 ON_COMING = ("coordinator.after_commit",)
 """Passed before anything was told; the later passings are what matters."""
 
@@ -27,7 +30,8 @@ LATER = [
 POINTS = [
     point
     for point in (*CRASH_POINTS, *LATER)
-    if not point.startswith((*OF_THE_FRONT_DOOR, *OF_REMOVAL)) and point not in ON_COMING
+    if not point.startswith((*OF_THE_FRONT_DOOR, *OF_REMOVAL, *OF_A_RED_PHASE))
+    and point not in ON_COMING
 ]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import textwrap
 from dataclasses import replace
 
 import psutil
@@ -105,8 +104,15 @@ def test_a_base_that_moves_during_the_check_is_judged_again_and_kept(world: Kind
     assert merge.output["before"] == other
 
 
+def test_a_base_that_moved_to_the_same_tree_is_not_judged_again(world: KindWorld):
+    judge = noted(world, f"git -C {world.root} commit -q --allow-empty -m again")
+    state = world.play(world.plan(*two(world), *world.phase(["a", "b"], checks=[judge])))
+    assert state.steps["p/merge"].standing == "succeeded"
+    assert len(ran(world)) == 1
+
+
 def test_a_base_that_always_moves_is_given_up_after_three_rounds(world: KindWorld):
-    judge = f"git -C {world.root} commit -q --allow-empty -m again"
+    judge = f"cd {world.root}; echo >> again.txt; git add again.txt; git commit -qm again"
     state = world.play(world.plan(*two(world), *world.phase(["a", "b"], checks=[judge])))
     merge = state.steps["p/merge"]
     assert "3 times" in merge.text
@@ -147,7 +153,7 @@ def test_a_tag_that_exists_elsewhere_is_told_and_the_landing_stands(world: KindW
     assert "exists at" in merge.evidence["tag"]
 
 
-PROGRAM = """
+HEAD = """
 import sys; sys.path[:0] = {path!r}
 from pathlib import Path
 from support.kind_world import KindWorld
@@ -156,6 +162,8 @@ world = KindWorld.__new__(KindWorld)
 world.repo = GitRepo.__new__(GitRepo)
 world.root = Path({root!r}); world.folder = world.root / ".fleet"
 world.socket, world.state, world.log = {socket!r}, None, []
+"""
+PROGRAM = """
 steps = [
     *world.task("a", "true", deliverables=["a.txt"]), *world.task("b", "true",
     deliverables=["b.txt"]),
@@ -163,6 +171,17 @@ steps = [
 ]
 world.play(world.plan(*steps))
 """
+
+
+def die_at(world: KindWorld, point: str, program: str) -> None:
+    """Runs a program about the same world in a process that dies at a crash point."""
+    head = HEAD.format(path=sys.path, root=str(world.root), socket=world.socket)
+    killed = subprocess.run(
+        [sys.executable, "-c", head + program],
+        env={**os.environ, "FLEET_CRASH_AT": point},
+        check=False,
+    )
+    assert killed.returncode == -9
 
 
 @pytest.mark.parametrize(
@@ -181,13 +200,7 @@ world.play(world.plan(*steps))
 def test_a_merge_that_was_killed_is_finished_by_the_next(world: KindWorld, point):
     before = base(world)
     world.play(world.plan(*two(world)))
-    program = textwrap.dedent(PROGRAM).format(
-        path=sys.path, root=str(world.root), socket=world.socket
-    )
-    killed = subprocess.run(
-        [sys.executable, "-c", program], env={**os.environ, "FLEET_CRASH_AT": point}, check=False
-    )
-    assert killed.returncode == -9
+    die_at(world, point, PROGRAM)
     world.state = None  # a new run, whose steps bear the same names: it finds the first one's work
     again = [
         *world.task("a", "true", deliverables=["a.txt"]),
@@ -202,3 +215,169 @@ def test_a_merge_that_was_killed_is_finished_by_the_next(world: KindWorld, point
     assert world.repo.git("rev-list", "--first-parent", "--count", "main") == "3"
     assert world.repo.git("status", "--porcelain") == ""
     assert not trials(world)
+
+
+# --- who breaks it --------------------------------------------------------------------------------
+
+
+def many(world: KindWorld, count: int = 5, **scripts: str):
+    """Returns tasks t1 ... tN, each of which leaves a file of its name (or does what is told)."""
+    found = []
+    for number in range(1, count + 1):
+        name = f"t{number}"
+        script = commit(scripts.get(name, f"echo {name} > {name}.txt"))
+        found += world.task(name, script, deliverables=[f"{name}.txt"], attempts=3)
+    return found, [f"t{number}" for number in range(1, count + 1)]
+
+
+def noted(world: KindWorld, check: str) -> str:
+    """Returns a check that notes each of its runs outside the repository."""
+    ran = world.root.parent / "ran"
+    return f"ls *.txt | tr '\\n' ' ' >> {ran}; echo >> {ran}; {check}"
+
+
+def ran(world: KindWorld) -> list[list[str]]:
+    return [line.split() for line in (world.root.parent / "ran").read_text().splitlines()]
+
+
+def question(state):
+    (asked,) = state.questions.values()
+    return asked
+
+
+def test_the_task_that_breaks_the_whole_is_named_and_the_rest_lands_if_wanted(world: KindWorld):
+    before = base(world)
+    mend = "if [ -e t3.txt ]; then git rm -qf bad.txt; else echo x > bad.txt; echo t3 > t3.txt; fi"
+    tasks, names = many(world, t3=mend)
+    phase = world.phase(
+        names, auto=False, checks=[noted(world, "test ! -e bad.txt || { echo it is bad; false; }")]
+    )
+    state = world.play(world.plan(*tasks, *phase))
+    merge, asked = state.steps["p/merge"], question(state)
+    assert base(world) == before
+    assert "t3 breaks it" in merge.text
+    assert asked.question.choices == ("land-rest", "rework", "hold")
+    assert "Land the rest (t1, t2, t4, t5)?" in asked.question.message
+    assert merge.evidence["culprits"] == [["t3"]]
+    trees = ran(world)
+    assert len(trees) <= 10, "whole twice, base, log2(5) halves, red ones twice, and the rest"
+
+    state = world.play(None, m.AnswerQuestion(id=asked.id, value="land-rest", at_ms=now_ms()))
+    merge = state.steps["p/merge"]
+    assert "the rest landed as" in merge.text
+    assert world.repo.git("ls-tree", "--name-only", "main").split() == [
+        "README.md", "t1.txt", "t2.txt", "t4.txt", "t5.txt",
+    ]  # fmt: skip
+    assert merge.facts["landed"].keys() == {"t1", "t2", "t4", "t5"}
+    assert world.repo.rev(merge.evidence["undo"]) == before
+    assert state.steps["t3/work.2"].attempt == 1
+    brief = (world.folder / "attempts/plan/t3%2Fwork.2/1/brief.md").read_text()
+    assert "The merge of p sent this work back" in brief
+    assert "it is bad" in brief
+    assert not merge.released, "a person lands what is left"
+    state = world.play(None, m.ReleaseStep(steps=("p/merge",), at_ms=now_ms()))
+    assert state.steps["p/merge"].standing == "succeeded", state.steps["p/merge"].text
+    assert world.repo.git("show", "main:t3.txt") == "t3"
+    assert not trials(world)
+
+
+def test_two_tasks_that_break_it_together_are_named_and_the_last_is_sent_back(world: KindWorld):
+    tasks, names = many(world)
+    together = "test ! -e t2.txt -o ! -e t4.txt"
+    state = world.play(world.plan(*tasks, *world.phase(names, checks=[together])))
+    merge = state.steps["p/merge"]
+    assert "t2 and t4 break it together" in merge.text
+    assert (merge.evidence["sent_back"], merge.evidence["rest"]) == (
+        ["t4"],
+        ["t1", "t2", "t3", "t5"],
+    )
+
+
+def test_what_holds_the_culprits_commits_waits_and_is_not_blamed(world: KindWorld):
+    first = world.task("a", commit("echo a > a.txt; touch bad"), deliverables=["a.txt"])
+    second = world.task("b", commit("echo b > b.txt"), deliverables=["b.txt"], after=["a"])
+    third = world.task("c", commit("echo c > c.txt"), deliverables=["c.txt"])
+    phase = world.phase(["a", "b", "c"], checks=["test ! -e bad"])
+    merge = world.play(world.plan(*first, *second, *third, *phase)).steps["p/merge"]
+    assert (merge.evidence["sent_back"], merge.evidence["waits"]) == (["a"], ["b"])
+    assert merge.evidence["rest"] == ["c"]
+
+
+def test_a_check_that_is_red_without_the_tasks_too_finds_the_one_without_which_it_is_green(world):
+    tasks, names = many(world, 3)
+    looks = "test -e t1.txt -a -e t3.txt -a ! -e t2.txt"
+    merge = world.play(world.plan(*tasks, *world.phase(names, checks=[looks]))).steps["p/merge"]
+    assert (merge.evidence["culprits"], merge.evidence["rest"]) == ([["t2"]], ["t1", "t3"])
+
+
+def test_a_flaky_check_blames_nobody_and_is_told(world: KindWorld):
+    once = f"[ -e {world.root.parent}/once ] || {{ touch {world.root.parent}/once; false; }}"
+    state = world.play(world.plan(*two(world), *world.phase(["a", "b"], checks=[once])))
+    merge = state.steps["p/merge"]
+    assert merge.standing == "succeeded", merge.text
+    (check,) = merge.evidence["checks"]
+    assert (check["flaky"], check["why"]) == (
+        True,
+        "flaky: it exited with 1, then it passed on the same tree",
+    )
+
+
+def test_rework_without_landing_and_holding_are_the_other_answers(world: KindWorld):
+    before = base(world)
+    tasks, names = many(world, 3, t2="echo t2 > t2.txt; echo x >> bad.txt")
+    state = world.play(
+        world.plan(*tasks, *world.phase(names, auto=False, checks=["test ! -e bad.txt"]))
+    )
+    held = world.play(None, m.AnswerQuestion(id=question(state).id, value="hold", at_ms=now_ms()))
+    assert "left to you" in held.steps["p/merge"].text
+    assert "t2/work.2" not in held.steps
+    again = world.play(None, m.ReleaseStep(steps=("p/merge",), at_ms=now_ms()))
+    back = world.play(None, m.AnswerQuestion(id=question(again).id, value="rework", at_ms=now_ms()))
+    assert "t2 is sent back to work, the base is as it was" in back.steps["p/merge"].text
+    assert back.steps["t2/work.2"].attempt == 1
+    assert base(world) == before
+
+
+def test_what_was_judged_is_not_judged_again_by_an_attempt_that_is_taken_up(world: KindWorld):
+    tasks, names = many(world, 3, t2="echo t2 > t2.txt; echo x >> bad.txt")
+    check = noted(world, "test ! -e bad.txt")
+    world.play(world.plan(*tasks, *world.phase(names, auto=False, checks=[check])))
+    runs = len(ran(world))
+    folder = world.folder / "attempts/plan/p%2Fmerge"
+    verdicts = (folder / "1/verdicts.json").read_text()
+    (folder / "2").mkdir()
+    (folder / "2/verdicts.json").write_text(verdicts)
+    asked = question(world.state)
+    world.play(None, m.AnswerQuestion(id=asked.id, value="land-rest", at_ms=now_ms()))
+    assert len(ran(world)) == runs
+
+
+ANSWERED = """
+from fleet.core import messages as m
+steps = [*world.task("a", "true", deliverables=["a.txt"]),
+         *world.task("b", "true", deliverables=["b.txt"])]
+phase = world.phase(["a", "b"], auto=False, checks=["test ! -e b.txt"])
+state = world.play(world.plan(*steps, *phase))
+(asked,) = state.questions
+world.play(None, m.AnswerQuestion(id=asked, value="land-rest", at_ms=state.at_ms + 1))
+"""
+
+
+def test_a_rest_that_landed_in_a_killed_attempt_is_taken_for_landed(world: KindWorld):
+    before = base(world)
+    world.play(world.plan(*two(world)))
+    die_at(world, "kinds.merge.after_rest", ANSWERED)
+    landed = base(world)
+    assert world.repo.git("show", "main:a.txt") == "a"
+    world.state = None
+    again = [
+        *world.task("a", "true", deliverables=["a.txt"]),
+        *world.task("b", "git rm -qf b.txt; echo b > c.txt; git add -A; git commit -qm b",
+                    deliverables=["b.txt"], attempts=9),
+        *world.phase(["a", "b"], auto=False, checks=["test ! -e b.txt"]),
+    ]  # fmt: skip
+    state = world.play(world.plan(*again), until=lambda s: "b/work.2" in s.steps)
+    merge = state.steps["p/merge"]
+    assert merge.facts["landed"].keys() == {"a"}
+    assert merge.evidence["sent_back"] == ["b"]
+    assert base(world) == landed != before, "nothing lands twice"

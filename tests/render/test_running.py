@@ -6,9 +6,9 @@ import pytest
 
 from fleet.app.landing import Landing
 from fleet.app.launching import Launched
+from fleet.render.gate import gate_markdown, gate_text
 from fleet.render.running import (
     event_text,
-    gate_text,
     inbox_text,
     landing_text,
     launch_text,
@@ -83,6 +83,42 @@ def test_a_gate():
     ]
     landed = gate(gate="open", merged_as="0123456789abcdef", conditions=[])
     assert gate_text(landed) == "gate p: open, landed as 0123456789"
+
+
+def test_a_gate_as_a_page_for_a_pull_request():
+    at, by = "2026-11-20T09:00:00.000Z", "plan/one/check/1"
+    hostile = "one: <b>|`x`|\n\x1b[2J"
+    conditions = [
+        {
+            "kind": "deliverable", "text": "one: A.md", "met": True, "evidence": "committed",
+            "commit": "c" * 40, "at": at, "by": by, "digest": "git:" + "d" * 40,
+        },
+        {
+            "kind": "approval", "text": hostile, "met": False, "evidence": "not yet",
+            "commit": None, "at": None, "by": None, "digest": None,
+        },
+    ]  # fmt: skip
+    metrics = [
+        {
+            "task": "one", "name": "p95", "value": 88.5, "unit": "ms", "target": "<100",
+            "met": True, "commit": "c" * 40, "at": at, "by": by, "digest": "sha256:" + "e" * 64,
+        }
+    ]  # fmt: skip
+    told = gate(conditions=conditions, metrics=metrics, run="plan", missing=[hostile])
+    assert gate_markdown(told).splitlines() == [
+        "# Gate p: closed",
+        "",
+        "Run plan, 1 missing.",
+        "",
+        "|  | condition | evidence | commit | at | by | digest |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        f"| yes | one: A.md | committed | cccccccccc | {at} | {by} | git:ddddddddddddddd |",
+        "| **no** | one: \\<b\\>\\|\\`x\\`\\| \\\\x1b\\[2J | not yet | - | - | - | - |",
+        "",
+        "| metric | value | target | commit | at | by | digest |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        f"| one: p95 | 88.5 ms | \\<100 | cccccccccc | {at} | {by} | sha256:eeeeeeeeeeee |",
+    ]
 
 
 def test_a_landing():

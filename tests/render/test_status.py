@@ -58,6 +58,7 @@ def status(**told):
             {"id": "two", "gate": "closed", "merged_as": None,
              "missing": ["db is not verified", "api is not verified", "web is not verified", "x"]},
         ],
+        "conflicts": [],
         "warnings": ["the files were edited:", "  ~ db/work: span"],
     }  # fmt: skip
     return usual | told
@@ -204,6 +205,21 @@ def test_what_is_of_no_matter_is_left_out():
         "",
         "Next: fleet plan",
     ]
+
+
+def test_conflicts_that_are_foreseen_are_shown_as_far_as_there_is_room():
+    pair = {"tasks": ["db", "api"], "with_base": False, "paths": ["a.sql", EVIL, "c", "d"]}
+    based = {"tasks": ["db"], "with_base": True, "paths": ["b.sql"]}
+    told = status(conflicts=[pair, *[based] * 6], questions=[])
+    shown = status_text(told, 80)
+    at = shown.index("WOULD CONFLICT")
+    assert shown[at:].splitlines()[:3] == [
+        "WOULD CONFLICT",
+        "  db and api: a.sql, \\x1b[2J\\u202eevil , c ...",
+        "  db and the base: b.sql",
+    ]
+    assert "  2 more\n" in shown[at:]
+    assert next_commands(told) == ["fleet launch late", "fleet attach db", "fleet conflicts"]
 
 
 def test_the_next_commands_are_three_at_most_and_fit_the_case():

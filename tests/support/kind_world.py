@@ -166,8 +166,9 @@ class KindWorld:
         checks: Sequence[Any] = (),
         strategy: str = "merge",
         tag: str | None = None,
+        auto: bool = True,
     ) -> list[Step]:
-        """Returns the gate and the merge of phase `p`, merged without being asked."""
+        """Returns the gate and the merge of phase `p`, released already."""
         judges = [{"text": str(one), "command": one, "timeout_s": 20} for one in checks]
         branches = [{"id": name, "branch": f"fleet/{name}"} for name in tasks]
         return [
@@ -195,7 +196,7 @@ class KindWorld:
                     "strategy": strategy,
                     "checks": judges,
                     "tag": tag,
-                    "auto": True,
+                    "auto": auto,
                 },
                 needs=(Need(step="p/gate"),),
                 uses={"branch:main": 1},

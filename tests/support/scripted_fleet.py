@@ -180,6 +180,12 @@ class ScriptedFleet:
         """Returns a task's default worktree."""
         return self.top / f"{self.root.name}.worktrees" / task
 
+    def until_committed(self, *tasks: str) -> None:
+        """Waits until each of the tasks has committed its NAME.md."""
+        for task in tasks:
+            found = f"refs/heads/fleet/{task}:{task}.md"
+            until(lambda found=found: self.git("cat-file", "-t", found, check=False), found)
+
     def fingerprint(self) -> str:
         """Returns a hash of what is the user's: HEAD, base, tags, index, files, stash, hooks."""
         seen = hashlib.sha256()

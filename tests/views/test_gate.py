@@ -56,7 +56,9 @@ def test_a_verified_task_names_commit_and_evidence(run):
     run.through("one")
     found = {one["text"]: one for one in gate(run)["conditions"]}
     assert found["one: A.md"] == {
-        "text": "one: A.md", "met": True, "evidence": "committed", "commit": sha("one"),
+        "kind": "deliverable", "text": "one: A.md", "met": True, "evidence": "committed",
+        "commit": sha("one"), "at": f"t{run.state.steps['one/check'].ended_ms}",
+        "by": "plan/one/check/1", "digest": None,
     }  # fmt: skip
     assert found["one: check make"]["evidence"] == "passed"
     still = found["one: head is the commit that was verified"]
@@ -70,6 +72,9 @@ def test_a_head_that_moved_closes_it(run):
     met, evidence = conditions(run, head=sha("later"))[text]
     assert not met
     assert sha("later")[:10] in evidence
+    told = conditions(run, head=sha("later"))
+    gone = (False, f"no more: found at {sha('one')[:10]}, and its branch has moved")
+    assert (told["one: A.md"], told["one: check make"]) == (gone, gone)
 
 
 def test_an_approval_counts_when_the_gate_has_opened_on_it(run):

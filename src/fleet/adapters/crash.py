@@ -44,6 +44,7 @@ CRASH_POINTS: Final = (
     "kinds.merge.after_assembly",
     "kinds.merge.before_land",
     "kinds.merge.after_land",
+    "kinds.merge.after_rest",
     "kinds.merge.after_tag",
 )
 

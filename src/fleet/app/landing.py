@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fleet.app.launching import begun
@@ -12,8 +12,9 @@ from fleet.app.place import FleetPlace
 from fleet.app.revising import foreseen
 from fleet.app.telling import changes, tell
 from fleet.core import messages as m
-from fleet.core.state import CLOSED, Standing, State, StepState
+from fleet.core.state import CLOSED, OpenQuestion, Standing, State, StepState
 from fleet.errors import FleetError, NotFound, Rejected
+from fleet.kinds.merge import LAND_REST
 from fleet.views.tasks import PhaseSteps, phases_of, tasks_of
 
 MERGE_TIMEOUT_S = 6 * 3600.0
@@ -39,12 +40,18 @@ def merge(
     names: Sequence[str] = (),
     *,
     dry_run: bool = False,
+    land_rest: bool = False,
+    resolver: str = "",
     tell_of: Callable[[str], None] = lambda _: None,
 ) -> list[Landing]:
     """Lands phases in order and returns what became of each; stops at the first that did not land.
 
-    Without names the first phase that has not landed is meant. Raises Rejected at a closed gate.
+    Without names the first phase that has not landed is meant. With `land_rest` what is green
+    without the tasks that break a phase lands without being asked. A conflict is handed to the
+    agent `resolver` as a task. Raises Rejected at a closed gate.
     """
+    if resolver and resolver not in place.documents.agents:
+        raise NotFound("agent", resolver, list(place.documents.agents))
     state = foreseen(place) if dry_run else begun(place)
     found: list[Landing] = []
     for name in phases_meant(state, names):
@@ -69,11 +76,47 @@ def merge(
         tell_of(name)
         before = phase.merge.attempt
         tell(place, [_go_ahead(state, phase.merge)])
-        found.append(wait_for_landing(place, name, before))
+        found.append(wait_for_landing(place, name, before, land_rest=land_rest))
         if not found[-1].landed:
+            if resolver and "conflict" in found[-1].evidence:
+                found[-1] = _resolve(place, found[-1], resolver)
             break
         state = begun(place)
     return found
+
+
+def _resolve(place: FleetPlace, landing: Landing, agent: str) -> Landing:
+    """Makes a task of a conflict, for an agent, and returns what became of the landing."""
+    from fleet.files.kept import keep_text
+    from fleet.files.resolving import Clash, resolve_patch
+
+    state, told = begun(place), landing.evidence["conflict"]
+    phase = phases_of(state)[landing.phase]
+    commits = {**phase.pinned, **_pinned_before(phase)}
+    clash = Clash(
+        phase=landing.phase,
+        task=told["task"],
+        commit=commits[told["task"]],
+        others={one: commits[one] for one in told["with"] if one in commits},
+        paths=told["paths"],
+        text=told["text"],
+    )
+    gate = phase.gates[-1].step.id
+    name, patch, texts = resolve_patch(place.documents, state, clash, agent, gate)
+    for digest, text in texts.items():
+        keep_text(place.state, digest, text)
+    tell(place, [m.RevisePlan(patch=patch)])
+    text = f"{landing.text}. {agent} resolves it as task {name}; then: fleet merge {landing.phase}"
+    return replace(landing, text=text, evidence={**landing.evidence, "resolved_by": name})
+
+
+def _pinned_before(phase: PhaseSteps) -> dict[str, str]:
+    """Returns the commits that the last gate of a phase has pinned that has opened."""
+    for gate in reversed(phase.gates):
+        output: Any = gate.output
+        if gate.standing is Standing.SUCCEEDED and output:
+            return dict(output["commits"])
+    return {}
 
 
 def _go_ahead(state: State, merge_step: StepState) -> m.Command:
@@ -138,7 +181,9 @@ def closed_because(state: State, phase: PhaseSteps) -> list[str]:
     return found or [gate.text or f"the gate is {gate.standing}"]
 
 
-def wait_for_landing(place: FleetPlace, name: str, before: int) -> Landing:
+def wait_for_landing(
+    place: FleetPlace, name: str, before: int, *, land_rest: bool = False
+) -> Landing:
     """Waits for the merge that was just released and returns what became of it."""
     deadline = time.monotonic() + MERGE_TIMEOUT_S
     for state in changes(place, deadline):
@@ -147,6 +192,10 @@ def wait_for_landing(place: FleetPlace, name: str, before: int) -> Landing:
         assert merge_step is not None
         if phase.landed is not None:
             return landing_of(name, phase)
+        asked = _about_rest(state, merge_step) if land_rest else None
+        if asked is not None:
+            tell(place, [m.AnswerQuestion(id=asked.id, value=LAND_REST)])
+            continue
         if merge_step.attempt > before and _is_back(merge_step):
             return Landing(
                 name, landed=False, text=merge_step.text, evidence=dict(merge_step.evidence)
@@ -163,6 +212,18 @@ def wait_for_landing(place: FleetPlace, name: str, before: int) -> Landing:
                 name, landed=False, text=f"{', '.join(asking)} must be judged again and needs you"
             )
     raise FleetError(f"the merge of {name} goes on; it was not over in time", hint="fleet status")
+
+
+def _about_rest(state: State, merge_step: StepState) -> OpenQuestion | None:
+    """Returns the question of a merge whether what is green without the culprits may land."""
+    return next(
+        (
+            asked
+            for asked in state.questions.values()
+            if asked.step == merge_step.step.id and LAND_REST in asked.question.choices
+        ),
+        None,
+    )
 
 
 def _is_back(merge_step: StepState) -> bool:

@@ -30,6 +30,9 @@ LISTENING = "0A"
 DIRTY_LOOKS = 24
 """Worktrees whose changes are counted in one look; more would make a status slow."""
 
+PAIR_LOOKS = 200
+"""Pairs of branches that one look foresees conflicts for; the next goes on where it ended."""
+
 
 UNSEEN_MS = 20_000
 """How long an attempt may be under way before its process is missed."""
@@ -42,6 +45,7 @@ def observe(place: FleetPlace, state: State, now_ms: int, warnings: Sequence[str
     heads: Mapping[str, str] = {}
     counts: Mapping[str, tuple[int, int]] = {}
     dirty: Mapping[str, int] = {}
+    clashes: Mapping[tuple[str, str], Sequence[Any]] = {}
     told = list(warnings)
     if begun:
         try:
@@ -55,6 +59,9 @@ def observe(place: FleetPlace, state: State, now_ms: int, warnings: Sequence[str
             }
             counts = _counts(place, repository, heads, found.get(base))
             dirty = _dirty(state, repository, begun)
+            own = {name: head for name, head in heads.items() if counts.get(name, (0, 0))[0]}
+            if own:
+                clashes = _clashes(place, state, repository, own, found[base])
         except FleetError as failed:
             told.append(failed.text)
     rows = {}
@@ -70,7 +77,9 @@ def observe(place: FleetPlace, state: State, now_ms: int, warnings: Sequence[str
             "dirty": dirty.get(name),
         }
         rows[name] = _seen(place, state, task, looked, now_ms)
-    return Observed(tasks=rows, coordinator=coordinator_facts(place), warnings=told)
+    return Observed(
+        tasks=rows, coordinator=coordinator_facts(place), warnings=told, clashes=clashes
+    )
 
 
 def _port(task: TaskSteps) -> int | None:
@@ -156,6 +165,17 @@ def _dirty(state: State, repository: Repository, begun: Mapping[str, TaskSteps])
     with ThreadPoolExecutor(4) as pool:
         counted = dict(zip(wanted, pool.map(look, wanted.values()), strict=True))
     return {name: count for name, count in counted.items() if count is not None}
+
+
+def _clashes(
+    place: FleetPlace, state: State, repository: Repository, heads: Mapping[str, str], base: str
+) -> Mapping[tuple[str, str], Sequence[Any]]:
+    """Returns what would conflict among the branches that are handed in and with the base."""
+    from fleet.app.conflicts import foresee, live_branches
+
+    live = live_branches(state)
+    own = {name: head for name, head in heads.items() if name in live}
+    return foresee(place, repository, own, base, most=PAIR_LOOKS).clashes
 
 
 def _seen(

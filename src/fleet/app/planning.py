@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fleet.app.calendars import calendar_of
-from fleet.errors import FleetError, InvalidPlan, Problem
+from fleet.errors import FleetError, InvalidPlan, Place, Problem
 from fleet.views.plan import Caution, PlannedPhase, PlannedTask, PlanView, view_plan
 
 if TYPE_CHECKING:
@@ -72,7 +72,20 @@ def plan(place: FleetPlace, limits: Mapping[str, int] | None = None) -> PlanView
         limits={**fleet.settings.limits, **(limits or {})},
     )
     told = (Caution(place=str(one.place or ""), text=one.text) for one in fleet.warnings)
-    return replace(view, warnings=(*told, *view.warnings))
+    past = (Caution(place=str(at), text=text) for at, text in _changed_together(place))
+    return replace(view, warnings=(*told, *past, *view.warnings))
+
+
+def _changed_together(place: FleetPlace) -> list[tuple[Place, str]]:
+    """Returns what the past says against tasks side by side; nothing outside a repository."""
+    if not any(agent.owns for agent in place.documents.agents.values()):
+        return []
+    from fleet.app.conflicts import changed_together
+
+    try:
+        return changed_together(place)
+    except FleetError:
+        return []
 
 
 def planned(fleet: Fleet, name: str) -> PlannedTask:

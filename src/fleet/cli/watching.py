@@ -87,19 +87,46 @@ def wait(
 def gate(
     ctx: typer.Context,
     phase: Annotated[str | None, typer.Argument(help="A phase; all without one.")] = None,
+    export: Annotated[
+        bool, typer.Option("--export", help="As Markdown, for a pull request.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show each condition of a phase's gate with its evidence."""
     from fleet.app.watching import gate as gates
 
     found = gates(here(ctx), phase)
-    if as_json:
+    if export:
+        from fleet.render.gate import gate_markdown
+
+        say("\n\n".join(gate_markdown(one) for one in found))
+    elif as_json:
         say_json(found[0] if phase is not None else {"schema": "fleet.gates/1", "gates": found})
     else:
-        from fleet.render.running import gate_text
+        from fleet.render.gate import gate_text
 
         say("\n\n".join(gate_text(one, columns(None)) for one in found))
     raise typer.Exit(0 if all(one["gate"] == "open" for one in found) else 1)
+
+
+@app.command(rich_help_panel=WATCH)
+def conflicts(
+    ctx: typer.Context,
+    ids: Ids = None,
+    as_json: Json = False,
+    width: Annotated[int | None, typer.Option(min=40, help="Columns to print in.")] = None,
+) -> None:
+    """Show which live branches would conflict, with each other and with the base."""
+    from fleet.app.conflicts import conflicts as conflicts_now
+
+    found = conflicts_now(here(ctx), ids or [])
+    if as_json:
+        say_json(found)
+    else:
+        from fleet.render.conflicts import conflicts_text
+
+        say(conflicts_text(found, columns(width)))
+    raise typer.Exit(1 if found["conflicts"] else 0)
 
 
 @app.command(rich_help_panel=WATCH)
@@ -160,6 +187,12 @@ def metrics(ctx: typer.Context, as_json: Json = False) -> None:
 def merge(
     ctx: typer.Context,
     names: Annotated[list[str] | None, typer.Argument(metavar="[PHASE]...", help="Phases.")] = None,
+    land_rest: Annotated[
+        bool, typer.Option("--land-rest", help="Land what is green without what breaks the rest.")
+    ] = False,
+    resolver: Annotated[
+        str, typer.Option("--resolve", metavar="AGENT", help="Who resolves a conflict, as a task.")
+    ] = "",
     as_json: Json = False,
     dry_run: DryRun = False,
 ) -> None:
@@ -171,6 +204,8 @@ def merge(
         here(ctx),
         names or [],
         dry_run=dry_run,
+        land_rest=land_rest,
+        resolver=resolver,
         tell_of=lambda name: tell(f"merging {name} ..."),
     )
     if as_json:

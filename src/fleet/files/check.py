@@ -18,6 +18,7 @@ from fleet.files.documents import Rung, TaskDocument
 from fleet.files.fleet import Fleet
 from fleet.files.harnesses import harnesses_hold
 from fleet.files.names import is_git_folder, ref_problem, worktree_problem
+from fleet.files.ownership import owners_apart
 from fleet.files.roots import common_folder
 
 Found = Iterator[Problem]
@@ -286,7 +287,7 @@ PROBLEMS: tuple[Callable[[Fleet], Found], ...] = (
     approvers_differ,
     harnesses_hold,
 )
-WARNINGS: tuple[Callable[[Fleet], Found], ...] = (empty_parts, said_twice)
+WARNINGS: tuple[Callable[[Fleet], Found], ...] = (empty_parts, said_twice, owners_apart)
 
 
 def _at(fleet: Fleet, task: TaskDocument) -> At:

@@ -39,6 +39,7 @@ class Told:
     earlier: Sequence[str] = ()
     answers: Sequence[tuple[str, str]] = ()
     note: str = ""
+    note_from: str = "A person"
 
 
 def write(told: Told) -> str:
@@ -97,7 +98,7 @@ def _place(told: Told) -> str:
 def _again(told: Told) -> str:
     parts = []
     if told.note:
-        parts.append(f"A person sent this work back:\n\n{fence(told.note, SAID_CHARS)}")
+        parts.append(f"{told.note_from} sent this work back:\n\n{fence(told.note, SAID_CHARS)}")
     parts += told.earlier
     if not parts:
         return ""

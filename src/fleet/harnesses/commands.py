@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import time
 from collections import deque
@@ -44,6 +45,8 @@ class Ran:
     seconds: float
     tail: str
     stopped: bool = False
+    digest: str = ""
+    """The SHA-256 of all that it printed, whatever of that is kept."""
 
     @property
     def passed(self) -> bool:
@@ -86,8 +89,9 @@ async def run_command(
     # ended.
     known = _members(marker, process.identify(child.pid))
     tail: deque[bytes] = deque()
+    digest = hashlib.sha256()
     with log.open("wb") as file:
-        reading = asyncio.create_task(_copy(child, file, tail))
+        reading = asyncio.create_task(_copy(child, file, tail, digest))
         try:
             stopped = await _ended(child, timeout_s, stop)
         finally:
@@ -98,7 +102,9 @@ async def run_command(
     said = shown(b"".join(tail))
     if stopped is False:
         said = f"{said}\nended after its time limit of {timeout_s:g} s".strip()
-    return Ran(code, round(time.monotonic() - began, 3), said, stopped=bool(stopped))
+    seconds = round(time.monotonic() - began, 3)
+    told = f"sha256:{digest.hexdigest()}"
+    return Ran(code, seconds, said, stopped=bool(stopped), digest=told)
 
 
 def surroundings(env: Mapping[str, str]) -> dict[str, str]:
@@ -141,13 +147,16 @@ async def _ended(
             wait.cancel()
 
 
-async def _copy(child: asyncio.subprocess.Process, file: IO[bytes], tail: deque[bytes]) -> None:
+async def _copy(
+    child: asyncio.subprocess.Process, file: IO[bytes], tail: deque[bytes], digest: hashlib._Hash
+) -> None:
     assert child.stdout is not None
     written = kept = 0
     while chunk := await child.stdout.read(_CHUNK):
         if written < LOG_BYTES:
             written += file.write(chunk[: LOG_BYTES - written])
         tail.append(chunk)
+        digest.update(chunk)
         kept += len(chunk)
         while kept - len(tail[0]) > TAIL_BYTES:
             kept -= len(tail.popleft())

@@ -6,16 +6,14 @@ from others: everything goes through `line`, and what Markdown would take for a 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from fleet.render.text import amount, ascii_only, line, money, table, width
+from fleet.render.text import amount, ascii_only, escaped, line, money, row_of, table, width
 
 WIDE = 110
 """From here on there is room for tokens read from a cache, turns and the context's share."""
 
-_MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~&])")
 
 Table = tuple[str, list[str], list[list[str]], int]
 """A table's title, its heads, its rows, and the column that gives way first."""
@@ -37,21 +35,13 @@ def report_text(report: Mapping[str, Any], columns: int) -> str:
 
 def report_markdown(report: Mapping[str, Any]) -> str:
     """Returns the report as a page in Markdown."""
-    first, *rest = map(_escaped, _headline(report))
+    first, *rest = map(escaped, _headline(report))
     lines = [f"# {first}", "", ", ".join(rest)]
     for title, heads, rows, _ in _tables(report, wide=True):
         if rows:
-            lines += ["", f"## {title.capitalize()}", "", _row([head.lower() for head in heads])]
-            lines += [_row(["---"] * len(heads)), *(_row(map(_escaped, row)) for row in rows)]
+            lines += ["", f"## {title.capitalize()}", "", row_of([head.lower() for head in heads])]
+            lines += [row_of(["---"] * len(heads)), *(row_of(map(escaped, row)) for row in rows)]
     return "\n".join(lines)
-
-
-def _row(cells: Any) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _escaped(text: str) -> str:
-    return _MARKUP.sub(r"\\\1", line(text))
 
 
 def _headline(report: Mapping[str, Any]) -> list[str]:

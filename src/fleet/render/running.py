@@ -1,4 +1,4 @@
-"""Launches, gates, merges, questions, events and metrics as text."""
+"""Launches, merges, questions, events and metrics as text."""
 
 from __future__ import annotations
 
@@ -42,33 +42,22 @@ def next_steps(rows: Sequence[Any]) -> str:
     return "next: fleet status"
 
 
-def gate_text(gate: Mapping[str, Any], columns: int = 100) -> str:
-    """Returns a gate with each of its conditions, and why those that are not met are not."""
-    word = "open" if gate["gate"] == "open" else "closed"
-    if gate["merged_as"]:
-        word = f"open, landed as {_short(gate['merged_as'])}"
-    lines = [line(f"gate {gate['phase']}: {word}")]
-    for one in gate["conditions"]:
-        mark = tick(bool(one["met"]))
-        first, *rest = wrapped(line(str(one["text"])), columns - 4) or [""]
-        lines += [f"  {mark} {first}", *(f"    {more}" for more in rest)]
-        if not one["met"]:
-            lines += wrapped(str(one["evidence"]), columns, "      ")
-    return "\n".join(lines)
-
-
 def landing_text(row: Any, columns: int = 100) -> str:
     """Returns what became of a phase's merge."""
     mark = tick(bool(row.landed))
     if not row.landed:
-        lines = [f"{mark} {line(row.phase)}: not landed, the base is untouched"]
+        part = row.evidence.get("landed")
+        told = "not landed, the base is untouched"
+        if part:
+            told = f"landed in part, {short(part['before'])} -> {short(part['commit'])}"
+        lines = [f"{mark} {line(row.phase)}: {told}"]
         lines += wrapped(row.text, columns, "    ")
         for check in row.evidence.get("checks", ()):
             if not check.get("passed"):
                 lines += wrapped(str(check.get("tail", "")), columns, "      ")
         return "\n".join(lines)
-    lines = [f"{mark} {line(row.phase)}: {_short(row.before)} -> {_short(row.commit)}"]
-    lines += [f"    {line(name)}  {_short(sha)}" for name, sha in row.tasks.items()]
+    lines = [f"{mark} {line(row.phase)}: {short(row.before)} -> {short(row.commit)}"]
+    lines += [f"    {line(name)}  {short(sha)}" for name, sha in row.tasks.items()]
     if row.tag:
         lines.append(f"    tag {line(row.tag)}")
     if row.undo:
@@ -76,7 +65,8 @@ def landing_text(row: Any, columns: int = 100) -> str:
     return "\n".join(lines)
 
 
-def _short(commit: object) -> str:
+def short(commit: object) -> str:
+    """Returns a commit in ten characters."""
     return line(str(commit)[:10])
 
 

@@ -25,6 +25,7 @@ ASCII_GLYPHS = {
     "verified": "+",
 }
 WIDE = 110
+CONFLICTS = 5  # pairs that are shown; `fleet conflicts` has them all
 DAY_S = 86_400
 
 
@@ -34,7 +35,7 @@ def status_text(status: Mapping[str, Any], columns: int) -> str:
     parts = [*_head(status, columns), *_needs_you(status, columns), *_table(status, columns)]
     parts += _denied(status, columns)
     parts += _phases(status, columns) + _since(status, columns) + _today(status, columns)
-    parts += _drift(status, columns)
+    parts += _conflicts(status, columns) + _drift(status, columns)
     parts += ["", f"Next: {'   '.join(next_commands(status))}"]
     return "\n".join(parts)
 
@@ -216,6 +217,17 @@ def _told(head: str, told: Sequence[str], columns: int) -> list[str]:
     return ["", head, *lines]
 
 
+def _conflicts(status: Mapping[str, Any], columns: int) -> list[str]:
+    """Returns the first pairs of branches that would conflict; the base is called so."""
+    told = []
+    for one in status["conflicts"][:CONFLICTS]:
+        names = [*one["tasks"], *(["the base"] if one["with_base"] else [])]
+        paths = ", ".join(one["paths"][:3]) + (" ..." if len(one["paths"]) > 3 else "")
+        told.append(f"{' and '.join(names)}: {paths}")
+    more = len(status["conflicts"]) - CONFLICTS
+    return _told("WOULD CONFLICT", [*told, *([f"{more} more"] if more > 0 else [])], columns)
+
+
 def _drift(status: Mapping[str, Any], columns: int) -> list[str]:
     told = [f"{one['task']} {one['days']:+g} d" for one in status["slip_causes"][:4]]
     lines = _told("DRIFT", [", ".join(told)] if told else [], columns)
@@ -250,6 +262,8 @@ def next_commands(status: Mapping[str, Any]) -> list[str]:
     live = [one["id"] for one in status["tasks"] if one["session"]]
     if live and len(found) < 3:
         found.append(f"fleet attach {line(live[0])}")
+    if status["conflicts"]:
+        found.append("fleet conflicts")
     return found[:3] or ["fleet plan"]
 
 

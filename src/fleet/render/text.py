@@ -9,12 +9,13 @@ import os
 import re
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 _CONTROL = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff"
     r"\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff]"
 )
+_MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~&])")
 LEAST = 6
 """Columns that a table leaves to each of its own."""
 
@@ -154,3 +155,13 @@ def money(usd: float | None) -> str:
     if usd is None:
         return "-"
     return f"${usd:.2f}" if usd >= 0.1 or not usd else f"${usd:.2g}"
+
+
+def escaped(text: str) -> str:
+    """Returns any text as one line of Markdown that means just itself."""
+    return _MARKUP.sub(r"\\\1", line(text))
+
+
+def row_of(cells: Iterable[str]) -> str:
+    """Returns a row of a Markdown table of cells that are Markdown."""
+    return f"| {' | '.join(cells)} |"

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fleet.core.state import Standing, State, answers_to
+from fleet.core.state import Standing, State, StepState, answers_to
+from fleet.records import record
 from fleet.views.status import Clock, Observed, Seen
 from fleet.views.tasks import (
     PhaseSteps,
@@ -24,83 +25,147 @@ from fleet.views.tasks import (
 def gate_of(
     state: State, name: str, task_names: Sequence[str], observed: Observed, clock: Clock
 ) -> dict[str, Any]:
-    """Returns {schema, phase, gate, merged_as, pinned, missing, conditions} of one phase.
+    """Returns {schema, run, phase, gate, merged_as, pinned, commits, missing, conditions, metrics}
+    of one phase, a manifest of what it rests on.
 
-    A condition is {text, met, evidence, commit}.
+    A condition is {kind, text, met, evidence, commit, at, by, digest}: when it was found, by which
+    attempt of a step or which person, and what names the content that it was found of.
     """
     tasks, phase = tasks_of(state), phases_of(state)[name]
     asked = {question.step for question in state.questions.values()}
     conditions = [
-        _condition(f"{before} has landed", "not yet", met=False)
+        _condition("phase", f"{before} has landed", "not yet", met=False)
         for before in phases_before(state, phase)
     ]
+    metrics: list[dict[str, Any]] = []
     for task in task_names:
         seen = observed.tasks.get(task, Seen())
-        conditions += _task(task, tasks[task], phase, seen, asked)
-    conditions += _approvals(state, phase, clock)
-    last = _last_merge(phase)
-    if last is not None:
-        conditions.append(last)
+        view = _Task(state, task, tasks[task], phase, seen, clock)
+        conditions += view.conditions(asked)
+        metrics += view.metrics()
+    commits = {task: tasks[task].verified["commit"] for task in task_names if tasks[task].verified}  # type: ignore[index]
+    conditions += _approvals(state, phase, commits, clock)
+    conditions += _merge(state, phase, clock)
     landed = phase.landed
     met = all(one["met"] for one in conditions)
     return {
         "schema": "fleet.gate/1",
+        "run": state.run,
         "phase": name,
         "gate": "open" if landed is not None or met else "closed",
         "merged_as": landed.get("commit") if landed else None,
         "pinned": dict(phase.pinned),
+        "commits": commits,
         "conditions": conditions,
+        "metrics": metrics,
         "missing": [one["text"] for one in conditions if not one["met"]],
     }
 
 
-def _task(
-    name: str, task: TaskSteps, phase: PhaseSteps, seen: Seen, asked: set[str]
+@record(kw_only=False)
+class _Task:
+    """One task before the gate of its phase."""
+
+    state: State
+    name: str
+    steps: TaskSteps
+    phase: PhaseSteps
+    seen: Seen
+    clock: Clock
+
+    def conditions(self, asked: set[str]) -> list[dict[str, Any]]:
+        """Returns what the gate asks of the task; all that was found at a commit is met no more
+        once the branch has moved.
+        """
+        name, task = self.name, self.steps
+        word = state_of(task, self.phase, asked)
+        if word == "skipped":
+            steps = (task.join, *reversed(task.inner))
+            said = [one for one in steps if one.text and one.standing is Standing.SKIPPED]
+            by = self._found(said[0]) if said else {}
+            told = said[0].text if said else "skipped"
+            text = f"{name}: skipped by a person"
+            return [_condition("task", text, told, met=True, **by)]
+        verified = task.verified
+        if verified is None:
+            waits = task.join.text or f"it is {word}"
+            text = f"{name} is verified"
+            return [_condition("task", text, waits, met=False), *self._last_red()]
+        commit, head = str(verified.get("commit", "")), self.seen.head
+        moved = head is not None and head != commit and word != "merged"
+        found = self._judged(self._check, verified)
+        if moved:
+            told = f"no more: found at {commit[:10]}, and its branch has moved"
+            found = [{**one, "met": False, "evidence": told} for one in found]
+        told = f"its branch is at {head[:10]} now" if moved and head else f"at {commit[:10]}"
+        still = f"{name}: head is the commit that was verified"
+        by = self._found(self._check)
+        return [*found, _condition("head", still, told, commit, met=not moved, **by)]
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Returns what was measured of the task at the commit that was verified."""
+        verified = self.steps.verified
+        found: Any = verified.get("metrics", ()) if verified else ()
+        told = self._found(self._check) if found else {}
+        return [
+            {
+                "task": self.name,
+                "name": one.get("name"),
+                "value": one.get("value"),
+                "unit": one.get("unit"),
+                "target": _target(one),
+                "met": one.get("met"),
+                "commit": one.get("at_commit"),
+                "digest": one.get("digest") or None,
+                **told,
+            }
+            for one in found
+        ]
+
+    @property
+    def _check(self) -> StepState:
+        begun = [one for one in self.steps.checks if one.standing is not Standing.WAITING]
+        return begun[-1]
+
+    def _last_red(self) -> list[dict[str, Any]]:
+        """Returns what the latest judgement found wanting."""
+        for one in reversed(self.steps.checks):
+            if one.standing in (Standing.FAILED, Standing.ASKING) and one.evidence:
+                return [told for told in self._judged(one, one.evidence) if not told["met"]]
+        return []
+
+    def _judged(self, step: StepState, told: Mapping[str, Any]) -> list[dict[str, Any]]:
+        by, found = self._found(step), []
+        for one in told.get("deliverables", ()):
+            why = one.get("why") or ("committed" if one["met"] else "")
+            text, met, digest = f"{self.name}: {one['text']}", bool(one["met"]), one.get("digest")
+            kept = {**by, "digest": digest or None}
+            found.append(_condition("deliverable", text, why, one.get("commit"), met=met, **kept))
+        for one in told.get("checks", ()):
+            why = _tail(one) or ("passed" if one["passed"] else "failed")
+            text, met, digest = (
+                f"{self.name}: check {one['text']}",
+                bool(one["passed"]),
+                one.get("digest"),
+            )
+            kept = {**by, "digest": digest or None}
+            found.append(_condition("check", text, why, one.get("at_commit"), met=met, **kept))
+        return found
+
+    def _found(self, step: StepState) -> dict[str, Any]:
+        return _found(self.state, step, self.clock)
+
+
+def _found(state: State, step: StepState, clock: Clock) -> dict[str, Any]:
+    """Returns which attempt found something, and when."""
+    at = clock.time_of(step.ended_ms) if step.ended_ms else None
+    return {"at": at, "by": f"{state.run}/{step.step.id}/{step.attempt}"}
+
+
+def _approvals(
+    state: State, phase: PhaseSteps, commits: Mapping[str, str], clock: Clock
 ) -> list[dict[str, Any]]:
-    word = state_of(task, phase, asked)
-    if word == "skipped":
-        steps = (task.join, *reversed(task.inner))
-        said = [one.text for one in steps if one.text and one.standing is Standing.SKIPPED]
-        told = said[0] if said else "skipped"
-        return [_condition(f"{name}: skipped by a person", told, met=True)]
-    verified = task.verified
-    if verified is None:
-        waits = task.join.text or f"it is {word}"
-        return [_condition(f"{name} is verified", waits, met=False), *_last_red(name, task)]
-    commit = str(verified.get("commit", ""))
-    found = [_deliverable(name, one) for one in verified.get("deliverables", ())]
-    found += [_check(name, one) for one in verified.get("checks", ())]
-    moved = seen.head is not None and seen.head != commit and word != "merged"
-    told = f"its branch is at {seen.head[:10]} now" if moved and seen.head else f"at {commit[:10]}"
-    still = f"{name}: head is the commit that was verified"
-    found.append(_condition(still, told, commit, met=not moved))
-    return found
-
-
-def _last_red(name: str, task: TaskSteps) -> list[dict[str, Any]]:
-    """Returns what the latest judgement found wanting."""
-    for one in reversed(task.checks):
-        if one.standing in (Standing.FAILED, Standing.ASKING) and one.evidence:
-            evidence: Any = one.evidence
-            unmet = [d for d in evidence.get("deliverables", ()) if not d["met"]]
-            red = [c for c in evidence.get("checks", ()) if not c["passed"]]
-            return [*(_deliverable(name, d) for d in unmet), *(_check(name, c) for c in red)]
-    return []
-
-
-def _deliverable(name: str, one: Mapping[str, Any]) -> dict[str, Any]:
-    met = bool(one["met"])
-    told = one.get("why") or ("committed" if met else "")
-    return _condition(f"{name}: {one['text']}", told, one.get("commit"), met=met)
-
-
-def _check(name: str, one: Mapping[str, Any]) -> dict[str, Any]:
-    passed = bool(one["passed"])
-    told = _tail(one) or ("passed" if passed else "failed")
-    return _condition(f"{name}: check {one['text']}", told, one.get("at_commit"), met=passed)
-
-
-def _approvals(state: State, phase: PhaseSteps, clock: Clock) -> list[dict[str, Any]]:
+    """Returns who has to approve; an approval holds for the commits that it was given for."""
     wanted: Any = phase.gates[-1].step.params.get("approve") if phase.gates else None
     if not wanted:
         return []
@@ -112,26 +177,63 @@ def _approvals(state: State, phase: PhaseSteps, clock: Clock) -> list[dict[str, 
         if answer.value == "approve"
     ]
     found = []
-    opened = bool(phase.pinned)
     for name in names:
         mine = [answer for answer in given if not name or answer.by == name]
         text = f"approved by {name}" if name else "approved"
-        evidence = f"{mine[-1].by}, {clock.time_of(mine[-1].at_ms)}" if mine else "not yet"
-        found.append(_condition(text, evidence, met=bool(mine) and opened))
+        if not mine:
+            found.append(_condition("approval", text, "not yet", met=False))
+            continue
+        at, about = clock.time_of(mine[-1].at_ms), mine[-1].question.about.get("commits")
+        stale = about is not None and about != dict(phase.pinned or commits)
+        told = f"{mine[-1].by}, {at}" + (", for other commits than these" if stale else "")
+        met = bool(phase.pinned) and not stale
+        found.append(_condition("approval", text, told, met=met, at=at, by=mine[-1].by))
     return found
 
 
-def _last_merge(phase: PhaseSteps) -> dict[str, Any] | None:
+def _merge(state: State, phase: PhaseSteps, clock: Clock) -> list[dict[str, Any]]:
+    """Returns the checks of the phase at the tree that landed, or why the last merge did not."""
     merge = phase.merge
-    if merge is None or not merge.attempt or phase.landed is not None:
-        return None
-    if merge.standing is Standing.RUNNING or not merge.text:
-        return None
-    return _condition("the phase merges cleanly and its checks pass", merge.text, met=False)
+    if merge is None or not merge.attempt:
+        return []
+    by = _found(state, merge, clock)
+    if phase.landed is None:
+        if merge.standing is Standing.RUNNING or not merge.text:
+            return []
+        text = "the phase merges cleanly and its checks pass"
+        return [_condition("merge", text, merge.text, met=False, **by)]
+    checks: Any = merge.evidence.get("checks") or ()
+    return [
+        _condition(
+            "check",
+            f"{phase.name}: check {one['text']}",
+            _tail(one) or "passed",
+            one.get("at_commit"),
+            met=bool(one["passed"]),
+            **{**by, "digest": one.get("digest") or None},
+        )
+        for one in checks
+    ]
 
 
-def _condition(text: str, evidence: str, commit: str | None = None, *, met: bool) -> dict[str, Any]:
-    return {"text": text, "met": met, "evidence": evidence, "commit": commit}
+def _condition(
+    kind: str,
+    text: str,
+    evidence: str,
+    commit: str | None = None,
+    *,
+    met: bool,
+    at: str | None = None,
+    by: str | None = None,
+    digest: str | None = None,
+) -> dict[str, Any]:
+    told = {"kind": kind, "text": text, "met": met, "evidence": evidence, "commit": commit}
+    return {**told, "at": at, "by": by, "digest": digest}
+
+
+def _target(metric: Mapping[str, Any]) -> str | None:
+    target = metric.get("target")
+    return None if target is None else f"{metric.get('op') or '=='}{target:g}"
 
 
 def _tail(check: Mapping[str, Any]) -> str:

@@ -72,6 +72,8 @@ class Observed:
         default_factory=lambda: {"alive": False, "pid": None, "host": None}
     )
     warnings: Sequence[str] = ()
+    clashes: Mapping[tuple[str, str], Sequence[Sequence[Any]]] = field(default_factory=dict)
+    """By two tasks (an empty name is the base): [path, kind, lines] of what would conflict."""
 
 
 def status_of(fleet: str, state: State, observed: Observed, clock: Clock) -> dict[str, Any]:
@@ -108,6 +110,14 @@ def status_of(fleet: str, state: State, observed: Observed, clock: Clock) -> dic
             _phase_row(state, name, phases[name], names) for name, names in order if name in phases
         ],
         "questions": questions_of(state, outlook, clock),
+        "conflicts": [
+            {
+                "tasks": [name for name in pair if name],
+                "with_base": "" in pair,
+                "paths": [str(path) for path, *_ in told],
+            }
+            for pair, told in observed.clashes.items()
+        ],
         "warnings": list(observed.warnings),
     }
 

@@ -111,6 +111,12 @@ class PhaseSteps:
             return None
         return self.merge.output or {}  # type: ignore[return-value]
 
+    @property
+    def partly(self) -> Mapping[str, str]:
+        """The commits that landed ahead of the phase, without those that broke it, by task."""
+        told: Any = self.merge.facts.get("landed") if self.merge is not None else None
+        return told or {}
+
 
 def tasks_of(state: State) -> dict[str, TaskSteps]:
     """Returns every task's steps by task id, in plan order."""
@@ -168,6 +174,8 @@ def state_of(task: TaskSteps, phase: PhaseSteps | None, asked: AbstractSet[str])
     if join.standing is Standing.SUCCEEDED and current is None:
         if task.verified is None:
             return "failed" if task.checks[-1].standing is Standing.FAILED else "skipped"
+        if phase is not None and phase.partly.get(name) == task.verified["commit"]:
+            return "merged"
         return "accepted" if phase is not None and name in phase.pinned else "verified"
     if current is None:
         failed = any(one.standing is Standing.FAILED for one in task.inner)

@@ -344,3 +344,13 @@ def test_a_base_that_moves_between_look_and_move_is_kept(repo, user, candidate, 
     assert user.rev("refs/heads/main") == other
     assert (user.root / "a.txt").read_text() == "a\n"
     assert not (user.root / ".git/index.lock").exists()
+
+
+def test_a_branch_without_a_common_past_is_refused_with_its_cure(user, repo):
+    user.git("switch", "-q", "--orphan", "apart")
+    sha = user.commit({"a.txt": "other\n"})
+    user.git("switch", "-q", "main")
+    with pytest.raises(Rejected) as refused:
+        assemble(repo, user.head(), git.Part("t", "fleet/t", sha))
+    assert refused.value.text == "fleet/t of task 't' has no common past with the base"
+    assert "begin the branch anew" in refused.value.hint

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
         trial_checkout,
     )
     from fleet.adapters.git.claims import Request, StartConflict, Worktree
+    from fleet.adapters.git.clashes import Clash, Pair, forecast
     from fleet.adapters.git.command import Finished, Identity, Site
+    from fleet.adapters.git.history import changed_together
     from fleet.adapters.git.landing import (
         BaseMoved,
         HookFailed,
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
         rescue,
     )
     from fleet.adapters.git.repository import Change, Repository, WorktreeInfo
-    from fleet.adapters.git.tree import File, changed_since, find_files, read_file
+    from fleet.adapters.git.tree import File, changed_since, find_files, fits, read_file
     from fleet.adapters.git.worktrees import create, create_many, find
 else:
     _NAMES: Final = {
@@ -60,7 +62,9 @@ else:
             "trial_checkout",
         ),
         "claims": ("Request", "StartConflict", "Worktree"),
+        "clashes": ("Clash", "Pair", "forecast"),
         "command": ("Finished", "Identity", "Site"),
+        "history": ("changed_together",),
         "landing": (
             "BaseMoved",
             "HookFailed",
@@ -84,7 +88,7 @@ else:
             "rescue",
         ),
         "repository": ("Change", "Repository", "WorktreeInfo"),
-        "tree": ("File", "changed_since", "find_files", "read_file"),
+        "tree": ("File", "changed_since", "find_files", "fits", "read_file"),
         "worktrees": ("create", "create_many", "find"),
     }
     _HOMES: Final = {name: home for home, names in _NAMES.items() for name in names}
@@ -100,6 +104,7 @@ __all__ = [
     "Assembled",
     "BaseMoved",
     "Change",
+    "Clash",
     "Conflict",
     "File",
     "Finished",
@@ -108,6 +113,7 @@ __all__ = [
     "Identity",
     "Landed",
     "NotRemovable",
+    "Pair",
     "Part",
     "Proof",
     "Repository",
@@ -121,12 +127,15 @@ __all__ = [
     "assemble",
     "branch_name_problem",
     "changed_since",
+    "changed_together",
     "contained",
     "create",
     "create_many",
     "dirty",
     "find",
     "find_files",
+    "fits",
+    "forecast",
     "head",
     "land",
     "prove_removable",

@@ -12,14 +12,15 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from fleet.adapters.git import locks, merging, refs, registration
 from fleet.adapters.git.command import Identity
 from fleet.adapters.git.registration import PREFIX
 from fleet.adapters.git.repository import Repository
-from fleet.errors import Rejected
+from fleet.errors import Rejected, ToolFailed
 
+UNRELATED: Final = "unrelated histories"
 Strategy = Literal["merge", "squash", "rebase"]
 
 
@@ -77,22 +78,24 @@ def assemble(
     conflict.
 
     `merge` makes a merge commit a part, `squash` one plain commit, `rebase` applies each of its
-    commits and keeps their authors. Without `identity` the user's own is taken. Raises Rejected
-    for a commit that is missing.
+    commits and keeps their authors (a branch that has resolved a conflict in a merge of its own is
+    squashed). Without `identity` the user's own is taken. Raises Rejected for a commit that is
+    missing, or has no common past with the base.
     """
     current, steps = base_sha, list[Step]()
+    new = _beyond(repo, base_sha, parts)
     for at, part in enumerate(parts):
-        if repo.resolve(part.sha) != part.sha:
-            raise Rejected(f"commit {part.sha[:12]} of task {part.task!r} is not in the repository")
-        if repo.is_ancestor(part.sha, current):
+        if part.sha not in new:  # the base or an earlier part holds it, squashed or not
             steps.append(Step(part.task, current, contained=True))
             continue
+        _take(new, part.sha)
+        after: str | merging.Clash | None = None
         if strategy == "rebase":
             after = _replay(repo, current, part, identity)
-        else:
-            after = _join(
-                repo, current, part, message(part), identity, squash=strategy == "squash", sign=sign
-            )
+        # A conflict that was resolved in a merge of the branch's own cannot be replayed.
+        if after is None or (isinstance(after, merging.Clash) and _merges(repo, current, part)):
+            squash = strategy != "merge"
+            after = _join(repo, current, part, message(part), identity, squash=squash, sign=sign)
         if isinstance(after, merging.Clash):
             others = _touching(repo, base_sha, parts[:at], part, after.paths)
             return Conflict(part.task, after.paths, others, after.text)
@@ -101,6 +104,29 @@ def assemble(
     anchor = refs.CANDIDATE + "/".join(refs.component(piece) for piece in name.split("/"))
     refs.transact(repo.site, [refs.put(anchor, current)], why="fleet: candidate")
     return Assembled(current, repo.tree(current), tuple(steps))
+
+
+def _beyond(repo: Repository, base_sha: str, parts: Sequence[Part]) -> dict[str, list[str]]:
+    """Returns the commits of all parts that the base does not hold, each with its parents; raises
+    Rejected for a part whose commit is missing.
+    """
+    asked = "\n".join([*(part.sha for part in parts), f"^{base_sha}", ""])
+    try:
+        listed = repo.site.git("rev-list", "--parents", "--stdin", stdin=asked.encode()).lines
+    except ToolFailed:
+        for part in parts:
+            if repo.resolve(part.sha) != part.sha:
+                text = f"commit {part.sha[:12]} of task {part.task!r} is not in the repository"
+                raise Rejected(text) from None
+        raise
+    return {sha: parents for sha, *parents in (line.split(" ") for line in listed)}
+
+
+def _take(new: dict[str, list[str]], sha: str) -> None:
+    """Takes a commit and all behind it out of those that are new."""
+    left = [sha]
+    while left:
+        left += new.pop(left.pop(), [])
 
 
 def trial_checkout(repo: Repository, commit: str, folder: Path) -> Path:
@@ -143,7 +169,15 @@ def _join(
     squash: bool,
     sign: bool,
 ) -> str | merging.Clash:
-    merged = merging.merge(repo, current, part.sha)
+    try:
+        merged = merging.merge(repo, current, part.sha)
+    except ToolFailed as failed:
+        if UNRELATED not in failed.stderr:
+            raise
+        raise Rejected(
+            f"{part.branch} of task {part.task!r} has no common past with the base",
+            hint="begin the branch anew on the base, and bring its changes there",
+        ) from None
     if isinstance(merged, merging.Clash):
         return merged
     if squash and merged.oid == repo.tree(current):
@@ -171,6 +205,13 @@ def _replay(
                 repo, picked.oid, [current], facts.message, who, author=facts.author
             )
     return current
+
+
+def _merges(repo: Repository, current: str, part: Part) -> bool:
+    """Returns whether a part has merges of its own."""
+    return bool(
+        repo.site.git("rev-list", "--merges", "--max-count=1", f"{current}..{part.sha}").line
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,9 +106,10 @@ class Site:
         writes: bool = False,
         config: Sequence[str] = (),
         keep: Sequence[int] = (),
+        objects: Path | None = None,
     ) -> Finished:
         """Runs git here; see `run`. `index` is another index file, `identity` author and
-        committer.
+        committer, `objects` a folder that new objects go to instead of the repository.
         """
         places = [f"--git-dir={self.git_dir}"]
         extra = {"GIT_COMMON_DIR": str(self.common)} if self.git_dir != self.common else {}
@@ -118,6 +119,9 @@ class Site:
             extra["GIT_INDEX_FILE"] = str(index)
         if identity is not None:
             extra |= _identity(identity)
+        if objects is not None:
+            extra["GIT_OBJECT_DIRECTORY"] = str(objects)
+            extra["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = _quoted(self.common / "objects")
         if not writes:
             extra["GIT_OPTIONAL_LOCKS"] = "0"
         return run(
@@ -248,6 +252,12 @@ def _identity(identity: Identity) -> dict[str, str]:
         for who in ("AUTHOR", "COMMITTER")
         for what, value in (("NAME", identity.name), ("EMAIL", identity.email), ("DATE", when))
     }
+
+
+def _quoted(path: Path) -> str:
+    """Returns a path as one of a list that colons separate."""
+    text = str(path).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{text}"'
 
 
 def _not_started(cwd: Path, lost: FileNotFoundError) -> FleetError:

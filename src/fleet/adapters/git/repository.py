@@ -122,8 +122,8 @@ class Repository:
         """Returns whether commit `a` is contained in commit `b`. Raises ToolFailed for a missing
         commit.
         """
-        asked = self.site.git("merge-base", "--is-ancestor", _object(a), _object(b), accept=(0, 1))
-        return asked.code == 0
+        # `--is-ancestor` walks all of a long history that has no commit-graph; this does not.
+        return self.merge_base(a, b) == a
 
     def ahead_behind(self, branch_sha: str, base_sha: str) -> tuple[int, int]:
         """Returns how many commits `branch_sha` has that `base_sha` lacks, and the reverse."""

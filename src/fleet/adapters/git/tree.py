@@ -38,6 +38,11 @@ def find_files(repo: Repository, commit: str, glob: str) -> tuple[File, ...]:
     return tuple(f for f in _listed(repo, commit) if pattern.fullmatch(f.path))
 
 
+def fits(path: str, glob: str) -> bool:
+    """Returns whether a path is meant by a glob, as `find_files` reads it."""
+    return _pattern(glob).fullmatch(path) is not None
+
+
 def read_file(repo: Repository, commit: str, path: str, limit_bytes: int) -> bytes:
     """Returns the content of one file of `commit`, at most `limit_bytes`.
 

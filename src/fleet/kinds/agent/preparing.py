@@ -250,5 +250,6 @@ def _brief(work: Work, place: Mapping[str, Any], harness: Harness) -> str:
             earlier=earlier,
             answers=[(a.question.message, f"{a.value} {a.note}".strip()) for a in work.answers],
             note=str(params.get("note") or ""),
+            note_from=str(params.get("note_from") or "A person"),
         )
     )

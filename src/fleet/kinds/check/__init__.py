@@ -238,7 +238,8 @@ async def _judge(work: Work, scene: Scene, found: Findings, tree: git.Worktree) 
             number += 1
             verdict = await _command(work, found, tree, wanted, f"deliverable-{number}")
             why = "" if verdict["passed"] else f"{verdict['why']}\n{verdict['tail']}".strip()
-            found.deliverables.append(scene.verdict(str(wanted["text"]), why))
+            told = scene.verdict(str(wanted["text"]), why, verdict["digest"])
+            found.deliverables.append(told)
         else:
             found.deliverables.append(await work.world.in_thread(judge, scene, wanted))
     for number, wanted in enumerate(work.params.get("checks") or (), start=1):
@@ -285,6 +286,7 @@ def _verdict(
         "code": ran.code if ran else None,
         "why": why,
         "tail": ran.tail if ran else "",
+        "digest": ran.digest if ran else "",
     }
 
 

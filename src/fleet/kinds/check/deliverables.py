@@ -2,15 +2,17 @@
 
 A file counts when it is committed on the task's branch and new or changed since the branch point.
 The file system is looked at only to say why something does not count: there but not committed, a
-FIFO, on another branch. Each verdict is a plain mapping {text, met, commit, why}.
+FIFO, on another branch. Each verdict is a plain mapping {text, met, commit, why, digest}: what is
+there, as one object id of git (`git:`) or, of several files, a SHA-256 over them all (`sha256:`).
 """
 
 from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,9 +41,10 @@ class Scene:
     commit: str
     dirty: tuple[str, ...] = ()
 
-    def verdict(self, text: str, why: str) -> Verdict:
+    def verdict(self, text: str, why: str, digest: str = "") -> Verdict:
         """Returns the verdict on one deliverable: met when there is nothing against it."""
-        return {"text": text, "met": not why, "commit": self.commit, "why": why}
+        found = {"text": text, "met": not why, "commit": self.commit, "why": why}
+        return {**found, "digest": digest}
 
 
 def judge(scene: Scene, wanted: Mapping[str, Any]) -> Verdict:
@@ -49,19 +52,29 @@ def judge(scene: Scene, wanted: Mapping[str, Any]) -> Verdict:
     text = str(wanted["text"])
     try:
         if wanted.get("tag"):
-            return scene.verdict(
-                text, _tag(scene, str(wanted["tag"]), fresh=wanted.get("fresh", True))
-            )
+            name = str(wanted["tag"])
+            at = scene.repo.tag_commit(name)
+            why = _tag(scene, name, at, fresh=bool(wanted.get("fresh", True)))
+            return scene.verdict(text, why, f"git:{at}" if at else "")
         if wanted.get("branch_merged"):
             return scene.verdict(text, _merged(scene, wanted["branch_merged"]))
-        return scene.verdict(text, _files(scene, wanted))
+        there = git.find_files(scene.repo, scene.commit, str(wanted["path"]))
+        return scene.verdict(text, _files(scene, wanted, there), _digest(there))
     except FleetError as failed:
         return scene.verdict(text, f"could not be judged: {failed.text}")
 
 
-def _files(scene: Scene, wanted: Mapping[str, Any]) -> str:
+def _digest(there: Sequence[git.File]) -> str:
+    """Returns what names the content of these files, nothing for none."""
+    if len(there) == 1:
+        return f"git:{there[0].oid}"
+    listed = "".join(f"{one.mode} {one.oid} {one.path}\0" for one in there)
+    raw = listed.encode("utf-8", "surrogateescape")
+    return f"sha256:{sha256(raw).hexdigest()}" if there else ""
+
+
+def _files(scene: Scene, wanted: Mapping[str, Any], there: Sequence[git.File]) -> str:
     glob = str(wanted["path"])
-    there = git.find_files(scene.repo, scene.commit, glob)
     changed = git.changed_since(scene.repo, scene.start, scene.commit)
     touched = _touched(scene, glob)
     against: list[str] = []
@@ -172,8 +185,7 @@ def _elsewhere(scene: Scene, glob: str) -> list[str]:
     return found
 
 
-def _tag(scene: Scene, name: str, *, fresh: bool) -> str:
-    at = scene.repo.tag_commit(name)
+def _tag(scene: Scene, name: str, at: str | None, *, fresh: bool) -> str:
     if at is None:
         return f"there is no tag {name!r}"
     if not scene.repo.is_ancestor(at, scene.commit):

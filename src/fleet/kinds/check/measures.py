@@ -32,7 +32,8 @@ def measured(metric: Mapping[str, Any], ran: Ran, commit: str) -> dict[str, Any]
     met = None
     if value is not None and target is not None:
         met = bool(_HOLDS[str(metric.get("op") or "==")](value, float(target)))
-    return {**metric, "value": value, "met": met, "at_commit": commit, "why": why}
+    found = {"value": value, "met": met, "at_commit": commit, "why": why, "digest": ran.digest}
+    return {**metric, **found}
 
 
 def number_in(text: str) -> float | None:

@@ -1,0 +1,180 @@
+"""Trials: some of a phase's commits put together on the base's head, and judged as one tree.
+
+A tree is judged in a worktree of its own, outside every checkout of the user's. What was found is
+kept by tree and check beside the attempt, so that no subset is judged twice, not even by an attempt
+that is taken up again. A check that is red is tried once more on the same tree before anybody is
+blamed; if it passes then, it is flaky, and said to be.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from fleet.adapters import git
+from fleet.adapters.git import refs
+from fleet.harnesses.commands import Ran, run_command
+from fleet.kinds import Work
+
+CHECK_S: Final = 1_800.0
+TRIALS: Final = "trials"
+VERDICTS: Final = "verdicts.json"
+
+Verdict = Mapping[str, Any]
+"""What a check found: {text, passed, flaky, at_commit, at_tree, seconds, why, tail,
+digest}."""
+
+
+class Stopped(Exception):
+    """The attempt was told to stop while a check ran."""
+
+
+@dataclass(slots=True)
+class Trial:
+    """All that one attempt puts together on the base at `before`."""
+
+    work: Work
+    before: str
+    verdicts: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    async def assemble(
+        self, parts: Sequence[git.Part], *, within: str = ""
+    ) -> git.Assembled | git.Conflict:
+        """Returns these parts on the base, in their order, or the first conflict; `within` tells
+        the candidate of a subset from that of the whole.
+        """
+        params, name = self.work.params, name_of(self.work) + within
+
+        def make() -> git.Assembled | git.Conflict:
+            return git.assemble(
+                self.work.world.repository,
+                self.before,
+                parts,
+                name=name,
+                message=lambda part: _message(self.work, part),
+                strategy=params.get("strategy") or "merge",
+                sign=True,
+            )
+
+        found: git.Assembled | git.Conflict = await self.work.world.in_thread(make)
+        return found
+
+    async def judge(
+        self, made: git.Assembled, only: Collection[str] | None = None
+    ) -> list[dict[str, Any]]:
+        """Returns what the phase's checks (those whose text is among `only`) say of a tree.
+
+        Raises Stopped.
+        """
+        wanted: Any = self.work.params.get("checks") or ()
+        found = []
+        for number, check in enumerate(wanted, start=1):
+            text = str(check["text"])
+            if only is not None and text not in only:
+                continue
+            key = f"{made.tree} {number} {text}"
+            if key not in self.verdicts:
+                self.verdicts[key] = await self._look(made, number, check)
+                await self.work.world.in_thread(self._keep)
+            found.append({**self.verdicts[key], "at_commit": made.commit})
+        return found
+
+    async def _look(
+        self, made: git.Assembled, number: int, check: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        first = await self._run(made, number, check)
+        again = first if first.passed else await self._run(made, number, check)
+        flaky = again.passed and not first.passed
+        why = "" if first.passed else f"it exited with {first.code}"
+        why = "it ran out of time" if first.code is None else why
+        return {
+            "text": str(check["text"]),
+            "passed": again.passed,
+            "flaky": flaky,
+            "at_tree": made.tree,
+            "seconds": again.seconds,
+            "why": f"flaky: {why}, then it passed on the same tree" if flaky else why,
+            "tail": first.tail,
+            "digest": again.digest,
+        }
+
+    async def _run(self, made: git.Assembled, number: int, check: Mapping[str, Any]) -> Ran:
+        """Runs a check in a fresh checkout: what another one wrote there is not what was built."""
+        work, world, trial = self.work, self.work.world, folder_of(self.work)
+        await world.in_thread(trial.parent.mkdir, parents=True, exist_ok=True)
+        place = await world.in_thread(git.trial_checkout, world.repository, made.commit, trial)
+        try:
+            ran = await run_command(
+                check["command"],
+                cwd=place,
+                env=work.environment(
+                    task=str(work.params["phase"]),
+                    branch=str(work.params["base"]),
+                    worktree=str(place),
+                ),
+                log=work.folder / f"check-{number}.log",
+                timeout_s=float(check.get("timeout_s") or CHECK_S),
+                marker=f"{world.root}:{work.key}",
+                stop=work.stop,
+            )
+        finally:
+            await world.in_thread(git.remove_trial, world.repository, trial)
+            with contextlib.suppress(OSError):
+                trial.parent.rmdir()
+        if ran.stopped:
+            raise Stopped
+        return ran
+
+    def _keep(self) -> None:
+        path = self.work.folder / VERDICTS
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{path.name}")
+        draft.write_text(json.dumps(self.verdicts), encoding="utf-8")
+        draft.replace(path)
+
+
+def begin(work: Work, before: str) -> Trial:
+    """Returns a trial on the base at `before` that knows what this attempt has judged already."""
+    try:
+        known = json.loads((work.folder / VERDICTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        known = {}
+    return Trial(work, before, known if isinstance(known, dict) else {})
+
+
+def red(checks: Sequence[Verdict]) -> list[str]:
+    """Returns the checks that did not pass, by their texts."""
+    return [str(one["text"]) for one in checks if not one["passed"]]
+
+
+def name_of(work: Work) -> str:
+    """Returns what the candidate of a merge and its undo ref are called."""
+    return f"{work.run}/{work.params['phase']}"
+
+
+def folder_of(work: Work) -> Path:
+    """Returns where the combined tree is judged: beside the root, where no tool finds the root's
+    own files upwards.
+    """
+    root, name = work.world.root, refs.component(name_of(work))
+    if os.access(root.parent, os.W_OK):
+        return root.parent / f"{root.name}.worktrees" / f".trial-{name}"
+    return work.world.state / TRIALS / name
+
+
+def _message(work: Work, part: git.Part) -> str:
+    """Returns the message of a part's commit: task, run and what was shown of it, as trailers."""
+    phase = work.params.get("name") or work.params["phase"]
+    check = work.plan_step(f"{part.task}/check")
+    told: Mapping[str, Any] = check.params if check is not None else {}
+    lines = [f"Merge {part.task} ({phase})", "", f"Fleet-Task: {part.task}"]
+    lines += [f"Fleet-Run: {work.run}", f"Fleet-Verified: {part.sha}"]
+    for trailer, key in (("Fleet-Deliverable", "deliverables"), ("Fleet-Check", "checks")):
+        named: Any = told.get(key) or ()
+        lines += [f"{trailer}: {' '.join(str(one['text']).split())}" for one in named]
+    return "\n".join(lines) + "\n"
