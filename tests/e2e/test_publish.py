@@ -147,7 +147,7 @@ def test_without_a_remote_nothing_lands_and_with_several_one_is_meant(
     assert "and pushed to right" in flat(fleet.must("merge", "p", "--push", "--dry-run").stdout)
     assert row(fleet.must("merge", "p", "--push", "--json"))["pushed"]["remote"] == "right"
     assert at(fleet.top / "right", fleet) == fleet.rev() != before
-    fleet.must("merge", "p", "--push", "--remote", "left")
+    fleet.must("merge", "p", "--remote", "left")
     assert at(fleet.top / "left", fleet) == fleet.rev()
 
 

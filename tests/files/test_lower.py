@@ -298,7 +298,7 @@ def test_a_limit_on_an_agent_or_an_account_counts_in_the_schedule(tmp_path):
         ("one", "on_failure: [fail, ask]", "a rung after", 20),
         ("one", "assumptions: [{text: x, proof: {command: make}}]", "`proof`", 32),
         ("one", "assumptions: [{text: x, on_failure: fail}]", "`on_failure`", 37),
-        ("settings", "phases: [{id: p, land: pr, merge: auto}]", "`merge: auto` with", 34),
+        ("settings", "phases: [{id: p, land: pr, merge: auto}]", "`merge: auto` with", 35),
         ("settings", "phases: [{id: p, checks: [{agent: a}]}]", "check by an agent", 27),
         ("settings", "metrics: [{name: x, measure: make}]", "`measure`", 30),
         ("settings", "escalations: [{topic: x, to: a}]", "`escalations`", 14),

@@ -197,7 +197,7 @@ def merge(
         bool, typer.Option("--push", help="Push the base and its tag after the landing.")
     ] = False,
     remote: Annotated[
-        str, typer.Option("--remote", metavar="NAME", help="Where to, instead of the base's own.")
+        str, typer.Option("--remote", metavar="NAME", help="Push to another remote than the base's own.")
     ] = "",
     as_json: Json = False,
     dry_run: DryRun = False,
@@ -209,7 +209,7 @@ def merge(
     from fleet.render.running import landing_text
 
     place = here(ctx)
-    publisher = Publisher(place, gate_markdown, push=push, wanted=remote)
+    publisher = Publisher(place, gate_markdown, push=push or bool(remote), wanted=remote)
     publisher.require_remote()
     rows = land(
         place,
