@@ -105,6 +105,30 @@ def flat(text: str) -> str:
     return " ".join(text.split())
 
 
+# --- hooks ----------------------------------------------------------------------------------------
+
+
+def test_a_hook_that_refuses_is_told_and_once_it_is_content_the_phase_lands(
+    fleet: ScriptedFleet,
+) -> None:
+    launched(fleet)
+    before = fleet.rev()
+    refuses = hook(fleet.root / ".git", "commit-msg", "echo 'no \x1b[31mticket'; exit 1")
+    done = fleet("merge", "p")
+    assert (done.code, fleet.rev()) == (1, before)
+    assert "the hook commit-msg refused to let the commit of a be made: no" in flat(done.stdout)
+    assert "\x1b" not in done.stdout
+    told = row(fleet("merge", "p", "--json"))
+    assert told["evidence"]["hook"]["name"] == "commit-msg"
+    assert not {"checks", "conflict", "culprits"} & set(told["evidence"])
+    assert fleet.row("a")["state"] == "accepted", "nobody is sent back"
+    refuses.unlink()
+    hook(fleet.root / ".git", "post-merge", "echo not built; exit 1")
+    done = fleet.must("merge", "p")
+    assert "the hook post-merge failed: not built" in flat(done.stdout)
+    assert fleet.git("show", "main:a.md") == "done"
+
+
 # --- push -----------------------------------------------------------------------------------------
 
 

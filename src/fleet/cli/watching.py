@@ -197,7 +197,10 @@ def merge(
         bool, typer.Option("--push", help="Push the base and its tag after the landing.")
     ] = False,
     remote: Annotated[
-        str, typer.Option("--remote", metavar="NAME", help="Push to another remote than the base's own.")
+        str,
+        typer.Option(
+            "--remote", metavar="NAME", help="Push to another remote than the base's own."
+        ),
     ] = "",
     as_json: Json = False,
     dry_run: DryRun = False,
