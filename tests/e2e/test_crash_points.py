@@ -19,6 +19,9 @@ OF_REMOVAL = ("git.remove.",)
 OF_A_RED_PHASE = ("kinds.merge.after_rest",)
 """Passed only where a part of a phase lands; tests/kinds dies there."""
 
+OF_PUBLISHING = ("publish.",)
+"""Passed by the front door with a remote; test_publish dies there."""
+
 ON_COMING = ("coordinator.after_commit",)
 """Passed before anything was told; the later passings are what matters."""
 
@@ -30,7 +33,7 @@ LATER = [
 POINTS = [
     point
     for point in (*CRASH_POINTS, *LATER)
-    if not point.startswith((*OF_THE_FRONT_DOOR, *OF_REMOVAL, *OF_A_RED_PHASE))
+    if not point.startswith((*OF_THE_FRONT_DOOR, *OF_REMOVAL, *OF_A_RED_PHASE, *OF_PUBLISHING))
     and point not in ON_COMING
 ]
 

@@ -327,7 +327,7 @@ def test_an_account_that_cannot_be_bounded_is_refused(tmp_path, account, harness
         ("one", "on_failure: [fail, ask]", "a rung after", 20),
         ("one", "assumptions: [{text: x, proof: {command: make}}]", "`proof`", 32),
         ("one", "assumptions: [{text: x, on_failure: fail}]", "`on_failure`", 37),
-        ("settings", "phases: [{id: p, tasks: [one], land: pr}]", "`land: pr`", 38),
+        ("settings", "phases: [{id: p, land: pr, merge: auto}]", "`merge: auto` with", 35),
         ("settings", "phases: [{id: p, checks: [{agent: a}]}]", "check by an agent", 27),
         ("settings", "metrics: [{name: x, measure: make}]", "`measure`", 30),
         ("settings", "escalations: [{topic: x, to: a}]", "`escalations`", 14),

@@ -217,6 +217,27 @@ def test_a_merge_that_was_killed_is_finished_by_the_next(world: KindWorld, point
     assert not trials(world)
 
 
+def test_a_merge_that_is_killed_within_a_hook_is_done_by_the_next(world: KindWorld):
+    before = base(world)
+    world.play(world.plan(*two(world)))
+    hook = world.root / ".git/hooks/commit-msg"
+    once = f"{world.root.parent}/once"
+    hook.write_text(f"#!/bin/sh\n[ -e {once} ] || {{ touch {once}; kill -9 $PPID; }}\n")
+    hook.chmod(0o755)
+    die_at(world, "nowhere", PROGRAM)
+    assert (base(world), len(trials(world))) == (before, 1)
+    world.state = None
+    again = [
+        *world.task("a", "true", deliverables=["a.txt"]),
+        *world.task("b", "true", deliverables=["b.txt"]),
+        *world.phase(["a", "b"], tag="v1"),
+    ]
+    merge = world.play(world.plan(*again)).steps["p/merge"]
+    assert merge.standing == "succeeded", merge.text
+    assert not trials(world)
+    assert world.repo.git("status", "--porcelain") == ""
+
+
 # --- who breaks it --------------------------------------------------------------------------------
 
 

@@ -46,6 +46,9 @@ CRASH_POINTS: Final = (
     "kinds.merge.after_land",
     "kinds.merge.after_rest",
     "kinds.merge.after_tag",
+    "publish.before_push",
+    "publish.after_push",
+    "publish.after_request",
 )
 
 _passings: dict[str, int] = {}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fleet.app.launching import begun
 from fleet.app.place import FleetPlace
@@ -16,6 +16,9 @@ from fleet.core.state import CLOSED, OpenQuestion, Standing, State, StepState
 from fleet.errors import FleetError, NotFound, Rejected
 from fleet.kinds.merge import LAND_REST
 from fleet.views.tasks import PhaseSteps, phases_of, tasks_of
+
+if TYPE_CHECKING:
+    from fleet.app.publishing import Publisher
 
 MERGE_TIMEOUT_S = 6 * 3600.0
 
@@ -31,8 +34,17 @@ class Landing:
     tasks: dict[str, str] = field(default_factory=dict)
     tag: str | None = None
     undo: str | None = None
+    pushed: Mapping[str, Any] | None = None
+    """{remote, ref, commit, tag}: where the base was brought to."""
+    pull_request: Mapping[str, Any] | None = None
+    """{remote, ref, commit, number, url}: what is to be taken there."""
     text: str = ""
     evidence: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def done(self) -> bool:
+        """Whether all that was asked for is done: it landed, or is proposed, and was pushed."""
+        return (self.landed or self.pull_request is not None) and "push" not in self.evidence
 
 
 def merge(
@@ -42,13 +54,15 @@ def merge(
     dry_run: bool = False,
     land_rest: bool = False,
     resolver: str = "",
+    publisher: Publisher | None = None,
     tell_of: Callable[[str], None] = lambda _: None,
 ) -> list[Landing]:
     """Lands phases in order and returns what became of each; stops at the first that did not land.
 
     Without names the first phase that has not landed is meant. With `land_rest` what is green
     without the tasks that break a phase lands without being asked. A conflict is handed to the
-    agent `resolver` as a task. Raises Rejected at a closed gate.
+    agent `resolver` as a task. What landed, and what lands by a pull request, goes to a remote by
+    the `publisher`. Raises Rejected at a closed gate.
     """
     if resolver and resolver not in place.documents.agents:
         raise NotFound("agent", resolver, list(place.documents.agents))
@@ -57,7 +71,7 @@ def merge(
     for name in phases_meant(state, names):
         phase = phases_of(state)[name]
         if phase.landed is not None:
-            found.append(landing_of(name, phase))
+            found.append(_published(publisher, state, landing_of(name, phase)))
             continue
         missing = closed_because(state, phase)
         if missing:
@@ -66,9 +80,8 @@ def merge(
                 hint=f"fleet gate {name}",
             )
         if dry_run:
-            found.append(
-                Landing(name, landed=False, text="would be merged", tasks=dict(phase.pinned))
-            )
+            told = f"would be merged{publisher.intent(phase) if publisher else ''}"
+            found.append(Landing(name, landed=False, text=told, tasks=dict(phase.pinned)))
             continue
         assert phase.merge is not None
         if phase.merge.settled:
@@ -80,9 +93,15 @@ def merge(
         if not found[-1].landed:
             if resolver and "conflict" in found[-1].evidence:
                 found[-1] = _resolve(place, found[-1], resolver)
+            found[-1] = _published(publisher, begun(place), found[-1])
             break
         state = begun(place)
+        found[-1] = _published(publisher, state, found[-1])
     return found
+
+
+def _published(publisher: Publisher | None, state: State, landing: Landing) -> Landing:
+    return publisher.publish(state, landing) if publisher is not None else landing
 
 
 def _resolve(place: FleetPlace, landing: Landing, agent: str) -> Landing:
@@ -238,6 +257,8 @@ def _is_back(merge_step: StepState) -> bool:
 def landing_of(name: str, phase: PhaseSteps) -> Landing:
     """Returns a phase's landing from what its merge put out."""
     landed: Any = phase.landed or {}
+    found: Any = phase.merge.evidence if phase.merge is not None else {}
+    told = {name: found[name] for name in ("hook",) if name in found}
     return Landing(
         name,
         landed=True,
@@ -246,4 +267,8 @@ def landing_of(name: str, phase: PhaseSteps) -> Landing:
         tasks=dict(landed.get("tasks", {})),
         tag=landed.get("tag"),
         undo=landed.get("undo"),
+        pushed=phase.published("pushed"),
+        pull_request=phase.published("pull_request"),
+        text=phase.merge.text if phase.merge is not None and told else "",
+        evidence=told,
     )

@@ -193,26 +193,41 @@ def merge(
     resolver: Annotated[
         str, typer.Option("--resolve", metavar="AGENT", help="Who resolves a conflict, as a task.")
     ] = "",
+    push: Annotated[
+        bool, typer.Option("--push", help="Push the base and its tag after the landing.")
+    ] = False,
+    remote: Annotated[
+        str,
+        typer.Option(
+            "--remote", metavar="NAME", help="Push to another remote than the base's own."
+        ),
+    ] = "",
     as_json: Json = False,
     dry_run: DryRun = False,
 ) -> None:
     """Land a phase: gate, trial merge, checks on the whole, then the base moves."""
     from fleet.app.landing import merge as land
+    from fleet.app.publishing import Publisher
+    from fleet.render.gate import gate_markdown
     from fleet.render.running import landing_text
 
+    place = here(ctx)
+    publisher = Publisher(place, gate_markdown, push=push or bool(remote), wanted=remote)
+    publisher.require_remote()
     rows = land(
-        here(ctx),
+        place,
         names or [],
         dry_run=dry_run,
         land_rest=land_rest,
         resolver=resolver,
+        publisher=publisher,
         tell_of=lambda name: tell(f"merging {name} ..."),
     )
     if as_json:
         say_json({"schema": "fleet.merge/1", "phases": [asdict(row) for row in rows]})
     else:
         say("\n".join(landing_text(row, columns(None)) for row in rows))
-    raise typer.Exit(0 if dry_run or all(row.landed for row in rows) else 1)
+    raise typer.Exit(0 if dry_run or all(row.done for row in rows) else 1)
 
 
 @app.command(rich_help_panel=LAND)

@@ -56,6 +56,7 @@ def phase_steps(fleet: Fleet, phase: Phase, before: str) -> list[Step]:
                 "checks": [judge(one) for one in phase.checks],
                 "tag": phase.tag,
                 "auto": phase.merge == "auto",
+                **({"land": "pr"} if phase.land == "pr" else {}),
             },
             needs=(Need(step=f"{phase.id}/gate"),),
             uses={f"branch:{base}": 1},

@@ -137,8 +137,9 @@ def _of_settings(fleet: Fleet) -> Found:
     yield from _of_accounts(fleet)
     named = [phase for phase in fleet.phases if not phase.implicit]
     for number, phase in enumerate(named):
-        if phase.land == "pr":
-            yield ("phases", number, "land"), "`land: pr`"
+        if phase.land == "pr" and phase.merge == "auto":
+            # A pull request needs the log-in of a person, who is not there when a gate opens.
+            yield ("phases", number, "merge"), "`merge: auto` with `land: pr`"
         for index, check in enumerate(phase.checks):
             if check.agent:
                 yield ("phases", number, "checks", index), "a check by an agent"

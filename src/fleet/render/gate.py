@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from fleet.render.running import short, tick
+from fleet.render.running import published, short, tick
 from fleet.render.text import escaped, line, row_of, wrapped
 
 DIGEST: Final = 19  # `sha256:` and twelve characters; JSON has them all
@@ -17,6 +17,7 @@ def gate_text(gate: Mapping[str, Any], columns: int = 100) -> str:
     if gate["merged_as"]:
         word = f"open, landed as {short(gate['merged_as'])}"
     lines = [line(f"gate {gate['phase']}: {word}")]
+    lines += [f"  {published(gate[key])}" for key in ("pull_request", "pushed") if gate.get(key)]
     for one in gate["conditions"]:
         mark = tick(bool(one["met"]))
         first, *rest = wrapped(line(str(one["text"])), columns - 4) or [""]

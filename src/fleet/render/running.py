@@ -44,10 +44,12 @@ def next_steps(rows: Sequence[Any]) -> str:
 
 def landing_text(row: Any, columns: int = 100) -> str:
     """Returns what became of a phase's merge."""
-    mark = tick(bool(row.landed))
+    mark = tick(bool(row.done))
     if not row.landed:
         part = row.evidence.get("landed")
         told = "not landed, the base is untouched"
+        if row.pull_request:
+            told = f"pull request {row.pull_request['number']}"
         if part:
             told = f"landed in part, {short(part['before'])} -> {short(part['commit'])}"
         lines = [f"{mark} {line(row.phase)}: {told}"]
@@ -62,7 +64,19 @@ def landing_text(row: Any, columns: int = 100) -> str:
         lines.append(f"    tag {line(row.tag)}")
     if row.undo:
         lines.append(f"    undo ref {line(row.undo)}")
+    if row.pushed:
+        lines.append(f"    {published(row.pushed)}")
+    if row.text:
+        lines += wrapped(row.text, columns, "    ")
     return "\n".join(lines)
+
+
+def published(told: Mapping[str, Any]) -> str:
+    """Returns in a line where something was pushed to, or which pull request it is."""
+    if "url" in told:
+        return line(f"pull request {told['number']}: {told['url']}")
+    tag = f" and tag {told['tag']}" if told.get("tag") else ""
+    return line(f"pushed to {told['remote']}: {told['ref']}{tag} at {short(told['commit'])}")
 
 
 def short(commit: object) -> str:

@@ -25,8 +25,8 @@ from fleet.views.tasks import (
 def gate_of(
     state: State, name: str, task_names: Sequence[str], observed: Observed, clock: Clock
 ) -> dict[str, Any]:
-    """Returns {schema, run, phase, gate, merged_as, pinned, commits, missing, conditions, metrics}
-    of one phase, a manifest of what it rests on.
+    """Returns {schema, run, phase, gate, merged_as, pull_request, pushed, pinned, commits, missing,
+    conditions, metrics} of one phase, a manifest of what it rests on.
 
     A condition is {kind, text, met, evidence, commit, at, by, digest}: when it was found, by which
     attempt of a step or which person, and what names the content that it was found of.
@@ -54,6 +54,8 @@ def gate_of(
         "phase": name,
         "gate": "open" if landed is not None or met else "closed",
         "merged_as": landed.get("commit") if landed else None,
+        "pull_request": phase.published("pull_request"),
+        "pushed": phase.published("pushed"),
         "pinned": dict(phase.pinned),
         "commits": commits,
         "conditions": conditions,
@@ -192,12 +194,14 @@ def _approvals(
 
 
 def _merge(state: State, phase: PhaseSteps, clock: Clock) -> list[dict[str, Any]]:
-    """Returns the checks of the phase at the tree that landed, or why the last merge did not."""
+    """Returns the checks of the phase at the tree that landed or is proposed, or why the last merge
+    did not land.
+    """
     merge = phase.merge
     if merge is None or not merge.attempt:
         return []
     by = _found(state, merge, clock)
-    if phase.landed is None:
+    if phase.landed is None and "candidate" not in merge.evidence:
         if merge.standing is Standing.RUNNING or not merge.text:
             return []
         text = "the phase merges cleanly and its checks pass"

@@ -111,6 +111,13 @@ class PhaseSteps:
             return None
         return self.merge.output or {}  # type: ignore[return-value]
 
+    def published(self, what: str) -> Mapping[str, Any] | None:
+        """Returns where the phase went: `pushed`, {remote, ref, commit, tag}, or `pull_request`,
+        {remote, ref, commit, number, url}; None for nowhere.
+        """
+        told: Any = self.merge.facts.get(what) if self.merge is not None else None
+        return told or None
+
     @property
     def partly(self) -> Mapping[str, str]:
         """The commits that landed ahead of the phase, without those that broke it, by task."""

@@ -34,6 +34,17 @@ if TYPE_CHECKING:
         recover_landings,
         tag,
     )
+    from fleet.adapters.git.merging import signs
+    from fleet.adapters.git.pushing import (
+        NotPushed,
+        Update,
+        choose_remote,
+        holds,
+        is_forward,
+        look,
+        push,
+        tag_object,
+    )
     from fleet.adapters.git.refs import branch_name_problem
     from fleet.adapters.git.removal import (
         Head,
@@ -48,6 +59,15 @@ if TYPE_CHECKING:
         rescue,
     )
     from fleet.adapters.git.repository import Change, Repository, WorktreeInfo
+    from fleet.adapters.git.squashing import Gathered, gather
+    from fleet.adapters.git.staging import (
+        Stage,
+        changed_on,
+        find_hooks,
+        put_message,
+        set_stage,
+        take_message,
+    )
     from fleet.adapters.git.tree import File, changed_since, find_files, fits, read_file
     from fleet.adapters.git.worktrees import create, create_many, find
 else:
@@ -74,6 +94,17 @@ else:
             "recover_landings",
             "tag",
         ),
+        "merging": ("signs",),
+        "pushing": (
+            "NotPushed",
+            "Update",
+            "choose_remote",
+            "holds",
+            "is_forward",
+            "look",
+            "push",
+            "tag_object",
+        ),
         "refs": ("branch_name_problem",),
         "removal": (
             "Head",
@@ -88,6 +119,15 @@ else:
             "rescue",
         ),
         "repository": ("Change", "Repository", "WorktreeInfo"),
+        "squashing": ("Gathered", "gather"),
+        "staging": (
+            "Stage",
+            "changed_on",
+            "find_hooks",
+            "put_message",
+            "set_stage",
+            "take_message",
+        ),
         "tree": ("File", "changed_since", "find_files", "fits", "read_file"),
         "worktrees": ("create", "create_many", "find"),
     }
@@ -108,10 +148,12 @@ __all__ = [
     "Conflict",
     "File",
     "Finished",
+    "Gathered",
     "Head",
     "HookFailed",
     "Identity",
     "Landed",
+    "NotPushed",
     "NotRemovable",
     "Pair",
     "Part",
@@ -119,32 +161,47 @@ __all__ = [
     "Repository",
     "Request",
     "Site",
+    "Stage",
     "StartConflict",
     "Step",
+    "Update",
     "Worktree",
     "WorktreeInfo",
     "WouldOverwrite",
     "assemble",
     "branch_name_problem",
+    "changed_on",
     "changed_since",
     "changed_together",
+    "choose_remote",
     "contained",
     "create",
     "create_many",
     "dirty",
     "find",
     "find_files",
+    "find_hooks",
     "fits",
     "forecast",
+    "gather",
     "head",
+    "holds",
+    "is_forward",
     "land",
+    "look",
     "prove_removable",
     "prove_rescued",
+    "push",
+    "put_message",
     "read_file",
     "recover_landings",
     "remove",
     "remove_trial",
     "rescue",
+    "set_stage",
+    "signs",
     "tag",
+    "tag_object",
+    "take_message",
     "trial_checkout",
 ]

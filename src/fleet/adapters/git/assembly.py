@@ -36,12 +36,13 @@ class Part:
 @dataclass(frozen=True, slots=True)
 class Step:
     """What became of one part: the commit after it; `contained` says that there was nothing to
-    add.
+    add, `message` is what that commit was given to say (empty: it is not ours).
     """
 
     task: str
     commit: str
     contained: bool
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +80,9 @@ def assemble(
 
     `merge` makes a merge commit a part, `squash` one plain commit, `rebase` applies each of its
     commits and keeps their authors (a branch that has resolved a conflict in a merge of its own is
-    squashed). Without `identity` the user's own is taken. Raises Rejected for a commit that is
-    missing, or has no common past with the base.
+    squashed). With `sign` every commit is signed as the user's configuration says. Without
+    `identity` the user's own is taken. Raises Rejected for a commit that is missing, has no common
+    past with the base, or cannot be signed.
     """
     current, steps = base_sha, list[Step]()
     new = _beyond(repo, base_sha, parts)
@@ -90,16 +92,19 @@ def assemble(
             continue
         _take(new, part.sha)
         after: str | merging.Clash | None = None
+        told = ""
         if strategy == "rebase":
-            after = _replay(repo, current, part, identity)
+            after = _replay(repo, current, part, identity, sign=sign)
         # A conflict that was resolved in a merge of the branch's own cannot be replayed.
         if after is None or (isinstance(after, merging.Clash) and _merges(repo, current, part)):
             squash = strategy != "merge"
-            after = _join(repo, current, part, message(part), identity, squash=squash, sign=sign)
+            told = message(part)
+            after = _join(repo, current, part, told, identity, squash=squash, sign=sign)
         if isinstance(after, merging.Clash):
             others = _touching(repo, base_sha, parts[:at], part, after.paths)
             return Conflict(part.task, after.paths, others, after.text)
-        steps.append(Step(part.task, after, contained=after == current))
+        there = after == current
+        steps.append(Step(part.task, after, there, "" if there else told))
         current = after
     anchor = refs.CANDIDATE + "/".join(refs.component(piece) for piece in name.split("/"))
     refs.transact(repo.site, [refs.put(anchor, current)], why="fleet: candidate")
@@ -187,7 +192,7 @@ def _join(
 
 
 def _replay(
-    repo: Repository, current: str, part: Part, identity: Identity | None
+    repo: Repository, current: str, part: Part, identity: Identity | None, *, sign: bool
 ) -> str | merging.Clash:
     listed = repo.site.git(
         "rev-list", "--reverse", "--topo-order", "--no-merges", f"{current}..{part.sha}"
@@ -202,7 +207,7 @@ def _replay(
         if picked.oid != repo.tree(current):
             who = identity or facts.author
             current = merging.commit(
-                repo, picked.oid, [current], facts.message, who, author=facts.author
+                repo, picked.oid, [current], facts.message, who, sign=sign, author=facts.author
             )
     return current
 

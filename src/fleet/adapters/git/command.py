@@ -102,23 +102,30 @@ class Site:
         timeout_s: float = TIMEOUT_S,
         index: Path | None = None,
         identity: Identity | None = None,
+        author: Identity | None = None,
         hooks: bool = False,
         writes: bool = False,
         config: Sequence[str] = (),
         keep: Sequence[int] = (),
         objects: Path | None = None,
+        environ: Mapping[str, str] | None = None,
     ) -> Finished:
         """Runs git here; see `run`. `index` is another index file, `identity` author and
-        committer, `objects` a folder that new objects go to instead of the repository.
+        committer, `author` the author alone, `objects` a folder that new objects go to instead of
+        the repository, `environ` what the environment holds besides.
         """
         places = [f"--git-dir={self.git_dir}"]
-        extra = {"GIT_COMMON_DIR": str(self.common)} if self.git_dir != self.common else {}
+        extra = dict(environ or {})
+        if self.git_dir != self.common:
+            extra["GIT_COMMON_DIR"] = str(self.common)
         if self.work_tree is not None:
             places.append(f"--work-tree={self.work_tree}")
         if index is not None:
             extra["GIT_INDEX_FILE"] = str(index)
         if identity is not None:
-            extra |= _identity(identity)
+            extra |= _identity(identity, "AUTHOR", "COMMITTER")
+        if author is not None:
+            extra |= _identity(author, "AUTHOR")
         if objects is not None:
             extra["GIT_OBJECT_DIRECTORY"] = str(objects)
             extra["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = _quoted(self.common / "objects")
@@ -245,11 +252,11 @@ def require_version() -> None:
         )
 
 
-def _identity(identity: Identity) -> dict[str, str]:
+def _identity(identity: Identity, *whose: str) -> dict[str, str]:
     when = f"@{identity.when_s} +0000"
     return {
         f"GIT_{who}_{what}": value
-        for who in ("AUTHOR", "COMMITTER")
+        for who in whose
         for what, value in (("NAME", identity.name), ("EMAIL", identity.email), ("DATE", when))
     }
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fleet.adapters.git import refs
 from fleet.adapters.git.command import Identity, encode
 from fleet.adapters.git.repository import Repository
-from fleet.errors import ToolFailed
+from fleet.errors import Rejected, ToolFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,20 +63,35 @@ def commit(
 ) -> str:
     """Records a commit and returns its id; without an identity git's own configuration says who.
 
-    With `sign` the user's `commit.gpgSign` is honoured. `author` is set apart for picked commits.
+    With `sign` it is signed as the user's configuration says; raises Rejected where that fails.
+    `author` is set apart for picked commits; whoever signs one is its committer.
     """
     flags = [f for parent in parents for f in ("-p", parent)]
-    if sign and _signs(repo):
-        flags.append("-S")
-    if author is not None:
+    if author is not None and not sign:
         return _commit_as(repo, tree, flags, message, identity=identity, author=author)
-    made = repo.site.git(
-        *("commit-tree", tree, *flags, "-F", "-"),
-        stdin=encode(message if message.endswith("\n") else message + "\n"),
-        identity=identity,
-        writes=True,
-    )
+    try:
+        made = repo.site.git(
+            *("commit-tree", tree, *flags, *(["-S"] if sign else []), "-F", "-"),
+            stdin=encode(message if message.endswith("\n") else message + "\n"),
+            identity=None if author is not None else identity,
+            author=author,
+            writes=True,
+        )
+    except ToolFailed as failed:
+        if not sign:
+            raise
+        said = " ".join(failed.stderr.split()) or "without a word"
+        raise Rejected(
+            f"a commit could not be signed: {said}",
+            hint="commit.gpgSign asks for it; see: git config --get-regexp 'gpg|sign'",
+        ) from None
     return made.line
+
+
+def signs(repo: Repository) -> bool:
+    """Returns whether the user's configuration wants commits to be signed (`commit.gpgSign`)."""
+    asked = repo.site.git("config", "--type=bool", "--get", "commit.gpgSign", accept=(0, 1))
+    return asked.line == "true"
 
 
 def pick(
@@ -113,11 +128,6 @@ def _commit_as(
         "hash-object", "-t", "commit", "-w", "--stdin", stdin=encode(body), writes=True
     )
     return made.line
-
-
-def _signs(repo: Repository) -> bool:
-    asked = repo.site.git("config", "--type=bool", "--get", "commit.gpgSign", accept=(0, 1))
-    return asked.line == "true"
 
 
 def _messages(fields: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ landing is known by its pinned commits, which the base contains, and by its undo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from fleet.adapters import git
@@ -21,7 +22,7 @@ from fleet.core.messages import Ending, Outcome, Question, Then
 from fleet.core.plan import Failure
 from fleet.errors import FleetError, Rejected
 from fleet.kinds import Work
-from fleet.kinds.merge import refusals
+from fleet.kinds.merge import hooks, proposal, refusals
 from fleet.kinds.merge.blame import Blame, find_guilty
 from fleet.kinds.merge.refusals import Pinned, gate_again, held
 from fleet.kinds.merge.trial import Stopped, Trial, begin, folder_of, name_of, red
@@ -43,12 +44,18 @@ async def run(work: Work) -> Outcome:
         pinned = _pinned(work)
         landed = await world.in_thread(_landed, work, pinned)
         if landed is not None:
-            done: Outcome = await world.in_thread(_success, work, pinned, landed, ())
-            return done
+            return await _end(work, pinned, landed, ())
+        proposed = proposal.known(work, pinned)
+        if proposed is not None:
+            taken = await world.in_thread(proposal.taken, work, proposed)
+            if taken is not None:
+                return await _end(work, pinned, taken, proposed["checks"])
         moved = await world.in_thread(_moved, work, pinned)
         if moved:
             text = f"{', '.join(moved)} moved since the gate opened"
             return gate_again(work, pinned, text, {}, hold=False)
+        if proposed is not None and await world.in_thread(proposal.stands, work, proposed):
+            return proposal.put(work, proposed)
         for _ in range(ROUNDS):
             outcome = await _round(work, pinned)
             if outcome is not None:
@@ -82,16 +89,19 @@ async def _round(work: Work, pinned: Pinned) -> Outcome | None:
     checks = await trial.judge(made)
     if red(checks):
         return await _blame(work, pinned, trial, made, checks)
+    sealed = await hooks.seal(work, trial, pinned.parts, made)
+    if isinstance(sealed, hooks.Refusal):
+        return sealed.outcome
+    checks = [{**one, "at_commit": sealed.commit} for one in checks]
+    if work.params.get("land") == "pr" and sealed.commit != before:
+        return proposal.put(work, proposal.of(pinned, before, sealed.commit, checks))
     crash_point("kinds.merge.before_land")
-    landed = await world.in_thread(_land, work, before, made.commit, name_of(work))
+    landed = await world.in_thread(_land, work, before, sealed.commit, name_of(work))
     if not isinstance(landed, git.Landed):
         return _not_landed(base, landed)
     crash_point("kinds.merge.after_land")
-    undo = "" if made.commit == before else landed.undo_ref
-    done: Outcome = await world.in_thread(
-        _success, work, pinned, (made.commit, before, undo), checks
-    )
-    return done
+    undo = "" if sealed.commit == before else landed.undo_ref
+    return await _end(work, pinned, (sealed.commit, before, undo), checks)
 
 
 def _not_landed(
@@ -100,8 +110,7 @@ def _not_landed(
     if isinstance(refused, git.BaseMoved):
         return None
     if isinstance(refused, git.HookFailed):
-        text = f"a hook of the repository refused to move {base}: {refused.text}"
-        return held(text, {"hook": refused.text})
+        return hooks.Refusal("reference-transaction", None, f"move {base}", refused.text).outcome
     names = ", ".join(refused.paths)
     text = (
         f"landing would overwrite your {refused.why} in {refused.checkout}: {names}. "
@@ -139,18 +148,26 @@ async def _blame(
     if choice == HOLD:
         return gate_again(work, pinned, f"{text}; left to you, the base is as it was", evidence)
     ending = "the base is as it was"
-    there = [part for part in found.rest if part.task not in found.news]
+    contained = {step.task for step in found.made.steps if step.contained}
+    there = [part for part in found.rest if part.task in contained]
     if choice == LAND_REST and found.news:
         name = f"{name_of(work)}.rest-{work.attempt}"
+        sealed = await hooks.seal(work, trial, found.rest, found.made, within=".part")
+        if isinstance(sealed, hooks.Refusal):
+            return sealed.outcome
         landed = await work.world.in_thread(
-            _land, work, trial.before, found.made.commit, name, found.news
+            _land, work, trial.before, sealed.commit, name, found.news
         )
         if not isinstance(landed, git.Landed):
             return _not_landed(str(work.params["base"]), landed)
         crash_point("kinds.merge.after_rest")
-        evidence["landed"] = {"commit": found.made.commit, "before": trial.before}
-        evidence["undo"], evidence["rest_checks"] = landed.undo_ref, list(found.checks)
-        ending = f"the rest landed as {found.made.commit[:12]}"
+        evidence["landed"] = {"commit": sealed.commit, "before": trial.before}
+        evidence["undo"] = landed.undo_ref
+        evidence["rest_checks"] = [{**one, "at_commit": sealed.commit} for one in found.checks]
+        ending = f"the rest landed as {sealed.commit[:12]}"
+        if (said := await hooks.after(work)) is not None:
+            evidence["hook"] = said.evidence
+            ending += f"; {said.in_words}"
         there = list(found.rest)
     note = f"{text}.\n\n{refusals.evidence_of(checks)}"
     if there:
@@ -250,6 +267,16 @@ def _landed(work: Work, pinned: Pinned) -> tuple[str, str, str] | None:
     if not all(git.contained(repo, part.sha, candidate) for part in pinned.parts):
         return None
     return candidate, before, undo
+
+
+async def _end(work: Work, pinned: Pinned, landed: tuple[str, str, str], checks: object) -> Outcome:
+    """Returns the success of a landing, with the tag set and the user's post-merge hook told."""
+    done: Outcome = await work.world.in_thread(_success, work, pinned, landed, checks)
+    said = await hooks.after(work) if landed[2] else None
+    if said is None:
+        return done
+    text = f"{done.text}; {said.in_words}"
+    return replace(done, text=text, evidence={**done.evidence, "hook": said.evidence})
 
 
 def _success(work: Work, pinned: Pinned, landed: tuple[str, str, str], checks: object) -> Outcome:

@@ -35,11 +35,13 @@ class Blame:
     rest: Sequence[git.Part]
     made: git.Assembled
     checks: Sequence[Mapping[str, Any]]
+    whole: bool = False
+    """Whether the phase lands as a whole only, by a pull request."""
 
     @property
     def news(self) -> list[str]:
-        """The tasks of the rest that the base does not hold yet."""
-        return [step.task for step in self.made.steps if not step.contained]
+        """The tasks of the rest that may land now, which the base does not hold yet."""
+        return [] if self.whole else [step.task for step in self.made.steps if not step.contained]
 
     def in_words(self) -> str:
         """Returns who breaks what, in a sentence."""
@@ -89,7 +91,16 @@ async def find_guilty(
             return None
         checks = await trial.judge(made) if rest else []
         if not red(checks):
-            return Blame(sets=sets, back=back, waits=waits, rest=rest, made=made, checks=checks)
+            whole = work.params.get("land") == "pr"
+            return Blame(
+                sets=sets,
+                back=back,
+                waits=waits,
+                rest=rest,
+                made=made,
+                checks=checks,
+                whole=whole,
+            )
     return None
 
 

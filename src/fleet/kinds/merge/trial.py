@@ -43,12 +43,25 @@ class Trial:
     verdicts: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     async def assemble(
-        self, parts: Sequence[git.Part], *, within: str = ""
+        self,
+        parts: Sequence[git.Part],
+        *,
+        within: str = "",
+        messages: Mapping[str, str] | None = None,
+        sign: bool = False,
     ) -> git.Assembled | git.Conflict:
         """Returns these parts on the base, in their order, or the first conflict; `within` tells
-        the candidate of a subset from that of the whole.
+        the candidate of a subset from that of the whole, `messages` are those of the parts' commits
+        by task, where they are known.
         """
         params, name = self.work.params, name_of(self.work) + within
+        known = messages or {}
+        shas = {part.task: part.sha for part in parts}
+        order = list(shas)
+
+        def message(part: git.Part) -> str:
+            before = [shas[task] for task in order[: order.index(part.task)]]
+            return known.get(part.task) or _message(self.work, part, [self.before, *before])
 
         def make() -> git.Assembled | git.Conflict:
             return git.assemble(
@@ -56,9 +69,9 @@ class Trial:
                 self.before,
                 parts,
                 name=name,
-                message=lambda part: _message(self.work, part),
+                message=message,
                 strategy=params.get("strategy") or "merge",
-                sign=True,
+                sign=sign,
             )
 
         found: git.Assembled | git.Conflict = await self.work.world.in_thread(make)
@@ -167,14 +180,25 @@ def folder_of(work: Work) -> Path:
     return work.world.state / TRIALS / name
 
 
-def _message(work: Work, part: git.Part) -> str:
-    """Returns the message of a part's commit: task, run and what was shown of it, as trailers."""
+def _message(work: Work, part: git.Part, without: Sequence[str]) -> str:
+    """Returns the message of a part's commit: task, run and what was shown of it, as trailers; a
+    squash also tells what it makes one of, and who else wrote it.
+    """
     phase = work.params.get("name") or work.params["phase"]
     check = work.plan_step(f"{part.task}/check")
     told: Mapping[str, Any] = check.params if check is not None else {}
-    lines = [f"Merge {part.task} ({phase})", "", f"Fleet-Task: {part.task}"]
+    lines = [f"Merge {part.task} ({phase})", ""]
+    co_authors: Sequence[str] = ()
+    if (work.params.get("strategy") or "merge") != "merge":
+        found = git.gather(work.world.repository, part.sha, without)
+        lines += [f"* {subject}" for subject in found.subjects]
+        lines += [f"* and {found.more} more"] if found.more else []
+        lines += [""] if found.subjects else []
+        co_authors = found.co_authors
+    lines += [f"Fleet-Task: {part.task}"]
     lines += [f"Fleet-Run: {work.run}", f"Fleet-Verified: {part.sha}"]
     for trailer, key in (("Fleet-Deliverable", "deliverables"), ("Fleet-Check", "checks")):
         named: Any = told.get(key) or ()
         lines += [f"{trailer}: {' '.join(str(one['text']).split())}" for one in named]
+    lines += [f"Co-authored-by: {who}" for who in co_authors]
     return "\n".join(lines) + "\n"
