@@ -8,8 +8,9 @@ import pytest
 
 from fleet.app import telling
 from fleet.app.ending import down, retry
-from fleet.app.launching import launch, pause, resume, skip, stop
+from fleet.app.launching import launch, pause, skip, stop
 from fleet.app.place import FleetPlace, next_of, resolve_task
+from fleet.app.resuming import resume
 from fleet.app.telling import coordinator_environ, tell
 from fleet.app.watching import status, wait
 from fleet.core import messages as m
