@@ -46,7 +46,7 @@ def test_a_phase_lands_and_the_users_checkout_follows(world: KindWorld, strategy
     done = state.steps["p/merge"]
     assert done.standing == "succeeded", done.text
     assert base(world) == done.output["commit"] == world.repo.rev("refs/tags/v1^{commit}")
-    assert world.repo.rev(done.output["undo"]) == before == done.output["before"]
+    assert world.repo.rev(done.output["undo"] + "^{commit}") == before == done.output["before"]
     assert set(done.output["tasks"]) == {"a", "b"}
     assert (world.root / "b.txt").read_text() == "b\n"
     assert (world.root / "README.md").read_text() == "my own change\n"

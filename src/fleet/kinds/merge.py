@@ -145,7 +145,9 @@ def _pinned(work: Work) -> Pinned:
 
 
 def _name(work: Work) -> str:
-    return f"{work.run}/{work.params['phase']}"
+    """Returns the name of what this step does to the base; a landing after an undo has its own."""
+    number = work.step.id.removeprefix(f"{work.params['phase']}/merge").replace(".", ":")
+    return f"{work.run}/{work.params['phase']}{number}"
 
 
 def _trial(work: Work) -> Path:
@@ -169,9 +171,20 @@ def _assemble(work: Work, pinned: Pinned, before: str) -> git.Assembled | git.Co
     def message(part: git.Part) -> str:
         return f"Merge {part.task} ({phase})\n\nVerified at {part.sha}.\n"
 
+    repo, onto = work.world.repository, before
+    undone: Any = work.params.get("undone") or {}
+    if undone.get("reverted") and any(repo.is_ancestor(p.sha, before) for p in pinned.parts):
+        # A revert stands in the base's history: merging what it reverted would bring nothing.
+        told = f"Reapply {phase}\n\nThis lands {undone['commit']} again.\n"
+        again = git.revert(
+            repo, onto, old=undone["commit"], new=undone["before"], name=_name(work), message=told
+        )
+        if isinstance(again, git.Clash):
+            return git.Conflict(str(work.params["phase"]), again.paths, ("base",), again.text)
+        onto = again.commit
     return git.assemble(
-        work.world.repository,
-        before,
+        repo,
+        onto,
         pinned.parts,
         name=_name(work),
         message=message,
@@ -244,15 +257,15 @@ def _landed(work: Work, pinned: Pinned) -> tuple[str, str, str] | None:
     """
     repo = work.world.repository
     candidate = repo.resolve(refs.CANDIDATE + "/".join(map(refs.component, _name(work).split("/"))))
-    undo = refs.UNDO + "/".join(map(refs.component, _name(work).split("/")))
-    before, base = repo.resolve(undo), repo.resolve(f"refs/heads/{work.params['base']}")
-    if candidate is None or before is None or base is None:
+    base = repo.resolve(f"refs/heads/{work.params['base']}")
+    move = git.last_move(repo, _name(work), candidate) if candidate else None
+    if candidate is None or base is None or move is None or move.old is None:
         return None
-    if not repo.is_ancestor(candidate, base) or candidate == before:
+    if not repo.is_ancestor(candidate, base):
         return None
     if not all(git.contained(repo, part.sha, candidate) for part in pinned.parts):
         return None
-    return candidate, before, undo
+    return candidate, move.old, move.undo_ref
 
 
 def _success(work: Work, pinned: Pinned, landed: tuple[str, str, str], checks: object) -> Outcome:
@@ -261,7 +274,7 @@ def _success(work: Work, pinned: Pinned, landed: tuple[str, str, str], checks: o
     evidence: dict[str, object] = {"checks": checks}
     if tag:
         try:
-            git.tag(repo, str(tag), commit)
+            git.tag(repo, str(tag), commit, act=_name(work))
         except Rejected as refused:
             # What has landed has landed; the tag is told, not made a failure of the merge.
             evidence["tag"] = f"{refused.text} {refused.hint}".strip()

@@ -21,8 +21,27 @@ if TYPE_CHECKING:
         remove_trial,
         trial_checkout,
     )
-    from fleet.adapters.git.claims import Request, StartConflict, Worktree
-    from fleet.adapters.git.command import Finished, Identity, Site
+    from fleet.adapters.git.branches import (
+        delete_branch,
+        drop_vanished,
+        owned,
+        restore_branch,
+        started,
+    )
+    from fleet.adapters.git.claims import (
+        Request,
+        StartConflict,
+        Worktree,
+    )
+    from fleet.adapters.git.command import (
+        Finished,
+        Identity,
+        Site,
+    )
+    from fleet.adapters.git.containment import (
+        contained,
+        how_merged,
+    )
     from fleet.adapters.git.landing import (
         BaseMoved,
         HookFailed,
@@ -30,24 +49,71 @@ if TYPE_CHECKING:
         WouldOverwrite,
         land,
         recover_landings,
-        tag,
+        take_back,
+        what_blocks,
     )
-    from fleet.adapters.git.refs import branch_name_problem
+    from fleet.adapters.git.merging import (
+        Clash,
+    )
+    from fleet.adapters.git.moves import (
+        Move,
+        last_move,
+        recorded_moves,
+        stands,
+    )
+    from fleet.adapters.git.refs import (
+        Start,
+        branch_name_problem,
+    )
     from fleet.adapters.git.removal import (
-        Head,
         NotRemovable,
         Proof,
-        contained,
         dirty,
-        head,
+        in_use,
         prove_removable,
         prove_rescued,
         remove,
+    )
+    from fleet.adapters.git.repository import (
+        Change,
+        Repository,
+        WorktreeInfo,
+    )
+    from fleet.adapters.git.rescues import (
+        Rescue,
+        all_rescues,
+        find_rescue,
+        restore,
+        restore_worktree,
+    )
+    from fleet.adapters.git.reverting import (
+        Reverted,
+        followers,
+        revert,
+    )
+    from fleet.adapters.git.snapshot import (
+        Head,
+        head,
         rescue,
     )
-    from fleet.adapters.git.repository import Change, Repository, WorktreeInfo
-    from fleet.adapters.git.tree import File, changed_since, find_files, read_file
-    from fleet.adapters.git.worktrees import create, create_many, find
+    from fleet.adapters.git.tags import (
+        tag,
+        untag,
+    )
+    from fleet.adapters.git.trash import (
+        clear_trash,
+    )
+    from fleet.adapters.git.tree import (
+        File,
+        changed_since,
+        find_files,
+        read_file,
+    )
+    from fleet.adapters.git.worktrees import (
+        create,
+        create_many,
+        find,
+    )
 else:
     _NAMES: Final = {
         "assembly": (
@@ -59,8 +125,27 @@ else:
             "remove_trial",
             "trial_checkout",
         ),
-        "claims": ("Request", "StartConflict", "Worktree"),
-        "command": ("Finished", "Identity", "Site"),
+        "branches": (
+            "delete_branch",
+            "drop_vanished",
+            "owned",
+            "restore_branch",
+            "started",
+        ),
+        "claims": (
+            "Request",
+            "StartConflict",
+            "Worktree",
+        ),
+        "command": (
+            "Finished",
+            "Identity",
+            "Site",
+        ),
+        "containment": (
+            "contained",
+            "how_merged",
+        ),
         "landing": (
             "BaseMoved",
             "HookFailed",
@@ -68,24 +153,67 @@ else:
             "WouldOverwrite",
             "land",
             "recover_landings",
-            "tag",
+            "take_back",
+            "what_blocks",
         ),
-        "refs": ("branch_name_problem",),
+        "merging": ("Clash",),
+        "moves": (
+            "Move",
+            "last_move",
+            "recorded_moves",
+            "stands",
+        ),
+        "refs": (
+            "Start",
+            "branch_name_problem",
+        ),
         "removal": (
-            "Head",
             "NotRemovable",
             "Proof",
-            "contained",
             "dirty",
-            "head",
+            "in_use",
             "prove_removable",
             "prove_rescued",
             "remove",
+        ),
+        "repository": (
+            "Change",
+            "Repository",
+            "WorktreeInfo",
+        ),
+        "rescues": (
+            "Rescue",
+            "all_rescues",
+            "find_rescue",
+            "restore",
+            "restore_worktree",
+        ),
+        "reverting": (
+            "Reverted",
+            "followers",
+            "revert",
+        ),
+        "snapshot": (
+            "Head",
+            "head",
             "rescue",
         ),
-        "repository": ("Change", "Repository", "WorktreeInfo"),
-        "tree": ("File", "changed_since", "find_files", "read_file"),
-        "worktrees": ("create", "create_many", "find"),
+        "tags": (
+            "tag",
+            "untag",
+        ),
+        "trash": ("clear_trash",),
+        "tree": (
+            "File",
+            "changed_since",
+            "find_files",
+            "read_file",
+        ),
+        "worktrees": (
+            "create",
+            "create_many",
+            "find",
+        ),
     }
     _HOMES: Final = {name: home for home, names in _NAMES.items() for name in names}
 
@@ -100,6 +228,7 @@ __all__ = [
     "Assembled",
     "BaseMoved",
     "Change",
+    "Clash",
     "Conflict",
     "File",
     "Finished",
@@ -107,35 +236,59 @@ __all__ = [
     "HookFailed",
     "Identity",
     "Landed",
+    "Move",
     "NotRemovable",
     "Part",
     "Proof",
     "Repository",
     "Request",
+    "Rescue",
+    "Reverted",
     "Site",
+    "Start",
     "StartConflict",
     "Step",
     "Worktree",
     "WorktreeInfo",
     "WouldOverwrite",
+    "all_rescues",
     "assemble",
     "branch_name_problem",
     "changed_since",
+    "clear_trash",
     "contained",
     "create",
     "create_many",
+    "delete_branch",
     "dirty",
+    "drop_vanished",
     "find",
     "find_files",
+    "find_rescue",
+    "followers",
     "head",
+    "how_merged",
+    "in_use",
     "land",
+    "last_move",
+    "owned",
     "prove_removable",
     "prove_rescued",
     "read_file",
+    "recorded_moves",
     "recover_landings",
     "remove",
     "remove_trial",
     "rescue",
+    "restore",
+    "restore_branch",
+    "restore_worktree",
+    "revert",
+    "stands",
+    "started",
     "tag",
+    "take_back",
     "trial_checkout",
+    "untag",
+    "what_blocks",
 ]
