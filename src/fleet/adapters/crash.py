@@ -39,6 +39,9 @@ CRASH_POINTS: Final = (
     "git.branch.after_log",
     "git.branch.after_delete",
     "git.restore.after_files",
+    "clean.after_sessions",
+    "clean.after_worktree",
+    "clean.after_branch",
     "kinds.worktree.before_setup",
     "kinds.worktree.after_setup",
     "kinds.agent.before_launch",
@@ -49,6 +52,9 @@ CRASH_POINTS: Final = (
     "kinds.merge.before_land",
     "kinds.merge.after_land",
     "kinds.merge.after_tag",
+    "kinds.undo.before_move",
+    "kinds.undo.after_move",
+    "kinds.undo.after_tags",
 )
 
 _passings: dict[str, int] = {}

@@ -14,7 +14,7 @@ from fleet.app.telling import changes, tell
 from fleet.core import messages as m
 from fleet.core.state import CLOSED, Standing, State, StepState
 from fleet.errors import FleetError, NotFound, Rejected
-from fleet.views.tasks import PhaseSteps, phases_of, tasks_of
+from fleet.views.tasks import PhaseSteps, phases_before, phases_of, tasks_of
 
 MERGE_TIMEOUT_S = 6 * 3600.0
 
@@ -117,7 +117,7 @@ def closed_because(state: State, phase: PhaseSteps) -> list[str]:
     """Returns what keeps a phase's gate closed, in words; nothing when it is open or judged now."""
     gate = phase.gates[-1]
     if gate.standing in (Standing.SUCCEEDED, Standing.RUNNING, Standing.READY):
-        return []
+        return [f"{before} is landed: not yet" for before in phases_before(state, phase)]
     found = []
     for need in gate.step.needs:
         one = state.steps[need.step]

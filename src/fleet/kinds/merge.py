@@ -181,7 +181,7 @@ def _assemble(work: Work, pinned: Pinned, before: str) -> git.Assembled | git.Co
         )
         if isinstance(again, git.Clash):
             return git.Conflict(str(work.params["phase"]), again.paths, ("base",), again.text)
-        onto = again.commit
+        onto = onto if again.tree == repo.tree(onto) else again.commit
     return git.assemble(
         repo,
         onto,

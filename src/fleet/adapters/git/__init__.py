@@ -28,20 +28,9 @@ if TYPE_CHECKING:
         restore_branch,
         started,
     )
-    from fleet.adapters.git.claims import (
-        Request,
-        StartConflict,
-        Worktree,
-    )
-    from fleet.adapters.git.command import (
-        Finished,
-        Identity,
-        Site,
-    )
-    from fleet.adapters.git.containment import (
-        contained,
-        how_merged,
-    )
+    from fleet.adapters.git.claims import Request, StartConflict, Worktree
+    from fleet.adapters.git.command import Finished, Identity, Site
+    from fleet.adapters.git.containment import contained, how_merged
     from fleet.adapters.git.landing import (
         BaseMoved,
         HookFailed,
@@ -52,19 +41,9 @@ if TYPE_CHECKING:
         take_back,
         what_blocks,
     )
-    from fleet.adapters.git.merging import (
-        Clash,
-    )
-    from fleet.adapters.git.moves import (
-        Move,
-        last_move,
-        recorded_moves,
-        stands,
-    )
-    from fleet.adapters.git.refs import (
-        Start,
-        branch_name_problem,
-    )
+    from fleet.adapters.git.merging import Clash
+    from fleet.adapters.git.moves import Move, last_move, recorded_moves, stands
+    from fleet.adapters.git.refs import Start, branch_name_problem
     from fleet.adapters.git.removal import (
         NotRemovable,
         Proof,
@@ -74,11 +53,7 @@ if TYPE_CHECKING:
         prove_rescued,
         remove,
     )
-    from fleet.adapters.git.repository import (
-        Change,
-        Repository,
-        WorktreeInfo,
-    )
+    from fleet.adapters.git.repository import Change, Repository, WorktreeInfo
     from fleet.adapters.git.rescues import (
         Rescue,
         all_rescues,
@@ -86,34 +61,12 @@ if TYPE_CHECKING:
         restore,
         restore_worktree,
     )
-    from fleet.adapters.git.reverting import (
-        Reverted,
-        followers,
-        revert,
-    )
-    from fleet.adapters.git.snapshot import (
-        Head,
-        head,
-        rescue,
-    )
-    from fleet.adapters.git.tags import (
-        tag,
-        untag,
-    )
-    from fleet.adapters.git.trash import (
-        clear_trash,
-    )
-    from fleet.adapters.git.tree import (
-        File,
-        changed_since,
-        find_files,
-        read_file,
-    )
-    from fleet.adapters.git.worktrees import (
-        create,
-        create_many,
-        find,
-    )
+    from fleet.adapters.git.reverting import Reverted, Way, followers, revert, way_back
+    from fleet.adapters.git.snapshot import Head, head, rescue
+    from fleet.adapters.git.tags import tag, untag
+    from fleet.adapters.git.trash import clear_trash
+    from fleet.adapters.git.tree import File, changed_since, find_files, read_file
+    from fleet.adapters.git.worktrees import create, create_many, find
 else:
     _NAMES: Final = {
         "assembly": (
@@ -190,8 +143,10 @@ else:
         ),
         "reverting": (
             "Reverted",
+            "Way",
             "followers",
             "revert",
+            "way_back",
         ),
         "snapshot": (
             "Head",
@@ -248,6 +203,7 @@ __all__ = [
     "Start",
     "StartConflict",
     "Step",
+    "Way",
     "Worktree",
     "WorktreeInfo",
     "WouldOverwrite",
@@ -290,5 +246,6 @@ __all__ = [
     "take_back",
     "trial_checkout",
     "untag",
+    "way_back",
     "what_blocks",
 ]

@@ -63,7 +63,7 @@ def all_rescues(repo: Repository) -> tuple[Rescue, ...]:
     form = "%(objectname)%00%(refname)%00%(parent)%00%(committerdate:unix)%00%(contents)%00%01"
     told = repo.site.git("for-each-ref", f"--format={form}", refs.RESCUE).out
     rows = [row.lstrip("\n").split("\0") for row in decode(told).split("\x01") if row.strip()]
-    found = [_rescue(repo, *row[:2], row[2:5]) for row in rows]
+    found = [_rescue(repo, row[0], row[1], row[2:5]) for row in rows]
     return tuple(sorted(found, key=lambda one: (-one.at_s, one.name)))
 
 

@@ -50,3 +50,32 @@ def followers(
     built |= {ref.removeprefix(refs.HEADS) for ref in local if ref.startswith(refs.HEADS)}
     pushed = tuple(sorted(ref.removeprefix("refs/remotes/") for ref in remote))
     return pushed, tuple(sorted(built - {branch}))
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a move of a branch can be taken back: by moving it (`reverts` false), or by a commit on
+    top, and why the latter.
+    """
+
+    reverts: bool
+    why: str = ""
+
+
+def way_back(repo: Repository, branch: str, *, old: str, new: str) -> Way:
+    """Returns how the move of `branch` from `old` to `new` is taken back now.
+
+    Back to a commit that the branch contains only where nobody has seen the new one: no remote has
+    it, no other branch or task began there, and nothing was committed since.
+    """
+    now = repo.resolve(refs.HEADS + branch)
+    if now != new:
+        return Way(reverts=True, why=f"{branch} has moved on since")
+    if repo.is_ancestor(new, old):
+        return Way(reverts=False)
+    pushed, built = followers(repo, new, branch)
+    if pushed:
+        return Way(reverts=True, why=f"it was pushed: {', '.join(pushed)} has it")
+    if built:
+        return Way(reverts=True, why=f"it was built upon: {', '.join(built)}")
+    return Way(reverts=False)
