@@ -296,7 +296,8 @@ def test_everything_in_a_removed_worktree_is_in_its_rescue_ref(repo, user, die_a
         assert user.git("show", f"{ref}:{name}") == text
     assert user.git("show", f"{ref}^2:a.txt") == "staged"
     if point:
-    XX(repo, w, prove_rescued(w, 'x/y'), name='x')"
+        code = f"w = find(repo, Path({str(tree.path)!r}))\n"
+        code += "remove(repo, w, prove_rescued(w, 'x/y'), name='x')"
         die_at(point, code)
         assert user.git("show", "refs/fleet/rescue/x/y:a.txt") == "edited"
         assert make(repo, user).path.exists()

@@ -165,8 +165,9 @@ def _places(process: Path) -> Iterator[str]:
     """Yields where a process is and what it has open."""
     try:
         yield os.readlink(process / "cwd")  # noqa: PTH115 - no object for each
-        for entry in os.scandir(process / "fd"):
-            yield os.readlink(entry.path)  # noqa: PTH115
+        with os.scandir(process / "fd") as opened:
+            for entry in opened:
+                yield os.readlink(entry.path)  # noqa: PTH115
     except OSError:
         return
 

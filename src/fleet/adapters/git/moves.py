@@ -132,8 +132,9 @@ def stands(repo: Repository, move: Move) -> bool:
 
 
 def last_move(repo: Repository, act: str, new: str) -> Move | None:
-    """Returns the latest recorded move of an act that ends at the commit `new`."""
-    return next((m for m in reversed(recorded_moves(repo)) if m.act == act and m.new == new), None)
+    """Returns the latest recorded move of a branch by an act that ends at the commit `new`."""
+    of_branches = [one for one in recorded_moves(repo) if one.target.startswith(refs.HEADS)]
+    return next((m for m in reversed(of_branches) if (m.act, m.new) == (act, new)), None)
 
 
 def path_of(name: str) -> str:

@@ -198,7 +198,7 @@ def _write_tree(repo: Repository, commit: str, root: Path) -> None:
 def _apply(repo: Repository, commit: str, root: Path, changes: Sequence[Change]) -> None:
     """Brings a fresh checkout to a snapshot: what is gone first, then what is new or changed."""
     entries = {one[3]: _Entry(*one) for one in _entries(repo, commit)}
-    for change in changes:
+    for change in sorted(changes, key=lambda one: one.path, reverse=True):
         place = root / change.path
         if os.path.lexists(place):
             place.unlink()
