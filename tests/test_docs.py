@@ -45,7 +45,7 @@ def keys_of(text: str) -> list[str]:
 
 
 def the_commands():
-    from fleet.cli import planning, running, talking, watching  # noqa: F401
+    from fleet.cli import overview, planning, running, talking, watching, withdrawing  # noqa: F401
     from fleet.cli.door import app
 
     return typer.main.get_command(app)
@@ -61,9 +61,10 @@ def test_every_command_has_its_section_and_no_other():
 @pytest.mark.parametrize("name", sorted(the_commands().commands))
 def test_every_option_of_a_command_is_told_and_no_other(name):
     command = the_commands().commands[name]
+    parts = [command, *getattr(command, "commands", {}).values()]
     real = {
         word
-        for one in command.params
+        for one in [param for part in parts for param in part.params]
         if one.param_type_name == "option"
         for word in (*one.opts, *one.secondary_opts)
     }

@@ -13,8 +13,10 @@ from fleet.adapters.crash import CRASH_POINTS
 from support.scripted_fleet import PATIENCE_S, ScriptedFleet, until
 
 OF_THE_FRONT_DOOR = ("mailbox.after_rename",)
-OF_REMOVAL = ("git.remove.",)
-"""Nothing is removed on the way from launch to merge; tests/adapters/git dies at these."""
+OF_REMOVAL = ("git.remove.", "git.branch.", "git.restore.", "clean.", "kinds.undo.")
+"""Nothing is removed or taken back on the way from launch to merge; the tests of undo, clean and
+rescue, and tests/histories, die at these.
+"""
 
 ON_COMING = ("coordinator.after_commit",)
 """Passed before anything was told; the later passings are what matters."""
