@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+
 import pytest
 
-from support.scripted_fleet import ScriptedFleet
+from support.scripted_fleet import PATIENCE_S, ScriptedFleet, until
 
 
 @pytest.fixture
@@ -178,3 +183,67 @@ def test_a_tag_and_a_deleted_branch_come_back_by_name(landed: ScriptedFleet) -> 
     landed.must("clean", "a")
     nobody = landed("undo", "nobody", "--yes")
     assert (nobody.code, "nobody" in nobody.stderr) == (1, True)
+
+
+def test_a_terminal_is_asked(landed: ScriptedFleet) -> None:
+    there = landed.rev()
+    assert _typed(landed, "n") == (1, True)
+    assert landed.rev() == there
+    assert _typed(landed, "y") == (0, True)
+    assert landed.rev() == landed.rev("refs/fleet/undo/plan/one")
+
+
+def _typed(fleet: ScriptedFleet, answer: str) -> tuple[int, bool]:
+    """Types an answer to `fleet undo` at a terminal; returns its code, and whether it asked."""
+    person, terminal = os.openpty()
+    os.write(person, f"{answer}\n".encode())
+    done = subprocess.run(
+        [sys.executable, "-m", "fleet", "undo"],
+        cwd=fleet.root,
+        stdin=terminal,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    os.close(person)
+    os.close(terminal)
+    return done.returncode, "Do it?" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        "kinds.undo.before_move",
+        "git.land.after_undo",
+        "git.land.after_files",
+        "git.land.after_ref",
+        "kinds.undo.after_move",
+        "kinds.undo.after_tags",
+    ],
+)
+def test_a_coordinator_that_dies_there_finishes_the_undo(landed: ScriptedFleet, point: str) -> None:
+    before = landed.rev("refs/fleet/undo/plan/one")
+    landed("down")
+    up = subprocess.Popen(
+        [sys.executable, "-m", "fleet", "up"],
+        cwd=landed.root,
+        env={**os.environ, "FLEET_CRASH_AT": point},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        until(lambda: landed.coordinator() == up.pid, "the coordinator that is to die")
+        landed.must("undo", "one", "--yes", timeout_s=PATIENCE_S)
+        assert up.wait(PATIENCE_S) == -signal.SIGKILL, f"{point} was never passed"
+    finally:
+        up.kill()
+        up.wait()
+    assert (landed.rev(), landed.rev("refs/tags/v1")) == (before, "")
+    assert landed.git("status", "--porcelain") == ""
+    assert not (landed.root / "a.md").exists()
+    assert landed.row("a")["state"] in ("verified", "accepted")
+    names = landed.git("for-each-ref", "--format=%(refname)", "refs/fleet/undo/taken-back")
+    assert names == "refs/fleet/undo/taken-back/plan/one/undo"
+    landed.must("merge", "one")
+    assert landed.row("a")["state"] == "merged"

@@ -92,8 +92,8 @@ class World:
     def play(self, turns: int = 14) -> None:
         for _ in range(turns):
             acts = [
-                *[self.agent_works] * 8, *[self.land] * 4, *[self.take_back] * 4, *[self.tidy] * 4,
-                *[self.person_works] * 3, self.collect, self.bring_back,
+                *[self.agent_works] * 6, *[self.land] * 3, *[self.take_back] * 3, *[self.tidy] * 5,
+                *[self.person_works] * 2, self.collect, self.bring_back,
             ]  # fmt: skip
             act = self.rng.choice(acts)
             act()
@@ -303,7 +303,7 @@ class World:
 
     def tidy(self) -> None:
         names = [name for name in self.trees if self.rng.random() < 0.6]
-        force = self.rng.random() < 0.4
+        force = self.rng.random() < 0.6
         before = {name: self.look(name) for name in self.trees}
         branches = self.user.git("for-each-ref", "--format=%(refname)", "refs/heads").split("\n")
 

@@ -24,7 +24,7 @@ from fleet.errors import FleetError, NotFound, Rejected
 from fleet.views.tasks import TaskSteps, phases_of, state_of, tasks_of
 
 if TYPE_CHECKING:
-    from fleet.adapters.git import Repository, Start, Worktree
+    from fleet.adapters.git import NotRemovable, Proof, Repository, Start, Worktree
 
 TEARDOWN_S = 1_800.0
 DONE = ("merged", "skipped")
@@ -182,11 +182,11 @@ def _clean(scene: _Scene, target: _Target, *, dry_run: bool) -> Cleaned:
     try:
         if reasons:
             return replace(row, reasons=tuple(reasons))
-        how, against = _of_the_world(scene, target)
+        how, found = _of_the_world(scene, target)
         row = replace(row, how=how)
-        if against:
-            return replace(row, reasons=tuple(against))
-        return replace(row, removed=True) if dry_run else _remove(scene, target, row)
+        if isinstance(found, list):
+            return replace(row, reasons=tuple(found))
+        return replace(row, removed=True) if dry_run else _remove(scene, target, row, found)
     except FleetError as refused:
         return replace(row, reasons=(f"{refused.text} {refused.hint}".strip(),))
 
@@ -212,8 +212,10 @@ def _of_the_run(scene: _Scene, target: _Target, word: str) -> list[str]:
     return [f"it is {word}, not merged: fleet merge {phase}"]
 
 
-def _of_the_world(scene: _Scene, target: _Target) -> tuple[str, list[str]]:
-    """Returns how the work came into the base, and what speaks against removing it."""
+def _of_the_world(scene: _Scene, target: _Target) -> tuple[str, list[str] | Proof | None]:
+    """Returns how the work came into the base, and what speaks against removing it; else the proof
+    that nothing does, None where there is no worktree or a rescue is still to make it.
+    """
     from fleet.adapters.git import NotRemovable, prove_removable
     from fleet.adapters.git.containment import how_merged
     from fleet.adapters.git.removal import in_use
@@ -223,28 +225,32 @@ def _of_the_world(scene: _Scene, target: _Target) -> tuple[str, list[str]]:
     how = how_merged(repo, tip, scene.base) if tip else "gone"
     there = tree is not None and tree.path.exists()
     if scene.force:
-        return how, in_use(tree) if there and tree is not None else []
-    if there and tree is not None:
-        proof = prove_removable(repo, tree, scene.base)
-        if isinstance(proof, NotRemovable):
-            return how, list(proof.reasons)
-    elif not how and tip:
+        used = in_use(tree) if there and tree is not None else []
+        if used:
+            return how, used
+    proof = prove_removable(repo, tree, scene.base) if there and tree is not None else None
+    if scene.force:
+        return how, None if isinstance(proof, NotRemovable) else proof
+    if isinstance(proof, NotRemovable):
+        return how, list(proof.reasons)
+    if proof is None and tip and not how:
         return how, [f"commit {tip[:12]} is not in the base"]
     if scene.task(target) is None and tip == target.start.sha:
         return how, ["it has no commit of its own, and no run knows it: --force"]
-    return how, []
+    return how, proof
 
 
 # --- removing it ----------------------------------------------------------------------------------
 
 
-def _remove(scene: _Scene, target: _Target, row: Cleaned) -> Cleaned:
+def _remove(scene: _Scene, target: _Target, row: Cleaned, proof: Proof | None) -> Cleaned:
     name = scene.name(target)
-    _tear_down(scene, target)
+    if _tear_down(scene, target):
+        proof = None  # it may have changed what was looked at
     sessions = _end_sessions(scene, target)
     port = _release_port(scene, target)
     crash_point("clean.after_sessions")
-    rescued = _remove_tree(scene, target, name)
+    rescued = _remove_tree(scene, target, name, proof)
     crash_point("clean.after_worktree")
     row = replace(row, removed=True, sessions=sessions, port=port, rescued=rescued)
     row = _remove_branch(scene, target, row, name)
@@ -254,7 +260,7 @@ def _remove(scene: _Scene, target: _Target, row: Cleaned) -> Cleaned:
     return row
 
 
-def _remove_tree(scene: _Scene, target: _Target, name: str) -> tuple[str, ...]:
+def _remove_tree(scene: _Scene, target: _Target, name: str, proof: Proof | None) -> tuple[str, ...]:
     """Removes the worktree, if it is there; returns the rescue refs."""
     from fleet.adapters import git
 
@@ -263,14 +269,13 @@ def _remove_tree(scene: _Scene, target: _Target, name: str) -> tuple[str, ...]:
         return ()
     if not tree.path.exists():
         return git.drop_vanished(repo, tree, name=name)
-    proof = (
-        git.prove_rescued(tree, name)
-        if scene.force
-        else git.prove_removable(repo, tree, scene.base)
-    )
-    if isinstance(proof, git.NotRemovable):
-        raise Rejected("; ".join(proof.reasons))
-    return git.remove(repo, tree, proof, name=name, wait=False)
+    found: Proof | NotRemovable | None = proof
+    if found is None and scene.force:
+        found = git.prove_rescued(tree, name)
+    found = found or git.prove_removable(repo, tree, scene.base)
+    if isinstance(found, git.NotRemovable):
+        raise Rejected("; ".join(found.reasons))
+    return git.remove(repo, tree, found, name=name, wait=False)
 
 
 def _remove_branch(scene: _Scene, target: _Target, row: Cleaned, name: str) -> Cleaned:
@@ -330,15 +335,16 @@ def _remove_attempts(scene: _Scene, target: _Target) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _tear_down(scene: _Scene, target: _Target) -> None:
-    """Runs a teardown whose turn has not come, before its worktree is taken, and tells the run so.
+def _tear_down(scene: _Scene, target: _Target) -> bool:
+    """Runs a teardown whose turn has not come, before its worktree is taken, and tells the run so;
+    returns whether there was one.
 
     Raises Rejected when a command fails.
     """
     step = scene.state.known(f"{target.task}/teardown") if scene.state else None
     tree = target.worktree
     if step is None or tree is None or not _is_to_come(step) or not tree.path.is_dir():
-        return
+        return False
     import asyncio
 
     commands: Any = step.step.params.get("commands") or ()
@@ -352,6 +358,7 @@ def _tear_down(scene: _Scene, target: _Target) -> None:
             raise Rejected(f"its teardown failed: {said}", hint="mend it, or take it out")
         mark.write_text(str(number))
     tell(scene.place, [m.SkipStep(steps=(step.step.id,), reason="run by fleet clean")])
+    return True
 
 
 def _is_to_come(step: StepState) -> bool:
