@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -29,6 +30,19 @@ def landed(fleet: ScriptedFleet) -> ScriptedFleet:
     fleet.write()
     fleet.must("launch", "a", "b")
     assert fleet.wait("a", "b").code == 0
+    fleet.must("merge", "one")
+    return fleet
+
+
+@pytest.fixture
+def one(fleet: ScriptedFleet) -> ScriptedFleet:
+    """One task, which has landed."""
+    fleet.task("a", phase="one", deliverables=["a.md"])
+    fleet.phases({"id": "one", "strategy": "squash"})
+    fleet.put(".gitignore", "*.log\n")
+    fleet.write()
+    fleet.must("launch", "a")
+    assert fleet.wait("a").code == 0
     fleet.must("merge", "one")
     return fleet
 
@@ -87,9 +101,9 @@ def test_what_has_landed_goes_and_nothing_else(landed: ScriptedFleet) -> None:
     ids=["untracked", "edited", "committed", "detached", "rogue"],
 )
 def test_what_is_not_in_the_base_is_kept_and_rescued_when_forced(
-    landed: ScriptedFleet, spoil: object, why: str
+    one: ScriptedFleet, spoil: object, why: str
 ) -> None:
-    tree = landed.worktree("a")
+    landed, tree = one, one.worktree("a")
     spoil(tree)  # type: ignore[operator]
     head = git(tree, "rev-parse", "HEAD")
     files = {p.name: p.read_bytes() for p in tree.iterdir() if p.is_file() and p.name != ".git"}
@@ -109,8 +123,8 @@ def test_what_is_not_in_the_base_is_kept_and_rescued_when_forced(
     assert name in [one["name"] for one in listed]
 
 
-def test_a_live_process_and_an_open_file_keep_it(landed: ScriptedFleet, tmp_path: Path) -> None:
-    tree = landed.worktree("a")
+def test_a_live_process_and_an_open_file_keep_it(one: ScriptedFleet) -> None:
+    landed, tree = one, one.worktree("a")
     inside = subprocess.Popen(["sleep", "60"], cwd=tree)
     with (tree / "a.md").open():
         holds = landed("clean", "a", "--force")
@@ -154,7 +168,8 @@ def test_force_runs_the_teardown_and_keeps_the_work(landed: ScriptedFleet) -> No
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_killed_anywhere_the_next_clean_finishes(landed: ScriptedFleet, point: str) -> None:
+def test_killed_anywhere_the_next_clean_finishes(one: ScriptedFleet, point: str) -> None:
+    landed = one
     landed.put("kept.log", "worth keeping\n", landed.worktree("a"))
     git(landed.worktree("a"), "commit", "-q", "--amend", "-m", "amended")
     tips = [landed.rev(branch(landed, "a")), landed.rev(f"{branch(landed, 'a')}@{{1}}")]
@@ -168,8 +183,22 @@ def test_killed_anywhere_the_next_clean_finishes(landed: ScriptedFleet, point: s
     known = landed.git("rev-list", "--all").split()
     assert all(tip in known for tip in tips)
     until(lambda: not trash(landed), "the folder's end")
-    assert landed.git("worktree", "list").count("\n") == 1, "the root and b"
-    assert landed.worktree("b").exists()
+    assert landed.git("worktree", "list").count("\n") == 0, "the root only"
+
+
+def test_a_folder_that_somebody_else_removed_is_told_and_dropped_by_force(
+    one: ScriptedFleet,
+) -> None:
+    tree = one.worktree("a")
+    one.put("staged", "s\n", tree)
+    git(tree, "add", "staged")
+    shutil.rmtree(tree)
+    told = one("clean")
+    assert (told.code, "removed by somebody else" in told.stdout) == (1, True), told.stdout
+    done = one.must("clean", "--force", "--json")
+    (ref,) = [one for one in row(done, "a")["rescued"] if "index" in one]  # type: ignore[attr-defined]
+    assert one.git("show", f"{ref}:staged") == "s"
+    assert one.git("worktree", "list").count("\n") == 0
 
 
 def git(tree: Path, *words: str) -> str:

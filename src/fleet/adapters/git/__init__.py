@@ -64,7 +64,6 @@ if TYPE_CHECKING:
     from fleet.adapters.git.reverting import Reverted, Way, followers, revert, way_back
     from fleet.adapters.git.snapshot import Head, head, rescue
     from fleet.adapters.git.tags import tag, untag
-    from fleet.adapters.git.trash import clear_trash
     from fleet.adapters.git.tree import File, changed_since, find_files, read_file
     from fleet.adapters.git.worktrees import create, create_many, find
 else:
@@ -157,7 +156,6 @@ else:
             "tag",
             "untag",
         ),
-        "trash": ("clear_trash",),
         "tree": (
             "File",
             "changed_since",
@@ -211,7 +209,6 @@ __all__ = [
     "assemble",
     "branch_name_problem",
     "changed_since",
-    "clear_trash",
     "contained",
     "create",
     "create_many",

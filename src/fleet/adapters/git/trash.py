@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from fleet.adapters.crash import crash_point
-from fleet.adapters.git import locks
+from fleet.adapters.git import locks, registration
 from fleet.errors import FleetError, Rejected
 
 PREFIX: Final = "trash-"
@@ -97,22 +97,25 @@ def leftovers(common: Path) -> tuple[Slot, ...]:
     return tuple(_read(slot) for slot in sorted((common / "fleet").glob(f"{PREFIX}*")))
 
 
-def put_back(common: Path) -> tuple[Path, ...]:
-    """Puts back the folders that a killed removal had taken away and not checked; returns where.
+def taken(common: Path) -> frozenset[Path]:
+    """Returns where the folders were that a killed removal has taken, and not deleted yet."""
+    return frozenset(one.origin for one in leftovers(common) if one.checked and one.origin)
 
-    Must be called under the repository's lock: then whoever was at it is gone.
+
+def put_back(common: Path) -> frozenset[Path]:
+    """Puts back what a killed removal had taken away and not checked; returns where the folders
+    were that it had, and that are still to be deleted.
     """
-    back = []
-    for slot in leftovers(common):
-        if slot.checked:
-            continue
-        if slot.tree.exists():
-            if slot.origin is None or os.path.lexists(slot.origin):
+    with locks.repository_lock(common):  # then whoever was at it is gone
+        for slot in leftovers(common):
+            if slot.checked:
                 continue
-            slot.tree.rename(slot.origin)
-            back.append(slot.origin)
-        _forget(slot)
-    return tuple(back)
+            if slot.tree.exists():
+                if slot.origin is None or os.path.lexists(slot.origin):
+                    continue
+                slot.tree.rename(slot.origin)
+            _forget(slot)
+        return taken(common)
 
 
 def delete(slots: Iterable[Slot], *, wait: bool = False) -> None:
@@ -160,12 +163,13 @@ def _write(file: Path, path: Path) -> None:
         os.fsync(opened.fileno())
 
 
-def clear_trash(common: Path, *, wait: bool = False) -> tuple[int, tuple[Path, ...]]:
-    """Ends what a killed removal left: puts back what was not checked, deletes the rest. Returns
-    how many folders are being deleted, and what was put back.
+def clear(common: Path, *, wait: bool = False) -> int:
+    """Deletes what a killed removal has left; returns how many folders.
+
+    One whose worktree is still registered stays: it says that the folder went by fleet's hand.
     """
     with locks.repository_lock(common):
-        back = put_back(common)
-        left = [slot for slot in leftovers(common) if slot.checked]
+        known = {one.path for one in registration.scan(common)}
+        left = [one for one in leftovers(common) if one.checked and one.origin not in known]
     delete(left, wait=wait)
-    return len(left), back
+    return len(left)
