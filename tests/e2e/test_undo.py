@@ -185,6 +185,16 @@ def test_a_tag_and_a_deleted_branch_come_back_by_name(landed: ScriptedFleet) -> 
     assert (nobody.code, "nobody" in nobody.stderr) == (1, True)
 
 
+def test_what_was_cleaned_away_lands_again_too(fleet: ScriptedFleet) -> None:
+    landed = landed_by(fleet, "squash")
+    landed.must("clean")
+    assert not landed.worktree("a").exists()
+    landed.must("undo", "one", "--yes")
+    landed.git("gc", "-q", "--prune=now")
+    landed.must("merge", "one")
+    assert landed.git("show", "main:a.md") == landed.git("show", "main:b.md") == "done"
+
+
 def test_a_terminal_is_asked(landed: ScriptedFleet) -> None:
     there = landed.rev()
     assert _typed(landed, "n") == (1, True)

@@ -12,7 +12,6 @@ from collections import Counter
 from pathlib import Path
 from time import perf_counter
 
-from histories.mutants import MUTANTS, caught_by
 from histories.world import World
 
 
@@ -23,12 +22,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--from", dest="first", type=int, default=0)
     parser.add_argument("--most", type=int, default=3, help="failing seeds to show")
     parser.add_argument("--keep", action="store_true", help="keep the folders of failing seeds")
-    parser.add_argument("--mutants", action="store_true", help="which seed finds each planted bug")
     asked = parser.parse_args(argv)
     if os.access("/dev/shm", os.W_OK):
         tempfile.tempdir = "/dev/shm"  # memory: these histories are many, and end with their proof
-    if asked.mutants:
-        return hunt(range(asked.first, asked.first + asked.seeds))
     begun, bad = perf_counter(), 0
     tally: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(prefix="histories-", ignore_cleanup_errors=True) as top:
@@ -51,17 +47,6 @@ def main(argv: list[str]) -> int:
     print(f"{asked.seeds} seeds from {asked.first} in {perf_counter() - begun:.1f} s, {bad} bad")
     print(", ".join(f"{name} {number}" for name, number in sorted(tally.items())))
     return 1 if bad else 0
-
-
-def hunt(seeds: range) -> int:
-    """Prints the first seed that finds each planted bug; returns 1 when one is never found."""
-    missed = 0
-    for mutant in MUTANTS:
-        with tempfile.TemporaryDirectory(prefix="mutants-", ignore_cleanup_errors=True) as top:
-            found = caught_by(mutant, Path(top), [mutant.seed, *seeds])
-        missed += found is None
-        print(f"{mutant.name}: {found[0] if found else 'never'}  {str(found)[:160]}", flush=True)
-    return 1 if missed else 0
 
 
 if __name__ == "__main__":

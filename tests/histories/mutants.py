@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import inspect
-import shutil
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
@@ -22,17 +21,18 @@ from fleet.adapters.git import (
     snapshot,
 )
 from fleet.kinds import undo
-from histories.world import World
+from histories.agent import Agent
+from histories.world import Broken, World
 
 Change = tuple[Callable[..., object], str, str]
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """A bug of one line or a few; `seed` is a history that finds it."""
+    """A bug of one line or a few, and a short history in which it shows."""
 
     name: str
-    seed: int
+    scene: Callable[[World], None]
     changes: tuple[Change, ...]
 
     @contextmanager
@@ -55,28 +55,138 @@ class Mutant:
                 function.__code__ = code
 
 
-def caught_by(mutant: Mutant, folder: Path, seeds: Iterable[int]) -> tuple[int, str] | None:
-    """Returns the first seed that finds a mutant, with what it says; None when none does."""
-    with mutant.planted():
-        for seed in seeds:
-            try:
-                World(seed, folder / str(seed)).play()
-            except Exception as error:  # noqa: BLE001  however it shows
-                return seed, f"{type(error).__name__}: {error}"
-            finally:
-                shutil.rmtree(folder / str(seed), ignore_errors=True)
-    return None
+def found_in(scene: Callable[[World], None], folder: Path, mutant: Mutant | None = None) -> str:
+    """Returns what a scene finds wrong, with a bug planted or without; nothing when all is well."""
+    world = World(0, folder)
+    world.killing = None
+    with mutant.planted() if mutant else nullcontext():
+        try:
+            scene(world)
+            world.check()
+        except Exception as error:  # noqa: BLE001  however it shows
+            return f"{type(error).__name__}: {error}"
+    return ""
+
+
+# --- scenes ---------------------------------------------------------------------------------------
+
+
+def agent(world: World, name: str = "t0") -> Agent:
+    found = world.agent(name)
+    assert found is not None, "its worktree is there"
+    return found
+
+
+def landed(world: World, strategy: str = "squash", path: str = "b.txt") -> Agent:
+    """An agent whose work has landed."""
+    found = agent(world)
+    found.write(path)
+    found.commit()
+    world.land_phase(["t0"], strategy)
+    assert world.landings[-1].landed is not None, world.trace
+    return found
+
+
+def edited(world: World) -> None:
+    landed(world).write("a.txt")
+    world.clean(["t0"])
+
+
+def ignored(world: World) -> None:
+    landed(world).write("ig.log")
+    world.clean(["t0"])
+
+
+def forced_ignored(world: World) -> None:
+    found = landed(world)
+    found.write("ig.log")
+    found.write("a.txt")
+    world.clean(["t0"], force=True)
+
+
+def staged(world: World) -> None:
+    found = agent(world)
+    found.write("a.txt")
+    found.stage()
+    found.write("a.txt")
+    world.clean(["t0"], force=True)
+
+
+def line_ends(world: World) -> None:
+    agent(world).write("crlf.txt")
+    world.clean(["t0"], force=True)
+
+
+def hidden(world: World) -> None:
+    found = landed(world)
+    found.hide()
+    world.clean(["t0"], force=True)
+
+
+def left_behind(world: World) -> None:
+    found = landed(world)
+    found.detach()
+    found.back()
+    world.clean(["t0"])
+
+
+def detached(world: World) -> None:
+    landed(world).detach()
+    world.clean(["t0"])
+
+
+def squashed(world: World) -> None:
+    landed(world)
+    world.clean(["t0"])
+
+
+def squashed_twice(world: World) -> None:
+    for _ in range(2):
+        landed(world)
+        world.clean(["t0"])
+
+
+def built_upon(world: World) -> None:
+    landed(world)
+    world.person_commits()
+    world.take_back()
+
+
+def in_the_way(world: World) -> None:
+    found = agent(world)
+    found.write("ig.log")
+    found.git("add", "-f", "ig.log")
+    found.record()
+    world.person_edits("ig.log")
+    world.check()
+    world.land_phase(["t0"], "merge")
+
+
+def killed_undo(world: World) -> None:
+    landed(world)
+    world.killing = "git.land.after_index"
+    world.take_back()
+
+
+def reverted_and_landed_again(world: World) -> None:
+    found = landed(world, "merge", "-dash")
+    world.person_commits()
+    world.take_back()
+    world.killing = None
+    world.merge(world.landings[-1])
+    if not world.user.rev("refs/heads/main:-dash"):
+        raise Broken(f"what landed again is not there: {found.tree}")
 
 
 MUTANTS = [
     Mutant(
         "a worktree goes without a proof",
-        0,
+        edited,
         ((removal.prove_removable, "    if reasons:\n", "    if False:\n"),),
     ),
     Mutant(
         "a rescue forgets ignored files",
-        0,
+        forced_ignored,
         (
             (
                 snapshot.extra_files,
@@ -87,37 +197,40 @@ MUTANTS = [
     ),
     Mutant(
         "a clean worktree's ignored files are not rescued",
-        0,
+        ignored,
         ((removal.remove, "if not proof.ref and extra_files", "if False and extra_files"),),
     ),
     Mutant(
         "a rescue forgets what was staged",
-        0,
+        staged,
         ((snapshot.rescue, "if refs.is_sha(staged) and", "if False and"),),
     ),
     Mutant(
         "a rescue goes through filters",
-        0,
+        line_ends,
         ((snapshot._written, '"--no-filters", ', ""),),
     ),
     Mutant(
         "a rescue believes hidden files",
-        0,
-        ((snapshot._changed, "if line[0].islower()", "if False"),),
+        hidden,
+        (
+            (snapshot._changed, "if line[0].islower()", "if False"),
+            (snapshot._changed, "--really-refresh", "--refresh"),
+        ),
     ),
     Mutant(
         "commits of a worktree's logs go with it",
-        0,
+        left_behind,
         ((removal.keep_loose, "return [keep(", "return [] and [keep("),),
     ),
     Mutant(
         "the HEAD of what is removed counts as a ref",
-        0,
+        detached,
         ((containment.unreachable, '"--not", "--single-worktree", "--all"', '"--not", "--all"'),),
     ),
     Mutant(
         "a branch is deleted without a record",
-        0,
+        squashed,
         (
             (
                 branches.delete_branch,
@@ -128,7 +241,7 @@ MUTANTS = [
     ),
     Mutant(
         "an undo resets the base, whatever was built on it",
-        0,
+        built_upon,
         (
             (reverting.way_back, "if now != new:", "if False:"),
             (landing.take_back, "actual is None or actual != old_sha", "actual is None"),
@@ -137,27 +250,30 @@ MUTANTS = [
     ),
     Mutant(
         "a landing overwrites what is ignored",
-        0,
+        in_the_way,
         ((following.obstacles, "hit |= _in_the_way(", "set() or _in_the_way("),),
     ),
     Mutant(
         "a killed undo is taken for finished",
-        0,
+        killed_undo,
         ((following.recover, "actual != follow.old and ", ""),),
     ),
     Mutant(
         "a record is overwritten",
-        0,
-        ((moves._free, "while found in taken:", "while False:"),),
+        squashed_twice,
+        (
+            (moves._free, "while found in taken:", "while False:"),
+            (moves.note, "refs.create(ref, made)", "refs.put(ref, made)"),
+        ),
     ),
     Mutant(
         "a revert that nobody judged lands",
-        0,
+        built_upon,
         ((undo._once, "[] if found.known else await", "[] if True else await"),),
     ),
     Mutant(
         "what a revert took out stays out",
-        0,
+        reverted_and_landed_again,
         ((undo._reopened, '"reverted": taken.reverted', '"reverted": False'),),
     ),
 ]

@@ -22,6 +22,8 @@ class Seen:
     head: str
     files: dict[bytes, Entry]
     staged: dict[bytes, Entry]
+    plain: dict[bytes, Entry]
+    """The file whose line ends git converts, as it would be committed."""
 
 
 @dataclass
@@ -66,7 +68,11 @@ def look(user: GitRepo, tree: Path) -> Seen:
         mode, oid, stage = facts.split(" ")
         if stage == "0":
             staged[os.fsencode(path)] = (mode, oid)
-    return Seen(user.head(tree), disk(tree), staged)
+    text, plain = tree / "crlf.txt", {}
+    if text.is_file():
+        content = text.read_bytes().replace(b"\r\n", b"\n")
+        plain[b"crlf.txt"] = ("100644", blob_of(content))
+    return Seen(user.head(tree), disk(tree), staged, plain)
 
 
 def entries(user: GitRepo, commit: str) -> dict[bytes, Entry]:
@@ -94,30 +100,23 @@ def lost_commits(user: GitRepo, memory: Memory) -> set[str]:
 
 
 def lost_files(user: GitRepo, before: Seen) -> list[bytes]:
-    """Returns the paths of a removed worktree whose bytes are nowhere any more."""
-    there = [entries(user, before.head), *kept(user)]
+    """Returns the paths of a removed worktree whose bytes are nowhere any more.
+
+    A file that git calls unchanged may differ in its line ends from what is committed.
+    """
+    head, *rescued = entries(user, before.head), *kept(user)
     lost = [
         path
         for path, entry in before.files.items()
-        if not any(_same(before, path, entry, one.get(path)) for one in there)
+        if not any(one.get(path) == entry for one in (head, *rescued))
+        and head.get(path) != before.plain.get(path, ("", ""))
     ]
     lost += [
         b"staged " + path
         for path, entry in before.staged.items()
-        if not any(one.get(path) == entry for one in there)
+        if not any(one.get(path) == entry for one in (head, *rescued))
     ]
     return lost
-
-
-def _same(before: Seen, path: bytes, entry: Entry, found: Entry | None) -> bool:
-    """A file that git calls unchanged may differ in its line ends from what was committed."""
-    return found == entry or (
-        found is not None and before.staged.get(path) == found and _is_text(path)
-    )
-
-
-def _is_text(path: bytes) -> bool:
-    return path == b"crlf.txt"
 
 
 def _rows(told: str) -> list[str]:

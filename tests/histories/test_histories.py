@@ -1,5 +1,5 @@
 """Whatever agents, people and a killed fleet do: no commit and no file is lost, the base holds what
-was judged. `scripts/histories --seeds 2000` plays more, `--mutants` finds seeds for planted bugs.
+was judged. `scripts/histories --seeds 2000` plays more.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from histories.mutants import MUTANTS, caught_by
+from histories.mutants import MUTANTS, found_in
 from histories.world import World
 
 SEEDS = 12
@@ -31,4 +31,5 @@ def test_the_same_seed_gives_the_same_history(tmp_path):
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_planted_bug_is_found(mutant, tmp_path):
-    assert caught_by(mutant, tmp_path, [mutant.seed]) is not None, "no check sees it"
+    assert found_in(mutant.scene, tmp_path / "well") == "", "the scene itself is at fault"
+    assert found_in(mutant.scene, tmp_path / "planted", mutant), "no check sees it"

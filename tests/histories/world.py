@@ -33,6 +33,7 @@ from support.git_repo import GitRepo
 
 TREES = ["wt/plain", "wt/sp ace'q", "wt/new\nline"]
 MARK = "persons.txt"
+RANDOM = "now and then"
 LAND = [p for p in crash.CRASH_POINTS if p.startswith(("git.land.", "kinds.merge."))]
 UNDO = [p for p in crash.CRASH_POINTS if p.startswith(("git.land.", "kinds.undo."))]
 CLEAN = [p for p in crash.CRASH_POINTS if p.startswith(("git.remove.", "git.branch.", "clean."))]
@@ -86,6 +87,7 @@ class World:
         self.landings: list[Landing] = []
         self.count = 0
         self.edits: dict[bytes, oracle.Entry] = {}
+        self.killing: str | None = RANDOM
 
     # --- the play -----------------------------------------------------------------------------
 
@@ -105,9 +107,8 @@ class World:
 
     # --- people and agents ----------------------------------------------------------------------
 
-    def tree(self) -> Path:
-        """Returns one of the worktrees, made anew when it is not there."""
-        name = self.rng.choice(sorted(self.trees))
+    def tree(self, name: str) -> Path:
+        """Returns a worktree, made anew when it is not there."""
         path = self.trees[name]
         if not (path / ".git").exists():
             start = self.user.rev("refs/heads/main")
@@ -124,25 +125,35 @@ class World:
         return path
 
     def agent_works(self) -> None:
-        tree = self.tree()
+        agent = self.agent(self.rng.choice(sorted(self.trees)))
+        for _ in range(self.rng.randint(1, 4) if agent else 0):
+            assert agent is not None
+            self.note(f"  {agent.tree.name!r}: {agent.acts()}")
+
+    def agent(self, name: str) -> Agent | None:
+        """Returns the agent of a task in its worktree; None when there can be none."""
+        tree = self.tree(name)
         if not (tree / ".git").exists():
-            return
-        own = next(name for name, path in self.trees.items() if path == tree)
-        agent = Agent(self.user, tree, f"fleet/{own}", self.rng, self.memory)
-        for _ in range(self.rng.randint(1, 4)):
-            self.note(f"  {tree.name!r}: {agent.acts()}")
+            return None
+        return Agent(self.user, tree, f"fleet/{name}", self.rng, self.memory)
 
     def person_works(self) -> None:
         """Commits on the base, or leaves something uncommitted in the checkout."""
         if self.rng.random() < 0.5:
-            (self.user.root / MARK).write_text(f"{self.rng.random()}\n")
-            self.user.git("add", MARK)
-            self.user.git("commit", "-q", "--no-verify", "-m", "a person's", "--", MARK)
-            self.memory.persons.append(self.user.head())
-            self.memory.judged.add(self.repo.tree(self.user.head()))
-            self.note("a person commits")
+            self.person_commits()
             return
         path = self.rng.choice(["a.txt", "mine.txt", "ig.log", "new\nline", "dir/c.txt"])
+        self.person_edits(path)
+
+    def person_commits(self) -> None:
+        (self.user.root / MARK).write_text(f"{self.rng.random()}\n")
+        self.user.git("add", MARK)
+        self.user.git("commit", "-q", "--no-verify", "-m", "a person's", "--", MARK)
+        self.memory.persons.append(self.user.head())
+        self.memory.judged.add(self.repo.tree(self.user.head()))
+        self.note("a person commits")
+
+    def person_edits(self, path: str) -> None:
         place = self.user.root / path
         if place.parent.is_dir() and not place.is_dir():
             place.write_text(f"mine {self.rng.random()}\n")
@@ -158,11 +169,12 @@ class World:
     # --- fleet ------------------------------------------------------------------------------------
 
     def fleet(self, act: Callable[[], Any], points: list[str]) -> Any:
-        """Carries an act of fleet out; now and then it is killed and then called again."""
-        if self.rng.random() < 0.5:
-            point = self.rng.choice(points)
-            if self.rng.random() < 0.2:
-                point += ":2"
+        """Carries an act of fleet out; when it is killed, it is called again."""
+        point = self.killing
+        if point == RANDOM:
+            again = ":2" if self.rng.random() < 0.2 else ""
+            point = self.rng.choice(points) + again if self.rng.random() < 0.5 else None
+        if point is not None:
             done, found = self.in_child(act, point)
             self.note(f"    at {point}: {'went through' if done else 'killed'}")
             self.tally["went through" if done else "killed"] += 1
@@ -218,14 +230,16 @@ class World:
         heads = self.repo.heads([f"fleet/{name}" for name in self.trees])
         tasks = [name for name in self.trees if f"fleet/{name}" in heads]
         tasks = [name for name in tasks if self.rng.random() < 0.7]
-        if not tasks:
-            return
+        if tasks:
+            self.land_phase(tasks, self.rng.choice(["merge", "squash", "rebase"]))
+
+    def land_phase(self, tasks: list[str], strategy: str) -> None:
         phase = f"p{len(self.landings)}"
         branches = [{"id": name, "branch": f"fleet/{name}"} for name in tasks]
         gate = Step(id=f"{phase}/gate", kind="gate", params={"tasks": branches}, whole=phase)
         params = {
             "phase": phase, "base": "main", "tasks": tasks, "checks": self.checks(), "tag": phase,
-            "strategy": self.rng.choice(["merge", "squash", "rebase"]),
+            "strategy": strategy,
         }  # fmt: skip
         step = Step(
             id=f"{phase}/merge", kind="merge", params=params, whole=phase,
@@ -303,7 +317,9 @@ class World:
 
     def tidy(self) -> None:
         names = [name for name in self.trees if self.rng.random() < 0.6]
-        force = self.rng.random() < 0.6
+        self.clean(names, force=self.rng.random() < 0.6)
+
+    def clean(self, names: list[str], *, force: bool = False) -> None:
         before = {name: self.look(name) for name in self.trees}
         branches = self.user.git("for-each-ref", "--format=%(refname)", "refs/heads").split("\n")
 

@@ -114,8 +114,9 @@ def foreseen_undo(
     base = str(state.about["base"])
     moves = recorded_moves(repo)
     phases = phases_of(state)
-    phase = _phase_named(state, name)
-    if phase:
+    exact = any(one.target in (TAGS + name, HEADS + name) for one in moves)
+    phase = name if exact and name not in phases else _phase_named(state, name)
+    if phase in phases:
         move = _landing(phases[phase], moves)
     else:
         move = _named(repo, moves, name, base)
@@ -207,7 +208,8 @@ def _of_the_base(repo: Repository, undoing: Undoing, base: str) -> Undoing:
     way = way_back(repo, base, old=old, new=new)
     there = repo.holders(base)
     blocked = None if way.reverts else what_blocks(repo, base, new, old)
-    listed = repo.site.git("log", "--format=%H %s", f"{old}..{new}").lines
+    asked = ("rev-list", "--no-commit-header", "--format=%H %s", f"{old}..{new}")
+    listed = repo.site.git(*asked).lines
     commits = [row.partition(" ") for row in listed[:SHOWN]]
     return replace(
         undoing,
