@@ -179,6 +179,19 @@ def test_a_submodule_with_commits_of_its_own_keeps_its_worktree(repo, user, tree
     assert not tree.path.exists()
 
 
+def test_a_restore_that_was_killed_is_made_anew(repo, user, tree, die_at):
+    (tree.path / "u").write_text("u")
+    before = disk(tree.path)
+    found, target = take(repo, tree), user.root.parent / "back"
+    die_at(
+        "git.restore.after_files",
+        f"restore(repo, find_rescue(repo, 'one'), Path({str(target)!r}))",
+    )
+    assert not target.exists()
+    assert disk(git.restore(repo, found, target)) == before
+    assert not list(target.parent.glob(".fleet-restore-*"))
+
+
 def test_who_is_inside_is_named(repo, tree):
     sleeper = subprocess.Popen(["sleep", "60"], cwd=tree.path / "dir")
     try:

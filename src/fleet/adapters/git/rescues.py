@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,18 +84,20 @@ def restore(repo: Repository, found: Rescue, target: Path) -> Path:
     """
     path = Path(os.path.realpath(target))
     _refuse_taken(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=".fleet-restore-", dir=path.parent))
-    try:
-        _write_tree(repo, found.commit, staging)
-        staging.chmod(0o755)
-        crash_point("git.restore.after_files")
-        if path.exists():
-            path.rmdir()
-        staging.rename(path)
-    except BaseException:
+    # Named after the target, so that what a killed call left is found and made anew.
+    staging = path.with_name(f".fleet-restore-{path.name}")
+    with locks.repository_lock(repo.common):
         shutil.rmtree(staging, ignore_errors=True)
-        raise
+        staging.mkdir(parents=True)
+        try:
+            _write_tree(repo, found.commit, staging)
+            crash_point("git.restore.after_files")
+            if path.exists():
+                path.rmdir()
+            staging.rename(path)
+        except BaseException:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
     return path
 
 
