@@ -43,7 +43,7 @@ def test_what_would_be_taken_back_is_told_before():
     )
     assert shown.splitlines() == [
         "one: main bbbbbbbbbb -> aaaaaaaaaa",
-        r"    leaves bbbbbbbbbb Merge \x1b]0;owned\x07 next line",
+        r"    leaves: bbbbbbbbbb Merge \x1b]0;owned\x07 next line",
         "    and 2 more",
         "    lands no longer: t1, t2",
         "    tags: v1",

@@ -36,7 +36,8 @@ class Undoing:
     """What would be taken back: `target` goes from `new` to `old` (None: it is deleted, or made).
 
     `reverts` says that a commit on top does it, for the reason in `why`. `commits` are those that
-    leave the base, as (id, subject); `tasks` land no longer, `waits` wait until they have landed
+    leave the base (with `redo`, an undo of an undo: that come back), as (id, subject), the latest
+    of `count`; `tasks` land no longer, `waits` wait until they have landed
     again, and `goes_on` has started from it.
     """
 
@@ -208,8 +209,9 @@ def _of_the_base(repo: Repository, undoing: Undoing, base: str) -> Undoing:
     way = way_back(repo, base, old=old, new=new)
     there = repo.holders(base)
     blocked = None if way.reverts else what_blocks(repo, base, new, old)
-    asked = ("rev-list", "--no-commit-header", "--format=%H %s", f"{old}..{new}")
-    listed = repo.site.git(*asked).lines
+    asked = ("rev-list", "--no-commit-header", "--format=%H %s")
+    gone, back = (repo.site.git(*asked, way).lines for way in (f"{old}..{new}", f"{new}..{old}"))
+    listed = gone or back
     commits = [row.partition(" ") for row in listed[:SHOWN]]
     return replace(
         undoing,
@@ -225,7 +227,8 @@ def _of_the_base(repo: Repository, undoing: Undoing, base: str) -> Undoing:
 def _of_the_run(place: FleetPlace, state: State, undoing: Undoing, *, rollback: bool) -> Undoing:
     phase = phases_of(state)[undoing.phase]
     landed: Any = phase.landed or {}
-    waits = dict.fromkeys(state.steps[one].step.whole for one in _unstarted(state, phase))
+    waiting = [] if undoing.redo else _unstarted(state, phase)
+    waits = dict.fromkeys(state.steps[one].step.whole for one in waiting)
     later = [
         name
         for name, task in tasks_of(state).items()
@@ -342,7 +345,7 @@ def _step(place: FleetPlace, state: State, undoing: Undoing, moves: Sequence[Mov
     number, name = 1, stem
     while state.known(name) is not None:
         number += 1
-        name = f"{stem}.{number}"
+        name = f"{stem}-{number}"
     return Step(
         id=name,
         kind="undo",

@@ -9,15 +9,17 @@ from typing import Annotated, Any
 
 import typer
 
-from fleet.cli.door import LAND, DryRun, Groups, Json, app, columns, here, say, say_json, tell
+from fleet.cli.door import LAND, DryRun, Json, app, columns, here, say, say_json, tell
 
-rescue = typer.Typer(
-    cls=Groups,
-    help="List what was rescued before something was removed, and bring it back.",
-    rich_markup_mode=None,
-    no_args_is_help=True,
-)
+rescue = typer.Typer(rich_markup_mode=None)
 app.add_typer(rescue, name="rescue", rich_help_panel=LAND)
+
+
+@rescue.callback(invoke_without_command=True)
+def rescued(ctx: typer.Context) -> None:
+    """List what was rescued before something was removed, and bring it back."""
+    if ctx.invoked_subcommand is None:
+        rescue_list(ctx)
 
 
 @app.command(rich_help_panel=LAND)

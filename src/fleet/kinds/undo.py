@@ -260,8 +260,9 @@ def _success(
     base, name = work.params["base"], work.params.get("name") or ""
     text = f"{name} was taken back"
     if taken is not None:
-        how = "by a revert on top" if taken.reverted else "by moving it back"
-        text = f"{name} was taken back {how}: {base} is at {taken.commit[:12]}"
+        how = "by a revert on top" if taken.reverted else f"by moving {base}"
+        what = f"the undo of {name}" if work.params.get("redo") else name
+        text = f"{what} was taken back {how}: {base} is at {taken.commit[:12]}"
     patch = None
     if taken is not None and work.params.get("merge"):
         patch = _relanded(work) if work.params.get("redo") else _reopened(work, taken, text)

@@ -16,10 +16,8 @@ def undoing_text(found: Any, columns: int = 100) -> str:
     if found.reverts:
         lines = [f"{line(found.name)}: a commit on {line(name)} reverts {_short(found.new)}"]
         lines += wrapped(found.why, columns, "    ")
-    for sha, subject in found.commits:
-        lines.append(
-            f"    {'reverts' if found.reverts else 'leaves'} {_short(sha)} {line(subject)}"
-        )
+    verb = "comes back" if found.redo else "reverts" if found.reverts else "leaves"
+    lines += [f"    {verb}: {_short(sha)} {line(subject)}" for sha, subject in found.commits]
     if found.count > len(found.commits):
         lines.append(f"    and {found.count - len(found.commits)} more")
     rows = [
