@@ -17,7 +17,7 @@ app.add_typer(rescue, name="rescue", rich_help_panel=LAND)
 
 @rescue.callback(invoke_without_command=True)
 def rescued(ctx: typer.Context) -> None:
-    """List what was rescued before something was removed, and bring it back."""
+    """List what was rescued before a removal, and bring it back."""
     if ctx.invoked_subcommand is None:
         rescue_list(ctx)
 
@@ -36,7 +36,7 @@ def undo(
     as_json: Json = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Take a landing, a tag or a deleted branch back; what it will do is shown first."""
+    """Take back a landing, a tag or a deleted branch; asks first."""
     from fleet.app.undoing import undo as take_back
     from fleet.render.withdrawing import undoing_text, undone_text
 
