@@ -117,6 +117,13 @@ def line_ends(world: World) -> None:
     world.clean(["t0"], force=True)
 
 
+def staged_line_ends(world: World) -> None:
+    found = agent(world)
+    found.write("crlf.txt")
+    found.stage()
+    world.clean(["t0"], force=True)
+
+
 def hidden(world: World) -> None:
     found = landed(world)
     found.hide()
@@ -209,6 +216,11 @@ MUTANTS = [
         "a rescue goes through filters",
         line_ends,
         ((snapshot._written, '"--no-filters", ', ""),),
+    ),
+    Mutant(
+        "a rescue takes what is staged for what is on disk",
+        staged_line_ends,
+        ((snapshot.rescue, "*_staged(site, index, at.sha), ", ""),),
     ),
     Mutant(
         "a rescue believes hidden files",

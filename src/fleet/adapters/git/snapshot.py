@@ -70,7 +70,8 @@ def rescue(worktree: Worktree, name: str) -> str:
         else:
             site.git("read-tree", at.sha or "--empty", index=index, writes=True)
         staged = site.git("write-tree", index=index, writes=True, accept=(0, 128)).line
-        _take_in(site, index, worktree.path, [*_changed(site, index, worktree.path), *extra])
+        paths = {*_changed(site, index, worktree.path), *_staged(site, index, at.sha), *extra}
+        _take_in(site, index, worktree.path, sorted(paths))
         tree = site.git("write-tree", index=index, writes=True).line
     parents = [at.sha] if at.sha else []
     who = Identity("fleet", "fleet@localhost", int(time.time()))
@@ -137,6 +138,16 @@ def _changed(site: Site, index: Path, root: Path) -> list[str]:
     site.git(*refresh, index=index, writes=True, accept=(0, 1))
     differs = ("diff-files", "-z", "--name-only", "--no-renames", "--ignore-submodules=all")
     return sorted(set(site.git(*differs, index=index).fields))
+
+
+def _staged(site: Site, index: Path, sha: str | None) -> list[str]:
+    """Returns the paths that are staged: what git calls unchanged on disk may have other line ends
+    than what it has staged.
+    """
+    if sha is None:
+        return site.git("ls-files", "-z", index=index).fields
+    differs = ("diff-index", "--cached", "-z", "--name-only", "--no-renames")
+    return site.git(*differs, "--ignore-submodules=all", sha, index=index).fields
 
 
 def _take_in(site: Site, index: Path, root: Path, paths: Sequence[str]) -> None:
