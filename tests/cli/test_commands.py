@@ -30,7 +30,7 @@ WRITING = set(
 def commands():
     from typer.main import get_command
 
-    from fleet.cli import overview, planning, running, talking, watching  # noqa: F401
+    from fleet.cli import overview, planning, running, talking, watching, withdrawing  # noqa: F401
 
     return get_command(app).commands
 

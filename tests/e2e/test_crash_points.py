@@ -13,8 +13,10 @@ from fleet.adapters.crash import CRASH_POINTS
 from support.scripted_fleet import PATIENCE_S, ScriptedFleet, until
 
 OF_THE_FRONT_DOOR = ("mailbox.after_rename",)
-OF_REMOVAL = ("git.remove.",)
-"""Nothing is removed on the way from launch to merge; tests/adapters/git dies at these."""
+OF_REMOVAL = ("git.remove.", "git.branch.", "git.restore.", "clean.", "kinds.undo.")
+"""Nothing is removed or taken back on the way from launch to merge; the tests of undo, clean and
+rescue, and tests/histories, die at these.
+"""
 
 OF_A_RED_PHASE = ("kinds.merge.after_rest",)
 """Passed only where a part of a phase lands; tests/kinds dies there."""

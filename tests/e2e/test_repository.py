@@ -51,7 +51,7 @@ def test_a_landing_keeps_what_is_not_committed_or_is_refused_with_the_names(
     assert (fleet.root / "README.md").read_text() == "mine, not committed\n"
     status = [line.strip() for line in fleet.git("status", "--porcelain").splitlines()]
     assert sorted(status) == ['?? "new note.txt"', "A  staged.txt", "M README.md"]
-    undo = fleet.git("for-each-ref", "--format=%(objectname)", "refs/fleet/undo/")
+    undo = fleet.git("for-each-ref", "--format=%(*objectname)", "refs/fleet/undo/")
     assert before in undo
 
 

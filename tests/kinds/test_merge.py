@@ -45,7 +45,7 @@ def test_a_phase_lands_and_the_users_checkout_follows(world: KindWorld, strategy
     done = state.steps["p/merge"]
     assert done.standing == "succeeded", done.text
     assert base(world) == done.output["commit"] == world.repo.rev("refs/tags/v1^{commit}")
-    assert world.repo.rev(done.output["undo"]) == before == done.output["before"]
+    assert world.repo.rev(done.output["undo"] + "^{commit}") == before == done.output["before"]
     assert set(done.output["tasks"]) == {"a", "b"}
     assert (world.root / "b.txt").read_text() == "b\n"
     assert (world.root / "README.md").read_text() == "my own change\n"
@@ -290,7 +290,7 @@ def test_the_task_that_breaks_the_whole_is_named_and_the_rest_lands_if_wanted(wo
         "README.md", "t1.txt", "t2.txt", "t4.txt", "t5.txt",
     ]  # fmt: skip
     assert merge.facts["landed"].keys() == {"t1", "t2", "t4", "t5"}
-    assert world.repo.rev(merge.evidence["undo"]) == before
+    assert world.repo.rev(f"{merge.evidence['undo']}^{{commit}}") == before
     assert state.steps["t3/work.2"].attempt == 1
     brief = (world.folder / "attempts/plan/t3%2Fwork.2/1/brief.md").read_text()
     assert "The merge of p sent this work back" in brief

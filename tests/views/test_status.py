@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from fleet.core import messages as m
+from fleet.core.plan import Need, NeedsChange, Patch
 from fleet.views.status import Observed, Seen, status_of
 from support.lowered_run import DAY_MS, HOUR_MS, LoweredRun, plan, sha
 
@@ -123,6 +125,7 @@ def test_phases_tell_what_is_missing(run):
     run.through("one").through("two")
     assert phases()["p"] == {
         "id": "p", "gate": "closed", "missing": ["the gate is being judged"], "merged_as": None,
+        "undone": None,
     }  # fmt: skip
     question = m.Question(
         message="good?", kind="approve", choices=("approve", "reject"), then=m.Then.AGAIN
@@ -135,6 +138,28 @@ def test_phases_tell_what_is_missing(run):
     run.land("p", "one", "two")
     assert phases()["p"]["merged_as"] == sha("merged")
     assert phases()["q"]["missing"] == ["three is not verified"]
+
+
+def test_a_landing_that_was_taken_back_is_told_until_it_lands_again(run):
+    run.through("one").through("two").open_gate("p", "one", "two").land("p", "one", "two")
+    steps = {name: one.step for name, one in run.state.steps.items()}
+    gate = replace(steps["p/gate"], id="p/gate.2")
+    undone = {"commit": sha("merged"), "before": sha("base"), "text": "p was taken back"}
+    merge = replace(
+        steps["p/merge"],
+        id="p/merge.2",
+        params={**steps["p/merge"].params, "undone": undone},
+        needs=(Need(step="p/gate.2"),),
+    )
+    waits = NeedsChange(add=(Need(step="p/merge.2"),))
+    needs = {"q/gate": waits, "three/worktree": waits}
+    run.tell(m.RevisePlan(patch=Patch(put=(gate, merge), needs=needs)))
+    (first, second) = status(run)["phases"]
+    assert (first["merged_as"], first["undone"]) == (None, "p was taken back")
+    assert task(run)["state"] == "verified"
+    assert not task(run)["facts"]["merged"]
+    assert second["missing"][0] == "p is not landed"
+    assert task(run, "three")["waiting_for"] == ["p merge"]
 
 
 def test_a_merge_that_did_not_land_is_missing_by_its_first_line(run):

@@ -34,7 +34,14 @@ CRASH_POINTS: Final = (
     "git.land.after_unlock",
     "git.remove.after_rescue",
     "git.remove.after_trash",
+    "git.remove.after_check",
     "git.remove.after_admin",
+    "git.branch.after_log",
+    "git.branch.after_delete",
+    "git.restore.after_files",
+    "clean.after_sessions",
+    "clean.after_worktree",
+    "clean.after_branch",
     "kinds.worktree.before_setup",
     "kinds.worktree.after_setup",
     "kinds.agent.before_launch",
@@ -49,6 +56,9 @@ CRASH_POINTS: Final = (
     "publish.before_push",
     "publish.after_push",
     "publish.after_request",
+    "kinds.undo.before_move",
+    "kinds.undo.after_move",
+    "kinds.undo.after_tags",
 )
 
 _passings: dict[str, int] = {}

@@ -15,7 +15,7 @@ from fleet.core import messages as m
 from fleet.core.state import CLOSED, OpenQuestion, Standing, State, StepState
 from fleet.errors import FleetError, NotFound, Rejected
 from fleet.kinds.merge import LAND_REST
-from fleet.views.tasks import PhaseSteps, phases_of, tasks_of
+from fleet.views.tasks import PhaseSteps, phases_before, phases_of, tasks_of
 
 if TYPE_CHECKING:
     from fleet.app.publishing import Publisher
@@ -179,7 +179,7 @@ def closed_because(state: State, phase: PhaseSteps) -> list[str]:
     """Returns what keeps a phase's gate closed, in words; nothing when it is open or judged now."""
     gate = phase.gates[-1]
     if gate.standing in (Standing.SUCCEEDED, Standing.RUNNING, Standing.READY):
-        return []
+        return [f"{before} is landed: not yet" for before in phases_before(state, phase)]
     found = []
     for need in gate.step.needs:
         one = state.steps[need.step]

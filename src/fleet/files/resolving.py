@@ -54,7 +54,11 @@ def resolve_patch(
     texts = Texts()
     steps = task_steps(replace(fleet, tasks={**fleet.tasks, name: task}), task, phase, "", texts)
     steps = [replace(step, released=True) for step in steps]
-    last, merge = state.steps[gate].step, state.steps[f"{clash.phase}/merge"].step
+    merges = [one.step for one in state.steps.values() if one.step.kind == "merge"]
+    last = state.steps[gate].step
+    merge = [step for step in merges if step.whole == clash.phase][
+        -1
+    ]  # after an undo there are two
     listed: object = last.params["tasks"]
     assert isinstance(listed, list | tuple)
     number = 1 + sum(step.startswith(f"{clash.phase}/gate") for step in state.steps)

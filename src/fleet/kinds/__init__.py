@@ -40,6 +40,7 @@ KINDS: dict[str, str] = {
     "check": "fleet.kinds.check",
     "gate": "fleet.kinds.gate",
     "merge": "fleet.kinds.merge",
+    "undo": "fleet.kinds.undo",
     "call": "fleet.kinds.call",
     "set": "fleet.kinds.set",
     "subplan": "fleet.kinds.subplan",

@@ -158,6 +158,8 @@ def _phases(status: Mapping[str, Any], columns: int) -> list[str]:
             told = f"landed as {phase['merged_as'][:10]}"
         else:
             told = f"gate {phase['gate']}"
+            if phase.get("undone"):
+                told = f"{phase['undone']}; {told}"
             if phase["missing"]:
                 shown = ", ".join(phase["missing"][:3])
                 told += f": {shown}" + (" ..." if len(phase["missing"]) > 3 else "")

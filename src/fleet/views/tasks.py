@@ -124,6 +124,14 @@ class PhaseSteps:
         told: Any = self.merge.facts.get("landed") if self.merge is not None else None
         return told or {}
 
+    @property
+    def undone(self) -> Mapping[str, Any] | None:
+        """What was taken back: {commit, before, reverted, text}; none once it has landed again."""
+        if self.merge is None or self.landed is not None:
+            return None
+        found: Any = self.merge.step.params.get("undone")
+        return found or None
+
 
 def tasks_of(state: State) -> dict[str, TaskSteps]:
     """Returns every task's steps by task id, in plan order."""
@@ -159,8 +167,9 @@ def phases_of(state: State) -> dict[str, PhaseSteps]:
 
 
 def phases_before(state: State, phase: PhaseSteps) -> list[str]:
-    """Returns the phases that have to land before a phase's gate, as far as they have not."""
-    needs = phase.gates[-1].step.needs if phase.gates else ()
+    """Returns the phases that have to land before a phase, as far as they have not."""
+    ends = [*phase.gates[-1:], *([phase.merge] if phase.merge else [])]
+    needs = dict.fromkeys(need for one in ends for need in one.step.needs)
     found = [one for need in needs if (one := state.known(need.step)) is not None]
     return [
         one.step.whole
@@ -293,6 +302,6 @@ def name_of(state: State, step: str) -> str:
     one = state.known(step)
     if one is None:
         return step
-    if one.step.kind in ("gate", "merge"):
+    if one.step.kind in ("gate", "merge", "undo") and one.step.whole:
         return f"{one.step.whole} {one.step.kind}"
     return one.step.whole or step

@@ -91,7 +91,7 @@ def test_landing_where_nobody_has_the_base(repo, user, candidate):
     landed = git.land(repo, "main", *candidate)
     assert isinstance(landed, git.Landed)
     assert user.rev("refs/heads/main") == candidate[1]
-    assert user.rev(landed.undo_ref) == candidate[0]
+    assert repo.resolve(landed.undo_ref) == candidate[0]
     assert user.fingerprint() == before
     assert git.land(repo, "main", *candidate).already
 
@@ -192,7 +192,7 @@ def test_killed_anywhere_the_next_landing_converges(repo, user, candidate, die_a
     landed = git.land(repo, "main", old, new)
     assert isinstance(landed, git.Landed)
     assert user.rev("refs/heads/main") == new
-    assert user.rev(landed.undo_ref) == old
+    assert repo.resolve(landed.undo_ref) == old
     expected = "M dir/c.txt\n?? untracked" if dirty else ""
     assert user.git("status", "--porcelain") == expected
     assert {p.name for p in user.root.glob(".git/**/*.lock")} == {"fleet.lock"}

@@ -253,7 +253,7 @@ def test_removal_needs_a_proof(repo, user):
     tree = make(repo, user)
     base = user.head()
     with pytest.raises(AssertionError):
-        git.Proof(object(), tree.path, base, "", rescued=False)
+        git.Proof(object(), tree.path, base, "")
     user.write({"u.txt": "u\n"}, cwd=tree.path)
     assert "uncommitted" in git.prove_removable(repo, tree, base).reasons[0]
     work = user.commit({}, cwd=tree.path)
@@ -271,12 +271,12 @@ def test_removal_needs_a_proof(repo, user):
     proof = git.prove_removable(repo, tree, work)
     (tree.path / "late.txt").write_text("late")
     with pytest.raises(Rejected, match="changed since"):
-        git.remove(repo, tree, proof)
+        git.remove(repo, tree, proof, name="x")
     (tree.path / "late.txt").unlink()
     user.commit({"x": "squashed\n"})
     user.git("checkout", work, "--", "u.txt")
     squashed = user.commit({})
-    git.remove(repo, tree, git.prove_removable(repo, tree, squashed))
+    git.remove(repo, tree, git.prove_removable(repo, tree, squashed), name="x")
     assert not tree.path.exists()
     assert user.rev("refs/heads/fleet/one") == work
     assert len(repo.worktrees()) == 1
@@ -296,12 +296,13 @@ def test_everything_in_a_removed_worktree_is_in_its_rescue_ref(repo, user, die_a
         assert user.git("show", f"{ref}:{name}") == text
     assert user.git("show", f"{ref}^2:a.txt") == "staged"
     if point:
-        code = f"w = find(repo, Path({str(tree.path)!r}))\nremove(repo, w, prove_rescued(w, 'x/y'))"
+        code = f"w = find(repo, Path({str(tree.path)!r}))\n"
+        code += "remove(repo, w, prove_rescued(w, 'x/y'), name='x')"
         die_at(point, code)
         assert user.git("show", "refs/fleet/rescue/x/y:a.txt") == "edited"
         assert make(repo, user).path.exists()
     else:
-        git.remove(repo, tree, git.prove_rescued(tree, "x/y"))
+        git.remove(repo, tree, git.prove_rescued(tree, "x/y"), name="x")
         assert not tree.path.exists()
 
 

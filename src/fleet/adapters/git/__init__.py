@@ -21,10 +21,34 @@ if TYPE_CHECKING:
         remove_trial,
         trial_checkout,
     )
-    from fleet.adapters.git.claims import Request, StartConflict, Worktree
-    from fleet.adapters.git.clashes import Clash, Pair, forecast
-    from fleet.adapters.git.command import Finished, Identity, Site
-    from fleet.adapters.git.history import changed_together
+    from fleet.adapters.git.branches import (
+        delete_branch,
+        drop_vanished,
+        owned,
+        restore_branch,
+        started,
+    )
+    from fleet.adapters.git.claims import (
+        Request,
+        StartConflict,
+        Worktree,
+    )
+    from fleet.adapters.git.clashes import (
+        Pair,
+        forecast,
+    )
+    from fleet.adapters.git.command import (
+        Finished,
+        Identity,
+        Site,
+    )
+    from fleet.adapters.git.containment import (
+        contained,
+        how_merged,
+    )
+    from fleet.adapters.git.history import (
+        changed_together,
+    )
     from fleet.adapters.git.landing import (
         BaseMoved,
         HookFailed,
@@ -32,9 +56,19 @@ if TYPE_CHECKING:
         WouldOverwrite,
         land,
         recover_landings,
-        tag,
+        take_back,
+        what_blocks,
     )
-    from fleet.adapters.git.merging import signs
+    from fleet.adapters.git.merging import (
+        Clash,
+        signs,
+    )
+    from fleet.adapters.git.moves import (
+        Move,
+        last_move,
+        recorded_moves,
+        stands,
+    )
     from fleet.adapters.git.pushing import (
         NotPushed,
         Update,
@@ -45,21 +79,47 @@ if TYPE_CHECKING:
         push,
         tag_object,
     )
-    from fleet.adapters.git.refs import branch_name_problem
+    from fleet.adapters.git.refs import (
+        Start,
+        branch_name_problem,
+    )
     from fleet.adapters.git.removal import (
-        Head,
         NotRemovable,
         Proof,
-        contained,
         dirty,
-        head,
+        in_use,
         prove_removable,
         prove_rescued,
         remove,
+    )
+    from fleet.adapters.git.repository import (
+        Change,
+        Repository,
+        WorktreeInfo,
+    )
+    from fleet.adapters.git.rescues import (
+        Rescue,
+        all_rescues,
+        find_rescue,
+        restore,
+        restore_worktree,
+    )
+    from fleet.adapters.git.reverting import (
+        Reverted,
+        Way,
+        followers,
+        revert,
+        way_back,
+    )
+    from fleet.adapters.git.snapshot import (
+        Head,
+        head,
         rescue,
     )
-    from fleet.adapters.git.repository import Change, Repository, WorktreeInfo
-    from fleet.adapters.git.squashing import Gathered, gather
+    from fleet.adapters.git.squashing import (
+        Gathered,
+        gather,
+    )
     from fleet.adapters.git.staging import (
         Stage,
         changed_on,
@@ -68,8 +128,22 @@ if TYPE_CHECKING:
         set_stage,
         take_message,
     )
-    from fleet.adapters.git.tree import File, changed_since, find_files, fits, read_file
-    from fleet.adapters.git.worktrees import create, create_many, find
+    from fleet.adapters.git.tags import (
+        tag,
+        untag,
+    )
+    from fleet.adapters.git.tree import (
+        File,
+        changed_since,
+        find_files,
+        fits,
+        read_file,
+    )
+    from fleet.adapters.git.worktrees import (
+        create,
+        create_many,
+        find,
+    )
 else:
     _NAMES: Final = {
         "assembly": (
@@ -81,9 +155,31 @@ else:
             "remove_trial",
             "trial_checkout",
         ),
-        "claims": ("Request", "StartConflict", "Worktree"),
-        "clashes": ("Clash", "Pair", "forecast"),
-        "command": ("Finished", "Identity", "Site"),
+        "branches": (
+            "delete_branch",
+            "drop_vanished",
+            "owned",
+            "restore_branch",
+            "started",
+        ),
+        "claims": (
+            "Request",
+            "StartConflict",
+            "Worktree",
+        ),
+        "clashes": (
+            "Pair",
+            "forecast",
+        ),
+        "command": (
+            "Finished",
+            "Identity",
+            "Site",
+        ),
+        "containment": (
+            "contained",
+            "how_merged",
+        ),
         "history": ("changed_together",),
         "landing": (
             "BaseMoved",
@@ -92,9 +188,19 @@ else:
             "WouldOverwrite",
             "land",
             "recover_landings",
-            "tag",
+            "take_back",
+            "what_blocks",
         ),
-        "merging": ("signs",),
+        "merging": (
+            "Clash",
+            "signs",
+        ),
+        "moves": (
+            "Move",
+            "last_move",
+            "recorded_moves",
+            "stands",
+        ),
         "pushing": (
             "NotPushed",
             "Update",
@@ -105,21 +211,47 @@ else:
             "push",
             "tag_object",
         ),
-        "refs": ("branch_name_problem",),
+        "refs": (
+            "Start",
+            "branch_name_problem",
+        ),
         "removal": (
-            "Head",
             "NotRemovable",
             "Proof",
-            "contained",
             "dirty",
-            "head",
+            "in_use",
             "prove_removable",
             "prove_rescued",
             "remove",
+        ),
+        "repository": (
+            "Change",
+            "Repository",
+            "WorktreeInfo",
+        ),
+        "rescues": (
+            "Rescue",
+            "all_rescues",
+            "find_rescue",
+            "restore",
+            "restore_worktree",
+        ),
+        "reverting": (
+            "Reverted",
+            "Way",
+            "followers",
+            "revert",
+            "way_back",
+        ),
+        "snapshot": (
+            "Head",
+            "head",
             "rescue",
         ),
-        "repository": ("Change", "Repository", "WorktreeInfo"),
-        "squashing": ("Gathered", "gather"),
+        "squashing": (
+            "Gathered",
+            "gather",
+        ),
         "staging": (
             "Stage",
             "changed_on",
@@ -128,8 +260,22 @@ else:
             "set_stage",
             "take_message",
         ),
-        "tree": ("File", "changed_since", "find_files", "fits", "read_file"),
-        "worktrees": ("create", "create_many", "find"),
+        "tags": (
+            "tag",
+            "untag",
+        ),
+        "tree": (
+            "File",
+            "changed_since",
+            "find_files",
+            "fits",
+            "read_file",
+        ),
+        "worktrees": (
+            "create",
+            "create_many",
+            "find",
+        ),
     }
     _HOMES: Final = {name: home for home, names in _NAMES.items() for name in names}
 
@@ -153,6 +299,7 @@ __all__ = [
     "HookFailed",
     "Identity",
     "Landed",
+    "Move",
     "NotPushed",
     "NotRemovable",
     "Pair",
@@ -160,14 +307,19 @@ __all__ = [
     "Proof",
     "Repository",
     "Request",
+    "Rescue",
+    "Reverted",
     "Site",
     "Stage",
+    "Start",
     "StartConflict",
     "Step",
     "Update",
+    "Way",
     "Worktree",
     "WorktreeInfo",
     "WouldOverwrite",
+    "all_rescues",
     "assemble",
     "branch_name_problem",
     "changed_on",
@@ -177,31 +329,50 @@ __all__ = [
     "contained",
     "create",
     "create_many",
+    "delete_branch",
     "dirty",
+    "drop_vanished",
     "find",
     "find_files",
     "find_hooks",
+    "find_rescue",
     "fits",
+    "followers",
     "forecast",
     "gather",
     "head",
     "holds",
+    "how_merged",
+    "in_use",
     "is_forward",
     "land",
+    "last_move",
     "look",
+    "owned",
     "prove_removable",
     "prove_rescued",
     "push",
     "put_message",
     "read_file",
+    "recorded_moves",
     "recover_landings",
     "remove",
     "remove_trial",
     "rescue",
+    "restore",
+    "restore_branch",
+    "restore_worktree",
+    "revert",
     "set_stage",
     "signs",
+    "stands",
+    "started",
     "tag",
     "tag_object",
+    "take_back",
     "take_message",
     "trial_checkout",
+    "untag",
+    "way_back",
+    "what_blocks",
 ]

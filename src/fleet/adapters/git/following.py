@@ -172,7 +172,8 @@ def recover(repo: Repository, *, forward: bool = True) -> str | None:
     said = "took back a landing"
     if _lock_is_ours(follow) and follow.place.is_dir():
         actual = repo.resolve(follow.ref)
-        if actual and repo.is_ancestor(follow.new, actual):
+        # The old commit may contain the new one: a move back goes the other way.
+        if actual and actual != follow.old and repo.is_ancestor(follow.new, actual):
             said = "finished a landing"
         elif _index_is_new(repo, follow):
             if forward and actual == follow.old:

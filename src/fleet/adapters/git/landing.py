@@ -1,5 +1,5 @@
-"""Moving the base to a judged commit, with the checkout that has it following, so that nothing is
-lost.
+"""Moving the base to a judged commit, or back, with the checkout that has it following, so that
+nothing is lost.
 
 The order, under the repository's lock: undo ref -> record -> the checkout's `index.lock` -> ref
 prepared (locked, the user's reference-transaction hook asked) -> files -> index -> ref committed
@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleet.adapters.crash import crash_point
-from fleet.adapters.git import following, locks, refs
+from fleet.adapters.git import following, locks, moves, refs
 from fleet.adapters.git.following import Follow
 from fleet.adapters.git.repository import Repository
 from fleet.adapters.git.transaction import Prepared
-from fleet.errors import Rejected, ToolFailed
+from fleet.errors import Rejected
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,47 +69,58 @@ def land(
 ) -> Outcome:
     """Moves `base_branch` from exactly `old_sha` to `new_sha` and says what came of it.
 
-    A base that already contains `new_sha` is Landed. Raises Rejected when `new_sha` does not
-    contain `old_sha`, when the base is checked out more than once, or a lock of the checkout is
-    not released.
+    A base that already contains `new_sha` is Landed. `name` is the act under which the move is
+    recorded. Raises Rejected when `new_sha` does not contain `old_sha`, when the base is checked
+    out more than once, or a lock of the checkout is not released.
     """
-    ref = refs.HEADS + base_branch
-    undo = refs.UNDO + "/".join(
-        refs.component(p) for p in (name or f"{base_branch}/{new_sha}").split("/")
-    )
+    ref, act = refs.HEADS + base_branch, name or f"{base_branch}/{new_sha}"
     with locks.repository_lock(repo.common) as lock:
         following.recover(repo)
         actual = repo.resolve(ref)
         if actual is None:
             return BaseMoved(None)
         if repo.is_ancestor(new_sha, actual):
-            return Landed(undo, actual, already=True)
+            known = moves.last_move(repo, act, new_sha)
+            return Landed(known.undo_ref if known else "", actual, already=True)
         if actual != old_sha:
             return BaseMoved(actual)
         if not repo.is_ancestor(old_sha, new_sha):
             raise Rejected(
                 f"{new_sha[:12]} does not contain {old_sha[:12]}: the base only moves forward"
             )
-        place = _checkout(repo, base_branch)
-        follow = following.plan(repo, place, ref, old_sha, new_sha) if place else None
-        if follow is not None and (blocked := following.obstacles(repo, follow)):
-            return WouldOverwrite(blocked.paths, follow.place, blocked.why)
-        refs.transact(repo.site, [refs.put(undo, old_sha)], why=message, keep=[lock])
-        crash_point("git.land.after_undo")
-        outcome = _move(
-            repo,
-            follow,
-            undo,
-            ref=ref,
-            old=old_sha,
-            new=new_sha,
-            message=message,
-            lock=lock,
-            hooks=hooks,
-        )
-        if not isinstance(outcome, Landed):
-            refs.transact(repo.site, [refs.delete(undo, old_sha)], why=message)
-        return outcome
+        step = _Step(base_branch, old_sha, new_sha, act, message)
+        return _record_and_move(repo, step, lock, hooks=hooks)
+
+
+def take_back(
+    repo: Repository,
+    base_branch: str,
+    old_sha: str,
+    new_sha: str,
+    *,
+    name: str,
+    message: str = "fleet: undo",
+    hooks: bool = True,
+) -> Outcome:
+    """Moves `base_branch` from exactly `old_sha` back to `new_sha`, where it was before a move.
+
+    The caller knows from the record of that move that the base was there, and that nobody has
+    built on it since. Raises what `land` does, and Rejected when `old_sha` does not contain
+    `new_sha`.
+    """
+    ref = refs.HEADS + base_branch
+    with locks.repository_lock(repo.common) as lock:
+        following.recover(repo)
+        actual = repo.resolve(ref)
+        known = moves.last_move(repo, name, new_sha)
+        if known is not None and actual is not None and moves.stands(repo, known):
+            return Landed(known.undo_ref, actual, already=True)
+        if actual is None or actual != old_sha:
+            return BaseMoved(actual)
+        if not repo.is_ancestor(new_sha, old_sha):
+            raise Rejected(f"{old_sha[:12]} does not contain {new_sha[:12]}: that is no way back")
+        step = _Step(base_branch, old_sha, new_sha, name, message)
+        return _record_and_move(repo, step, lock, hooks=hooks)
 
 
 def recover_landings(repo: Repository) -> str | None:
@@ -120,26 +131,16 @@ def recover_landings(repo: Repository) -> str | None:
         return following.recover(repo)
 
 
-def tag(repo: Repository, name: str, sha: str) -> str:
-    """Creates the tag `name` at `sha` and returns its ref; the same tag at the same commit is fine.
-
-    Raises Rejected when it exists elsewhere, or git refuses the name.
-    """
-    if (problem := refs.branch_name_problem(name)) is not None:
-        raise Rejected(problem.replace("branch", "tag"))
-    ref = f"refs/tags/{name}"
-    try:
-        refs.transact(repo.site, [refs.create(ref, sha)], why="fleet: tag")
-    except ToolFailed:
-        found = repo.resolve(ref)
-        if found is None:
-            raise
-        if found != sha:
-            raise Rejected(
-                f"tag {name!r} exists at {found[:12]}, not at {sha[:12]}",
-                hint=f"name another tag, or: git tag -d {name}",
-            ) from None
-    return ref
+def what_blocks(
+    repo: Repository, base_branch: str, old_sha: str, new_sha: str
+) -> WouldOverwrite | None:
+    """Returns what in the base's checkout keeps a move from being made now; changes nothing."""
+    place = _checkout(repo, base_branch)
+    if place is None:
+        return None
+    follow = following.plan(repo, place, refs.HEADS + base_branch, old_sha, new_sha)
+    blocked = following.obstacles(repo, follow)
+    return WouldOverwrite(blocked.paths, follow.place, blocked.why) if blocked else None
 
 
 def _checkout(repo: Repository, branch: str) -> Path | None:
@@ -157,25 +158,54 @@ def _checkout(repo: Repository, branch: str) -> Path | None:
     return places[0] if places else None
 
 
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A move of a branch that has been found fit."""
+
+    branch: str
+    old: str
+    new: str
+    act: str
+    message: str
+
+    @property
+    def ref(self) -> str:
+        return refs.HEADS + self.branch
+
+
+def _record_and_move(repo: Repository, step: _Step, lock: int, *, hooks: bool) -> Outcome:
+    place = _checkout(repo, step.branch)
+    follow = following.plan(repo, place, step.ref, step.old, step.new) if place else None
+    if follow is not None and (blocked := following.obstacles(repo, follow)):
+        return WouldOverwrite(blocked.paths, follow.place, blocked.why)
+    undo = moves.note(
+        repo,
+        path=moves.path_of(step.act),
+        target=step.ref,
+        old=step.old,
+        new=step.new,
+        act=step.act,
+        why=step.message,
+        keep=[lock],
+    )
+    crash_point("git.land.after_undo")
+    outcome = _move(repo, follow, undo, step, lock, hooks=hooks)
+    if not isinstance(outcome, Landed):
+        moves.forget(repo, undo)
+    return outcome
+
+
 def _move(
-    repo: Repository,
-    follow: Follow | None,
-    undo: str,
-    *,
-    ref: str,
-    old: str,
-    new: str,
-    message: str,
-    lock: int,
-    hooks: bool,
+    repo: Repository, follow: Follow | None, undo: str, step: _Step, lock: int, *, hooks: bool
 ) -> Outcome:
+    ref, old, new = step.ref, step.old, step.new
     if follow is not None:
         following.record(follow)
         crash_point("git.land.after_record")
         following.take_index_lock(follow)
         crash_point("git.land.after_lock")
     site = follow.site if follow else repo.site
-    with Prepared(site, ref, new, old, why=message, lock=lock, hooks=hooks) as prepared:
+    with Prepared(site, ref, new, old, why=step.message, lock=lock, hooks=hooks) as prepared:
         try:
             refused = prepared.refused()
             if refused is not None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -132,18 +133,43 @@ def gits_at_work(common: Path) -> tuple[int, ...]:
     return tuple(found)
 
 
-def inhabitants(folder: Path) -> tuple[int, ...]:
-    """Returns the processes whose current folder is `folder` or lies in it."""
+def inhabitants(folder: Path) -> tuple[tuple[int, str], ...]:
+    """Returns pid and name of the processes that are in `folder`: their current folder or an open
+    file is it or lies in it, as far as /proc shows them.
+    """
     root = os.path.realpath(folder)
     found = []
     for process in _processes():
-        try:
-            where = os.readlink(process / "cwd")  # noqa: PTH115
-        except OSError:
-            continue
-        if where == root or where.startswith(root + "/"):
-            found.append(int(process.name))
+        if any(at == root or at.startswith(root + "/") for at in _places(process)):
+            try:
+                name = os.fsdecode((process / "comm").read_bytes()).strip()
+            except OSError:
+                continue
+            found.append((int(process.name), name))
     return tuple(found)
+
+
+def mounts(folder: Path) -> tuple[str, ...]:
+    """Returns what is mounted in `folder` or below it."""
+    root = os.path.realpath(folder)
+    rows = Path("/proc/self/mountinfo").read_bytes().splitlines()
+    octal = rb"\\([0-7]{3})"
+    places = [
+        os.fsdecode(re.sub(octal, lambda sign: bytes([int(sign[1], 8)]), row.split(b" ")[4]))
+        for row in rows
+    ]
+    return tuple(at for at in places if at == root or at.startswith(root + "/"))
+
+
+def _places(process: Path) -> Iterator[str]:
+    """Yields where a process is and what it has open."""
+    try:
+        yield os.readlink(process / "cwd")  # noqa: PTH115 - no object for each
+        with os.scandir(process / "fd") as opened:
+            for entry in opened:
+                yield os.readlink(entry.path)  # noqa: PTH115
+    except OSError:
+        return
 
 
 def _processes() -> Iterator[Path]:

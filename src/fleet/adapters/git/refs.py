@@ -5,7 +5,7 @@ Refs are always written by their full names and by compare-and-swap. What is not
 
     refs/fleet/start/<branch>/<key>   where a branch of ours began, and whose it is
     refs/fleet/candidate/<name>       a merge that is being judged
-    refs/fleet/undo/<name>            where a base stood before a landing
+    refs/fleet/undo/<name>            a move of a branch or tag, and where it stood before
     refs/fleet/rescue/<name>          a snapshot taken before something was removed
 """
 

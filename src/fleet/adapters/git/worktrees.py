@@ -18,9 +18,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from fleet.adapters.crash import crash_point
-from fleet.adapters.git import claims, copies, locks, merging, refs, registration
+from fleet.adapters.git import branches, claims, copies, locks, refs, registration
 from fleet.adapters.git.claims import Making, Outcome, Request, StartConflict, Worktree
-from fleet.adapters.git.command import Identity, Site, encode
+from fleet.adapters.git.command import encode
 from fleet.adapters.git.registration import PREFIX, READY, Registration
 from fleet.adapters.git.repository import Repository
 from fleet.errors import FleetError, Rejected, ToolFailed
@@ -183,29 +183,13 @@ def _take_over(repo: Repository, making: Making, found: Registration) -> None:
     if registration.links_problem(repo.common, found.admin, making.path) is not None:
         if making.path.exists() and not _is_empty_but_link(making.path):
             registration.site_of(repo.common, found.admin, making.path)
-        _rescue_index(repo, found)
+        branches.keep_index(repo, found.admin, found.admin.name)
         (found.admin / READY).unlink(missing_ok=True)
         registration.link(found)
 
 
 def _is_empty_but_link(path: Path) -> bool:
     return path.is_dir() and all(e.name.startswith(".git") and e.is_file() for e in path.iterdir())
-
-
-def _rescue_index(repo: Repository, found: Registration) -> None:
-    """Keeps what was staged in a worktree whose folder has vanished, before its index is written
-    anew.
-    """
-    if not (found.admin / "index").exists():
-        return
-    site = Site(found.admin, repo.common)
-    staged = site.git("write-tree", accept=(0, 128), writes=True).line
-    head = repo.resolve(found.head.removeprefix("ref: "))
-    if head and refs.is_sha(staged) and staged != repo.tree(head):
-        who = Identity("fleet", "fleet@localhost", 0)
-        kept = merging.commit(repo, staged, [head], "what was staged in a lost worktree", who)
-        name = refs.RESCUE + refs.component(f"{found.admin.name}-index-{kept[:12]}")
-        refs.transact(repo.site, [refs.put(name, kept)], why="fleet: rescue")
 
 
 def _clear_ref_locks(repo: Repository, making: Making) -> None:

@@ -258,15 +258,15 @@ def _landed(work: Work, pinned: Pinned) -> tuple[str, str, str] | None:
     candidate = repo.resolve(
         refs.CANDIDATE + "/".join(map(refs.component, name_of(work).split("/")))
     )
-    undo = refs.UNDO + "/".join(map(refs.component, name_of(work).split("/")))
-    before, base = repo.resolve(undo), repo.resolve(f"refs/heads/{work.params['base']}")
-    if candidate is None or before is None or base is None:
+    base = repo.resolve(f"refs/heads/{work.params['base']}")
+    move = git.last_move(repo, name_of(work), candidate) if candidate else None
+    if candidate is None or base is None or move is None or move.old is None:
         return None
-    if not repo.is_ancestor(candidate, base) or candidate == before:
+    if not repo.is_ancestor(candidate, base):
         return None
     if not all(git.contained(repo, part.sha, candidate) for part in pinned.parts):
         return None
-    return candidate, before, undo
+    return candidate, move.old, move.undo_ref
 
 
 async def _end(work: Work, pinned: Pinned, landed: tuple[str, str, str], checks: object) -> Outcome:
@@ -285,7 +285,7 @@ def _success(work: Work, pinned: Pinned, landed: tuple[str, str, str], checks: o
     evidence: dict[str, object] = {"checks": checks}
     if tag:
         try:
-            git.tag(repo, str(tag), commit)
+            git.tag(repo, str(tag), commit, act=name_of(work))
         except Rejected as refused:
             # What has landed has landed; the tag is told, not made a failure of the merge.
             evidence["tag"] = f"{refused.text} {refused.hint}".strip()

@@ -64,9 +64,12 @@ class Trial:
             return known.get(part.task) or _message(self.work, part, [self.before, *before])
 
         def make() -> git.Assembled | git.Conflict:
+            onto = _onto(self.work, self.before, parts)
+            if isinstance(onto, git.Conflict):
+                return onto
             return git.assemble(
                 self.work.world.repository,
-                self.before,
+                onto,
                 parts,
                 name=name,
                 message=message,
@@ -166,8 +169,11 @@ def red(checks: Sequence[Verdict]) -> list[str]:
 
 
 def name_of(work: Work) -> str:
-    """Returns what the candidate of a merge and its undo ref are called."""
-    return f"{work.run}/{work.params['phase']}"
+    """Returns what the candidate of a merge and its undo ref are called; a landing after an undo
+    has a name of its own.
+    """
+    number = work.step.id.removeprefix(f"{work.params['phase']}/merge").replace(".", ":")
+    return f"{work.run}/{work.params['phase']}{number}"
 
 
 def folder_of(work: Work) -> Path:
@@ -178,6 +184,24 @@ def folder_of(work: Work) -> Path:
     if os.access(root.parent, os.W_OK):
         return root.parent / f"{root.name}.worktrees" / f".trial-{name}"
     return work.world.state / TRIALS / name
+
+
+def _onto(work: Work, before: str, parts: Sequence[git.Part]) -> str | git.Conflict:
+    """Returns the commit that parts are put onto: the base's, unless a revert stands in its history
+    that took them away; merging what it reverted would bring nothing, so that is applied again.
+    """
+    repo, undone = work.world.repository, work.params.get("undone") or {}
+    assert isinstance(undone, Mapping)
+    if not undone.get("reverted") or not any(repo.is_ancestor(p.sha, before) for p in parts):
+        return before
+    phase = str(work.params.get("name") or work.params["phase"])
+    told = f"Reapply {phase}\n\nThis lands {undone['commit']} again.\n"
+    again = git.revert(
+        repo, before, old=undone["commit"], new=undone["before"], name=name_of(work), message=told
+    )
+    if isinstance(again, git.Clash):
+        return git.Conflict(str(work.params["phase"]), again.paths, ("base",), again.text)
+    return before if again.tree == repo.tree(before) else again.commit
 
 
 def _message(work: Work, part: git.Part, without: Sequence[str]) -> str:
