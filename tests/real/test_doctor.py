@@ -17,6 +17,9 @@ pytestmark = pytest.mark.real
 HOOKED = {
     "claude": ["permission", "session", "stop", "turn"],
     "codex": ["session", "stop", "turn"],
+    "copilot": ["permission", "session", "stop", "turn"],
+    "gemini": ["session", "stop", "turn"],
+    "opencode": ["permission", "session", "stop", "turn"],
 }
 """The signs that each program gives; the others answer only."""
 

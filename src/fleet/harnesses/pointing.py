@@ -128,6 +128,9 @@ POINTINGS: Final[Mapping[str, Pointing]] = {
             "npm_config_registry": "$URL/",
         },
         files={".config/opencode/opencode.json": json.dumps(_OPENCODE)},
+        permissions="ask",
+        command="touch PERMITTED.md",
+        asks=True,
     ),
     "copilot": Pointing(
         env={
@@ -136,6 +139,9 @@ POINTINGS: Final[Mapping[str, Pointing]] = {
             "COPILOT_MODEL": "loopback",
             "COPILOT_OFFLINE": "true",
         },
+        permissions="ask",
+        command="touch PERMITTED.md",
+        asks=True,
     ),
     "aider": Pointing(
         env={

@@ -34,8 +34,8 @@ def diagnose(
     installed. Unless it is `quick`, each is run against a model on loopback, for `limit_s` at most.
     Raises NotFound for a name of no program.
     """
-    programs.check_names(names)
     place, lost = _find(root)
+    wanted = programs.wanted(place, names, every=every)
     here = place.root if place else root
     looks: list[tuple[str, Look]] = [
         ("git", machine.git),
@@ -52,7 +52,6 @@ def diagnose(
     else:
         looks += _looks_at(place)
     checks = [one for name, look in looks for one in looked(name, look)]
-    wanted = programs.wanted(place, names, every=every)
     told, proofs = programs.look(wanted, place, quick=quick, limit_s=limit_s)
     checks += told
     ok = all(one["level"] != "error" for one in checks)

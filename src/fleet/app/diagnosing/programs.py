@@ -10,7 +10,7 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -21,8 +21,9 @@ from fleet.errors import FleetError, NotFound
 
 if TYPE_CHECKING:
     from fleet.app.place import FleetPlace
-    from fleet.files.documents import AgentDocument
+    from fleet.files.documents import AgentDocument, HarnessDocument
     from fleet.harnesses import Found, Harness
+    from fleet.harnesses.pointing import Pointing
 
 AT_ONCE: Final = 2
 SHOWN_USERS: Final = 3
@@ -33,6 +34,7 @@ class Wanted:
     """A program to look at: the name of a harness or a command, and the agents that use it."""
 
     harness: Any
+    profile: Mapping[str, Any] | None = None
     users: list[AgentDocument] = field(default_factory=list)
     named: bool = False
 
@@ -45,7 +47,14 @@ class Wanted:
         """Returns what drives it; raises NotFound for a name of none."""
         from fleet.harnesses import find_harness
 
-        return find_harness(self.harness)
+        return find_harness(self.harness, self.profile)
+
+    @property
+    def pointing(self) -> Pointing | None:
+        """How its program is pointed at a model on loopback; None where that is not known."""
+        from fleet.harnesses.pointing import POINTINGS
+
+        return POINTINGS.get((self.profile or {}).get("program", self.harness))
 
     @property
     def used(self) -> str:
@@ -55,26 +64,22 @@ class Wanted:
         return f", used by {', '.join(ids[:SHOWN_USERS])}{more}" if ids else ""
 
 
-def check_names(names: Sequence[str]) -> None:
-    """Raises NotFound for a name of no agent program."""
-    from fleet.harnesses.pointing import POINTINGS
-
-    for name in names:
-        if name not in POINTINGS:
-            raise NotFound("agent program", name, sorted(POINTINGS))
-
-
 def wanted(place: FleetPlace | None, names: Sequence[str], *, every: bool) -> list[Wanted]:
     """Returns the programs that the fleet uses, those that were named and, with `every`, all that
-    are there.
+    are there; raises NotFound for a name of none.
     """
     from fleet.harnesses.pointing import POINTINGS
 
+    agents, own = _documents(place)
     found: dict[Any, Wanted] = {}
-    for agent in _agents(place):
-        found.setdefault(agent.harness, Wanted(agent.harness)).users.append(agent)
+    for agent in agents:
+        one = Wanted(agent.harness, agent.profile.profile if agent.profile else None)
+        found.setdefault(agent.harness, one).users.append(agent)
     for name in names:
-        found[name] = Wanted(name, found[name].users if name in found else [], named=True)
+        if name not in POINTINGS and name not in own:
+            raise NotFound("agent program", name, sorted({*POINTINGS, *own}))
+        users = found[name].users if name in found else []
+        found[name] = Wanted(name, own[name].profile if name in own else None, users, named=True)
     if every:
         for name in POINTINGS:
             if shutil.which(name):
@@ -152,32 +157,30 @@ class _Look:
 
     def _version(self) -> Finding:
         """Looks for the program, and compares its version with the one that was tested."""
-        from fleet.app.programs import age_of, is_newer
-        from fleet.harnesses import TESTED
+        from fleet.app.programs import age_of, is_newer, tested_with
 
-        name, used = self.program.harness, self.program.used
-        found = self.program.driver().check(os.environ)
+        name, used, driver = self.program.harness, self.program.used, self.program.driver()
+        found = driver.check(os.environ)
         if isinstance(found, str):
             text, _, cure = found.partition(": ")
             return finding(name, "error" if self.program.needed else "absent", text + used, cure)
         self._found = found
         shown = f"{found.version} at {found.path}".removeprefix(" at ")
-        tested = TESTED.get(name, "")
-        self._stale = age_of(found.version, tested) if tested else ""
+        first, _, last = tested_with(driver).partition(" - ")
+        self._stale = age_of(found.version, first)
         if self._stale:
             return finding(name, "warning", f"{shown}, {self._stale}{used}", f"update {name}")
-        new = tested and is_newer(found.version, tested)
-        note = f", newer than {tested}, with which it was tested" if new else ""
+        latest = last or first
+        new = latest and is_newer(found.version, latest)
+        note = f", newer than {latest}, with which it was tested" if new else ""
         return finding(name, "ok", f"{shown}{note}{used}")
 
     def _hooks(self) -> Iterator[Finding]:
         """Runs the program against a model on loopback, and keeps what it showed."""
         from fleet.app.diagnosing.proof import prove
         from fleet.app.diagnosing.verdict import judge
-        from fleet.harnesses.pointing import POINTINGS
 
-        name = self.program.harness
-        pointing = POINTINGS.get(name)
+        name, pointing = self.program.harness, self.program.pointing
         if pointing is None:
             return
         driver = self.program.driver()
@@ -202,10 +205,13 @@ class _Look:
         yield told
 
 
-def _agents(place: FleetPlace | None) -> list[AgentDocument]:
+def _documents(
+    place: FleetPlace | None,
+) -> tuple[list[AgentDocument], Mapping[str, HarnessDocument]]:
+    """Returns a fleet's agents and its own harnesses, as far as its documents hold."""
     if place is None:
-        return []
+        return [], {}
     try:
-        return list(place.documents.agents.values())
+        return list(place.documents.agents.values()), place.documents.harnesses
     except FleetError:
-        return []
+        return [], {}

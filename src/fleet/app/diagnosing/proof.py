@@ -262,6 +262,9 @@ class Trial:
         for path, text in prepared.files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
+        for path, target in prepared.links.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.symlink_to(target)
         self._expect(attempt.path)
         argv = list(prepared.argv)
         if self.enclosed:
