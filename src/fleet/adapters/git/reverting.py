@@ -30,7 +30,7 @@ def revert(
     made = merging.pick(repo, onto, old, new, None)
     if isinstance(made, merging.Clash):
         return made
-    commit = merging.commit(repo, made.oid, [onto], message, None, sign=True)
+    commit = merging.commit(repo, made.oid, [onto], message, None, sign=merging.signs(repo))
     anchor = refs.CANDIDATE + "/".join(refs.component(part) for part in name.split("/"))
     refs.transact(repo.site, [refs.put(anchor, commit)], why="fleet: candidate")
     return Reverted(commit, made.oid, known=made.oid == repo.tree(old))
