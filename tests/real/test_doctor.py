@@ -46,4 +46,5 @@ def test_a_programs_hooks_fire_in_its_trial(real, tmp_path: Path):
     assert (proof["level"], proof["wanted"], proof["seen"]) == ("ok", wanted, wanted), done.json()
     assert proof["model_requests"] >= 1
     assert not (home / "read").exists()
-    assert list(temp.iterdir()) == []
+    # OpenCode makes itself a folder there when it is asked for its version.
+    assert {one.name for one in temp.iterdir()} <= {"opencode"}
