@@ -9,6 +9,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -146,6 +147,11 @@ def test_where_no_group_can_be_made_nothing_is_run(tmp_path, monkeypatch, capfd)
 
     (tmp_path / "cgroup.controllers").write_text("cpu io\n")
     told = {"folder": str(tmp_path), "memory_bytes": MIB}
-    assert watch.main([json.dumps(told), "/bin/sh", "-c", f"touch {tmp_path}/ran"]) == 125
+    before = {number: signal.getsignal(number) for number in watch.DEAF}
+    try:
+        assert watch.main([json.dumps(told), "/bin/sh", "-c", f"touch {tmp_path}/ran"]) == 125
+    finally:  # else whatever is started here later is deaf, too
+        for number, handler in before.items():
+            signal.signal(number, handler)
     assert "the controller memory is not there" in capfd.readouterr().err
     assert not (tmp_path / "ran").exists()

@@ -8,8 +8,8 @@ import time
 from dataclasses import replace
 
 import pytest
-from support.model_wire import Usage
 
+from fleet.adapters.model.calls import Usage
 from support.model_server import ModelServer, Turn
 from support.scripted_fleet import until
 

@@ -166,13 +166,15 @@ class _Look:
             return finding(name, "error" if self.program.needed else "absent", text + used, cure)
         self._found = found
         shown = f"{found.version} at {found.path}".removeprefix(" at ")
-        first, _, last = tested_with(driver).partition(" - ")
-        self._stale = age_of(found.version, first)
+        tested = tested_with(driver)
+        self._stale = age_of(found.version, tested)
         if self._stale:
-            return finding(name, "warning", f"{shown}, {self._stale}{used}", f"update {name}")
-        latest = last or first
-        new = latest and is_newer(found.version, latest)
-        note = f", newer than {latest}, with which it was tested" if new else ""
+            cure = (
+                f"update {name}" if self._stale.startswith("older") else f"fleet agents show {name}"
+            )
+            return finding(name, "warning", f"{shown}, {self._stale}{used}", cure)
+        new = tested and is_newer(found.version, tested.rpartition(" - ")[2])
+        note = f", newer than {tested}, with which it was tested" if new else ""
         return finding(name, "ok", f"{shown}{note}{used}")
 
     def _hooks(self) -> Iterator[Finding]:
