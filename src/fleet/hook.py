@@ -264,7 +264,9 @@ class Session:
     def _end(self, event: dict[str, object]) -> None:
         """Lets fleet judge what was done; prints what is missing, which sends the agent back."""
         stop = f"{time.time_ns()}-{os.getpid()}"
-        said = str(event.get("last_assistant_message") or _last_said(event))
+        said = str(event.get("last_assistant_message") or "")
+        with contextlib.suppress(OSError, ValueError):  # a transcript that is being written
+            said = said or _last_said(event)
         _write(self._at("session", "stops", stop), {"said": said})
         self._poke()
         found = self._answer(stop, float(self.wishes.get("wait_s") or WAIT_S))  # type: ignore[arg-type]
@@ -343,17 +345,14 @@ def _decide(name: str, decision: str, note: str, *, plain: bool) -> None:
 
 def _last_said(event: dict[str, object]) -> str:
     """Returns the model's last words in the transcript that Copilot CLI names."""
-    path = event.get("transcript_path")
-    if not isinstance(path, str) or not path.endswith("events.jsonl"):
+    path = str(event.get("transcript_path") or "")
+    if not path.endswith("events.jsonl"):
         return ""
     with open(path, "rb") as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - SAID_BYTES))
-        lines = file.read().splitlines()
-    for line in reversed(lines):
-        told = json.loads(line).get("data", {}) if b'"assistant.message"' in line else {}
-        if told.get("content"):
-            return str(told["content"])
-    return ""
+        lines = [line for line in file.read().splitlines() if b'"assistant.message"' in line]
+    told = (json.loads(line).get("data", {}).get("content") for line in reversed(lines))
+    return next((str(said) for said in told if said), "")
 
 
 def _shown(wanted: object) -> str:
