@@ -41,7 +41,6 @@ SESSION_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 """What may be handed to a program as a session's id: never anything that reads as an option."""
 
 WAITING: Final = ("PermissionRequest", "PreToolUse", "Stop")
-ASKING: Final = ("PermissionRequest", "Stop")
 TELLING: Final = ("SessionStart", "UserPromptSubmit", "PostToolUse", "SessionEnd")
 """What only a session in a terminal tells: headless, a program works for as long as it lives."""
 

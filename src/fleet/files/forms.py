@@ -39,8 +39,6 @@ from fleet.files.fields import (
     stands_for,
 )
 
-Ladder = dict[str, Any]
-
 
 class Form(BaseModel):
     """A mapping of known keys; `spellings` are other names of a key: a file uses one of them."""

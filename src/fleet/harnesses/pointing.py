@@ -15,7 +15,6 @@ from string import Template
 from typing import Final
 
 KEY: Final = "dummy-key-000000000000000000000000"
-NO_SELF_UPDATE: Final = "turn its own updates off, or install the version that was tested"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
