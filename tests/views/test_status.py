@@ -125,7 +125,6 @@ def test_phases_tell_what_is_missing(run):
     run.through("one").through("two")
     assert phases()["p"] == {
         "id": "p", "gate": "closed", "missing": ["the gate is being judged"], "merged_as": None,
-        "undone": None,
     }  # fmt: skip
     question = m.Question(
         message="good?", kind="approve", choices=("approve", "reject"), then=m.Then.AGAIN

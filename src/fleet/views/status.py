@@ -304,7 +304,7 @@ def _phase_row(state: State, name: str, phase: PhaseSteps, tasks: list[str]) -> 
         "gate": "open" if opened else "closed",
         "missing": missing,
         "merged_as": landed.get("commit") if landed else None,
-        "undone": (phase.undone or {}).get("text"),
+        **({"undone": phase.undone.get("text")} if phase.undone else {}),
     }
 
 
