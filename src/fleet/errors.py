@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 LISTED = 8
 """So many names at most are listed where none is close."""
@@ -100,6 +99,8 @@ class ToolFailed(FleetError):
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """Returns `did you mean 'x'?` for the closest of `choices`, else an empty text."""
+    from difflib import get_close_matches  # a start that errs nowhere does without
+
     close = get_close_matches(name, list(choices), n=1)
     return f"did you mean {close[0]!r}?" if close else ""
 

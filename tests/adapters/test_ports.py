@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from fleet.adapters import ports as ports_module
 from fleet.adapters.ports import Ports, is_free, is_open, listener
 from fleet.errors import Rejected
 
@@ -25,6 +26,25 @@ def free():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+@pytest.mark.parametrize("told", ["by netlink", "by its tables"])
+def test_what_is_listened_on_is_told_without_what_is_only_connected(
+    listening, free, monkeypatch, told
+):
+    if told == "by its tables":
+
+        def refuse(family):
+            raise OSError(family)
+
+        monkeypatch.setattr(ports_module, "_diagnosed", refuse)
+    with (
+        socket.create_connection(("127.0.0.1", listening)) as client,
+        socket.create_server(("::1", 0), family=socket.AF_INET6) as other,
+    ):
+        found = ports_module.listening()
+        assert {listening, other.getsockname()[1]} <= found
+        assert {client.getsockname()[1], free} & found == set()
 
 
 def test_a_task_keeps_its_port_until_it_is_released(tmp_path, free):

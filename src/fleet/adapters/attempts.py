@@ -17,7 +17,6 @@ starts or ends a process.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import math
 import os
@@ -29,6 +28,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeGuard, cast
 
 from fleet.errors import Rejected
+from fleet.records import record
 
 KEY_VARIABLE: Final = "FLEET_ATTEMPT_KEY"
 """Every process of an attempt carries this in its environment, unless it clears it; the value is
@@ -40,21 +40,21 @@ GRACE_S: Final = 10
 NAME_LIMIT: Final = 60
 VALUE_LIMIT_BYTES: Final = 131_071  # the kernel's limit for one argument or variable
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-_ESCAPES = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
+# Compiled where they are used: a status needs none of them, and would pay for them at its start.
+_NAME: Final = r"[A-Za-z_][A-Za-z0-9_]*"
+_ESCAPES: Final = (
+    r"(?s:\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
     r"|\x1b[\]PX^_].*?(?:\x07|\x1b\\|\Z)"  # OSC, DCS, SOS, PM, APC: title, clipboard, links
     r"|\x1b[ -/]*[0-~]"  # two-character escapes
-    r"|\x9b[0-?]*[ -/]*[@-~]",
-    re.DOTALL,
+    r"|\x9b[0-?]*[ -/]*[@-~])"
 )
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_CONTROLS: Final = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 
 Reason = Literal["exited", "timeout", "wrong-place", "not-found"]
 _REASONS: Final = frozenset({"exited", "timeout", "wrong-place", "not-found"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record()
 class Launch:
     """What the wrapper needs to run one attempt.
 
@@ -81,7 +81,7 @@ class Launch:
     keep: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Claim:
     """Who runs an attempt; `start_ticks` are clock ticks since that boot."""
 
@@ -90,7 +90,7 @@ class Claim:
     boot_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class ExitRecord:
     """How an agent ended;
     `signal` is what its code says (128 + n), `ended_at_ms` are ms since 1970 (UTC).
@@ -106,6 +106,8 @@ def session_name(task: str, run: str, step: str, attempt: int) -> str:
     """Returns the tmux session's name:
     `<task>-<attempt>-<6 hex digits of run, step and attempt>`.
     """
+    import hashlib  # it loads OpenSSL, and a status names no session
+
     digest = hashlib.sha256(f"{run}/{step}/{attempt}".encode()).hexdigest()[:6]
     plain_task = re.sub(r"[^A-Za-z0-9_-]", "_", task)[:NAME_LIMIT].lstrip("-") or "_"
     return f"{plain_task}-{attempt}-{digest}"
@@ -115,11 +117,11 @@ def plain(text: str) -> str:
     """Returns `text` without escape sequences, control and bidirectional characters;
     lines and tabs stay.
     """
-    text = _ESCAPES.sub("", text).replace("\r\n", "\n")
-    return _CONTROLS.sub("", text.replace("\r", "\n"))
+    text = re.sub(_ESCAPES, "", text).replace("\r\n", "\n")
+    return re.sub(_CONTROLS, "", text.replace("\r", "\n"))
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class AttemptFolder:
     """One attempt's folder."""
 
@@ -300,7 +302,7 @@ def _check(launch: Launch) -> None:
                 hint="hand it over as a file",
             )
     for name in env:
-        if not _NAME.match(name):
+        if not re.fullmatch(_NAME, name):
             raise Rejected(f"{name!r} is no name of an environment variable")
 
 

@@ -8,4 +8,4 @@ from pathlib import Path
 def attempt_path(state: Path, run: str, step: str, attempt: int) -> Path:
     """Returns the folder of one attempt; a step's id is one component, whatever it holds."""
     component = step.replace("%", "%25").replace("/", "%2F")
-    return state / "attempts" / run / component / str(attempt)
+    return state.joinpath("attempts", run, component, str(attempt))

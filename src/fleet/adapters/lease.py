@@ -12,13 +12,13 @@ import contextlib
 import fcntl
 import json
 import os
-import socket
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final, Self
 
 from fleet.errors import FleetError
+from fleet.records import record
 
 LOCK: Final = "coordinator.lock"
 IDENTITY: Final = "coordinator.json"
@@ -26,7 +26,7 @@ NAMING_ROUNDS: Final = 200  # how often a loser looks for the winner's name
 NAMING_PAUSE_S: Final = 0.005
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Identity:
     """Who holds the lease; `start` is in clock ticks since boot, as /proc gives it."""
 
@@ -141,7 +141,7 @@ def _name(folder: Path, version: str, socket_name: str) -> Identity:
         pid=pid,
         start=start_of(pid) or 0,
         boot=boot_id(),
-        host=socket.gethostname(),
+        host=os.uname().nodename,
         version=version,
         socket=socket_name,
         since_ms=time.time_ns() // 1_000_000,

@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +23,17 @@ from fleet.errors import Rejected
 LOW: Final = 8000
 HIGH: Final = 8999
 CONNECT_TIMEOUT_S: Final = 0.2
-_LISTENING: Final = "0A"
+ANSWER_BYTES: Final = 1 << 16
+# What the kernel calls things (linux/netlink.h, linux/inet_diag.h, net/tcp_states.h).
+_NETLINK_SOCK_DIAG: Final = 4
+_SOCK_DIAG_BY_FAMILY: Final = 20
+_DUMP: Final = 0x301  # a request for all that there are
+_ERROR: Final = 2
+_DONE: Final = 3
+_LISTEN: Final = 10
+_HEADER: Final = struct.Struct("=IHHII")  # length, type, flags, sequence, port
+_ASKED: Final = struct.Struct("=BBBBI48x")  # family, protocol, extensions, padding, states, socket
+_SOURCE: Final = struct.Struct(">H")  # behind the family, the state and two more bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +155,7 @@ def listener(port: int) -> tuple[int, str] | None:
         fields[9]
         for table in ("tcp", "tcp6")
         for line in _lines(Path("/proc/net", table))
-        if (fields := line.split())[3] == _LISTENING
+        if (fields := line.split())[3] == f"{_LISTEN:02X}"
         and int(fields[1].rpartition(":")[2], 16) == port
     }
     wanted = {f"socket:[{inode}]" for inode in inodes}
@@ -158,6 +169,45 @@ def listener(port: int) -> tuple[int, str] | None:
         except OSError:
             continue
     return None
+
+
+def listening() -> frozenset[int]:
+    """Returns the TCP ports that something listens on, as the kernel tells them.
+
+    Asked by netlink for listening sockets alone, it answers at once; its tables in /proc, which are
+    read where it cannot be asked, take it a walk over its hash of all connections.
+    """
+    try:
+        return frozenset(_diagnosed(socket.AF_INET) | _diagnosed(socket.AF_INET6))
+    except OSError:
+        return frozenset(
+            int(fields[1].rpartition(":")[2], 16)
+            for table in ("tcp", "tcp6")
+            for line in _lines(Path("/proc/net", table))
+            if (fields := line.split())[3] == f"{_LISTEN:02X}"
+        )
+
+
+def _diagnosed(family: int) -> set[int]:
+    """Returns the ports that are listened on in a family of addresses; raises OSError where the
+    kernel does not tell.
+    """
+    asked = _ASKED.pack(family, socket.IPPROTO_TCP, 0, 0, 1 << _LISTEN)
+    header = (_HEADER.size + len(asked), _SOCK_DIAG_BY_FAMILY, _DUMP, 1, 0)
+    found: set[int] = set()
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _NETLINK_SOCK_DIAG) as kernel:
+        kernel.settimeout(CONNECT_TIMEOUT_S)
+        kernel.send(_HEADER.pack(*header) + asked)
+        while True:
+            answer, at = kernel.recv(ANSWER_BYTES), 0
+            while at < len(answer):
+                length, kind, *_ = _HEADER.unpack_from(answer, at)
+                if kind == _DONE:
+                    return found
+                if kind == _ERROR:
+                    raise OSError("the kernel does not tell of its sockets")
+                found.add(_SOURCE.unpack_from(answer, at + _HEADER.size + 4)[0])
+                at += (max(length, _HEADER.size) + 3) & ~3
 
 
 def _lines(table: Path) -> list[str]:

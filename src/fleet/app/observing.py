@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -20,12 +20,10 @@ from fleet.views.status import Observed, Seen
 from fleet.views.tasks import TaskSteps, phases_of, seen_of, state_of, tasks_of
 
 if TYPE_CHECKING:
+    from fleet.adapters.attempts import AttemptFolder
     from fleet.adapters.git import Repository
     from fleet.app.place import FleetPlace
-    from fleet.core.state import State
-
-LISTENING = "0A"
-"""How the kernel's tables of TCP sockets say that one listens (include/net/tcp_states.h)."""
+    from fleet.core.state import State, StepState
 
 DIRTY_LOOKS = 24
 """Worktrees whose changes are counted in one look; more would make a status slow."""
@@ -65,7 +63,7 @@ def observe(place: FleetPlace, state: State, now_ms: int, warnings: Sequence[str
         except FleetError as failed:
             told.append(failed.text)
     rows = {}
-    listening = listening_ports() if begun else frozenset()
+    listening = _listening(begun.values())
     for name, task in begun.items():
         ahead, behind = counts.get(name, (None, None))
         port = _port(task)
@@ -86,6 +84,15 @@ def _port(task: TaskSteps) -> int | None:
     output: Any = task.worktree.output if task.worktree else None
     port = (output or {}).get("port")
     return port if isinstance(port, int) else None
+
+
+def _listening(tasks: Iterable[TaskSteps]) -> frozenset[int]:
+    """Returns the ports that something listens on; none where no task has one."""
+    if all(_port(task) is None for task in tasks):
+        return frozenset()
+    from fleet.adapters.ports import listening
+
+    return listening()
 
 
 def _repository(place: FleetPlace) -> Repository:
@@ -187,9 +194,9 @@ def _seen(
     policy: Mapping[str, Any] | None = None
     since_ms = work.since_ms if work is not None else 0
     if work is not None and work.standing is Standing.RUNNING:
-        alive, pid, source = _process(place, state, work.step.id, work.attempt)
-        policy = _decisions(place, state, work.step.id, work.attempt)
-        event = _turn(place, state, work.step.id, work.attempt)
+        folder = _folder(place, state, work)
+        alive, pid, source = _process(folder)
+        event, policy = _told(folder)
         found: list[Mapping[str, Any]] = [{"source": "hook", **event}, seen_of(work)]
         told = max(found, key=lambda one: int(one.get("at_ms") or 0))
         if told.get("turn") and alive:
@@ -226,35 +233,32 @@ def gone(place: FleetPlace, state: State) -> list[str]:
         for name, work in works.items()
         if work is not None
         and work.standing is Standing.RUNNING
-        and _process(place, state, work.step.id, work.attempt)[0] is False
+        and _process(_folder(place, state, work))[0] is False
     ]
 
 
-def _turn(place: FleetPlace, state: State, step: str, attempt: int) -> dict[str, Any]:
-    """Returns the latest event of an attempt's hooks, {} when none has come."""
-    from fleet.adapters.hooks import turn_of
-    from fleet.adapters.layout import attempt_path
-
-    return turn_of(attempt_path(place.state, state.run, step, attempt))
-
-
-def _decisions(place: FleetPlace, state: State, step: str, attempt: int) -> dict[str, Any] | None:
-    """Returns what patterns decided in an attempt's session, None when they decided nothing."""
-    from fleet.adapters.hooks import decisions_of
-    from fleet.adapters.layout import attempt_path
-
-    return decisions_of(attempt_path(place.state, state.run, step, attempt)) or None
-
-
-def _process(
-    place: FleetPlace, state: State, step: str, attempt: int
-) -> tuple[bool | None, int | None, str]:
-    """Returns whether the attempt's process lives, its pid, and what says so."""
+def _folder(place: FleetPlace, state: State, work: StepState) -> AttemptFolder:
     from fleet.adapters.attempts import AttemptFolder
     from fleet.adapters.layout import attempt_path
+
+    return AttemptFolder(attempt_path(place.state, state.run, work.step.id, work.attempt))
+
+
+def _told(folder: AttemptFolder) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Returns the latest event of an attempt's hooks, {} when none has come, and what patterns
+    decided in its session, None when they decided nothing.
+    """
+    from fleet.adapters.hooks import SESSION, decisions_of, turn_of
+
+    if not os.path.isdir(f"{folder.path}/{SESSION}"):  # noqa: PTH112 - most agents have no hooks
+        return {}, None
+    return turn_of(folder.path), decisions_of(folder.path) or None
+
+
+def _process(folder: AttemptFolder) -> tuple[bool | None, int | None, str]:
+    """Returns whether the attempt's process lives, its pid, and what says so."""
     from fleet.adapters.lease import start_of
 
-    folder = AttemptFolder(attempt_path(place.state, state.run, step, attempt))
     if folder.exit_record() is not None:
         return None, None, "exit record"
     claim = folder.claim()
@@ -269,15 +273,3 @@ def _boot() -> str:
     from fleet.adapters.lease import boot_id
 
     return boot_id()
-
-
-def listening_ports() -> frozenset[int]:
-    """Returns the TCP ports that something listens on, from the kernel's own tables."""
-    found: set[int] = set()
-    for name in ("tcp", "tcp6"):
-        with suppress(OSError):
-            for row in Path("/proc/net", name).read_text().splitlines()[1:]:
-                fields = row.split()
-                if fields[3] == LISTENING:
-                    found.add(int(fields[1].rpartition(":")[2], 16))
-    return frozenset(found)

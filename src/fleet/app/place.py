@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from contextlib import closing
@@ -40,6 +39,8 @@ class FleetPlace:
     @property
     def socket(self) -> str:
         """The name of the fleet's private tmux server."""
+        import hashlib  # it loads OpenSSL, and a status needs no socket
+
         return f"fleet-{hashlib.sha256(os.fsencode(self.root)).hexdigest()[:12]}"
 
     @cached_property

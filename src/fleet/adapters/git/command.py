@@ -15,12 +15,12 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 from fleet.errors import FleetError, ToolFailed
+from fleet.records import record
 
 OLDEST_GIT: Final = (2, 38)
 TIMEOUT_S: Final = 120.0
@@ -49,7 +49,7 @@ _NO_HOOKS: Final = "core.hooksPath=/dev/null"
 _DURABLE: Final = "core.fsync=committed,loose-object,reference"
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Identity:
     """Who makes a commit and when: `when_s` are seconds since 1970 (UTC)."""
 
@@ -58,7 +58,7 @@ class Identity:
     when_s: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Finished:
     """A git that has ended: its argv, exit code, raw output and what it said on stderr."""
 
@@ -83,7 +83,7 @@ class Finished:
         return decode(self.out).split("\0")[:-1]
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Site:
     """Where a git works: its git directory, the common one, and the work tree, if it has one.
 

@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from hashlib import sha256
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from fleet.adapters.git.command import Site, decode, encode, run
+from fleet.records import record
 
 HEADS: Final = "refs/heads/"
 START: Final = "refs/fleet/start/"
@@ -34,7 +33,7 @@ _PLAIN: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*")
 _SHA: Final = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Start:
     """The record that `branch` was taken for `key` at the commit `sha`."""
 
@@ -72,6 +71,8 @@ def component(text: str) -> str:
     quoted = quote_from_bytes(encode(text), safe="").replace(".", "%2E").replace("~", "%7E")
     if len(quoted) <= _LONGEST:
         return quoted or "%"
+    from hashlib import sha256  # it loads OpenSSL, for names that hardly anybody has
+
     return f"{quoted[:100]}%{sha256(encode(text)).hexdigest()[:40]}"
 
 

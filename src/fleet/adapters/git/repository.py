@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -23,11 +22,12 @@ from fleet.adapters.git.command import (
     run,
 )
 from fleet.errors import FleetError, ToolFailed
+from fleet.records import record
 
 _ABBREVIATED: Final = re.compile(r"[0-9a-f]{7,64}")
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Change:
     """One path that differs between two commits; `status` is git's letter: A, M, D or T."""
 
@@ -35,7 +35,7 @@ class Change:
     path: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class WorktreeInfo:
     """One line of `git worktree list`: `branch` is None when detached or bare."""
 
@@ -47,7 +47,7 @@ class WorktreeInfo:
     prunable: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Repository:
     """A repository: the root of its main worktree and the git directory that all worktrees
     share.

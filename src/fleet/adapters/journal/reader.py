@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from fleet.adapters.journal.place import NAME, connect, explained, identity, log_unusable, told
+from fleet.records import record
 
 READ_ROWS: Final = 1000
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class EventRow:
     """One event as it was appended."""
 
@@ -26,7 +26,7 @@ class EventRow:
     body: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class RunRow:
     """The newest row of one run."""
 
