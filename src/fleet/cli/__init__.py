@@ -43,10 +43,10 @@ def _typed(argv: Sequence[str]) -> int:
     import typer
 
     from fleet.cli import overview, planning, running, talking, watching, withdrawing  # noqa: F401 - they add commands
-    from fleet.cli.door import app
+    from fleet.cli.door import door_for
 
     try:
-        found = app(args=list(argv), prog_name="fleet", standalone_mode=False)
+        found = door_for(argv)(args=list(argv), prog_name="fleet", standalone_mode=False)
     except typer.Exit as leaving:
         return leaving.exit_code
     except typer.Abort:

@@ -5,17 +5,22 @@ Standard output holds what was asked for and nothing else; the rest goes to stan
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+from typer.main import get_command_name
 
 if TYPE_CHECKING:
+    from typer.models import CommandInfo
+
     from fleet.app.place import FleetPlace
 
 PLAN, RUN, WATCH, LAND, TALK, INSIDE, FIRST = (
@@ -23,6 +28,7 @@ PLAN, RUN, WATCH, LAND, TALK, INSIDE, FIRST = (
 )  # fmt: skip
 
 
+HELP_OPTIONS = ["-h", "--help"]
 LEAST_COLUMNS, USUAL_COLUMNS = 40, 100
 
 TIMED_OUT = 124
@@ -56,8 +62,37 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={"help_option_names": HELP_OPTIONS, "max_content_width": 100},
 )
+
+
+def door_for(argv: Sequence[str]) -> typer.Typer:
+    """Returns the app with no more of its commands than a command line needs: to read the
+    signatures of all takes longer than most commands run.
+    """
+    words = argv[2 * (argv[:1] == ["-C"]) :]
+    first = words[0] if words else ""
+    door = copy(app)
+    named = [one for one in app.registered_commands if _name_of(one) == first]
+    groups = [one for one in app.registered_groups if one.name == first]
+    if named or groups:
+        door.registered_commands, door.registered_groups = named, groups
+    elif first in HELP_OPTIONS:
+        door.registered_commands = [_listed(one) for one in app.registered_commands]
+    return door
+
+
+def _name_of(command: CommandInfo) -> str:
+    return command.name or get_command_name(getattr(command.callback, "__name__", ""))
+
+
+def _listed(command: CommandInfo) -> CommandInfo:
+    """Returns what a list tells of a command: its name and what it is for, not its options."""
+    told = copy(command)
+    told.name, told.help = _name_of(command), inspect.getdoc(command.callback)
+    told.callback = lambda: None
+    return told
+
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
