@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from support.scripted_fleet import ScriptedFleet, until
+from support.small_disk import fill, small_disk
 
 
 def finished_half(fleet: ScriptedFleet) -> ScriptedFleet:
@@ -113,36 +112,22 @@ def test_a_backup_is_restored_and_the_run_goes_on(
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A filesystem of 80 MB."""
-    place = tmp_path / "small"
-    place.mkdir()
-    if not shutil.which("mount"):
-        pytest.skip("there is no mount command")
-    command = ["mount", "-t", "tmpfs", "-o", "size=80m", "fleet-test", str(place)]
-    made = subprocess.run(command, capture_output=True, text=True, check=False)
-    if made.returncode:
-        pytest.skip(f"a small filesystem cannot be mounted: {made.stderr.strip()}")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 80 MB."""
+    with small_disk(tmp_path / "small", 80) as place:
+        yield place
 
 
 def test_a_full_disk_is_said_and_after_room_is_made_it_goes_on(
-    small_disk: Path, tmp_path: Path, fleet_cli: Callable[..., object]
+    disk: Path, tmp_path: Path, fleet_cli: Callable[..., object]
 ) -> None:
-    fleet = ScriptedFleet(tmp_path, fleet_cli, root=small_disk / "repo")  # type: ignore[arg-type]
+    fleet = ScriptedFleet(tmp_path, fleet_cli, root=disk / "repo")  # type: ignore[arg-type]
     fleet.task("a", deliverables=["a.md"])
     fleet.task("b", fleet.waits("b") + fleet.delivers("b"), deliverables=["b.md"])
     fleet.write()
     fleet.must("launch", "b")
     events = fleet.history()
-    filler = small_disk / "filler"
-    with filler.open("wb", buffering=0) as file:
-        try:
-            while file.write(b"x" * 65_536):
-                pass
-        except OSError:
-            pass
+    filler = fill(disk)
     seen = fleet.status()
     assert {row["id"]: row["state"] for row in seen["tasks"]} == {"a": "ready", "b": "working"}
     refused = fleet("launch", "a", timeout_s=100)

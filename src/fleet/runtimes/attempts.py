@@ -7,6 +7,8 @@ changes nothing. A kind's failure to run is an outcome like any other.
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 Post = Callable[[str, m.Command], None]
+
+_OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE)
+"""Errors of a call that are no bug of whoever made it: a full or broken disk, files without end."""
 
 
 @dataclass(slots=True)
@@ -123,6 +128,9 @@ class Attempts:
         self._end(work, outcome)
 
     def _bug(self, work: Work, bug: Exception) -> m.Outcome:
+        if isinstance(bug, OSError) and bug.errno in _OF_THE_MACHINE:
+            where = f" at {bug.filename}" if bug.filename else ""
+            return _broken(Failure.INFRA, f"{os.strerror(bug.errno)}{where}")
         told = "".join(traceback.format_exception(bug))
         self.world.log("error", "bug in a kind", run=work.run, step=work.step.id, traceback=told)
         return _broken(Failure.INFRA, f"a bug in the {work.step.kind!r} kind: {bug!r}")

@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from fleet.adapters.crash import crash_point
 from fleet.adapters.git import locks, merging, refs, registration
-from fleet.adapters.git.command import Identity
+from fleet.adapters.git.command import Identity, in_one_line
 from fleet.adapters.git.registration import PREFIX
 from fleet.adapters.git.repository import Repository
 from fleet.errors import Rejected, ToolFailed
 
+TRIAL: Final = "trial:"
 UNRELATED: Final = "unrelated histories"
 Strategy = Literal["merge", "squash", "rebase"]
 
@@ -137,17 +139,29 @@ def _take(new: dict[str, list[str]], sha: str) -> None:
 def trial_checkout(repo: Repository, commit: str, folder: Path) -> Path:
     """Returns `folder` as a detached worktree of `commit`, made anew if a trial was there before.
 
-    Raises Rejected when the folder holds anything that is no trial of ours.
+    Raises Rejected when the folder holds anything that is no trial of ours, or when a filter of the
+    user's, such as that of git-lfs, cannot make the files.
     """
     path = Path(os.path.realpath(folder))
     remove_trial(repo, path)
     with locks.repository_lock(repo.common):
         if path.exists() and any(path.iterdir()):
             raise Rejected(f"{path} is not empty and no trial of fleet's", hint="move it away")
-        admin = registration.write(repo.common, path, commit, f"trial:{path.name}")
+        admin = registration.write(repo.common, path, commit, f"{TRIAL}{path.name}")
+        crash_point("git.trial.after_admin")
         registration.link(registration.read(admin))
     site = registration.site_of(repo.common, admin, path)
-    site.git("read-tree", "--reset", "-u", "HEAD", writes=True, timeout_s=600)
+    try:
+        site.git("read-tree", "--reset", "-u", "HEAD", writes=True, timeout_s=600)
+    except ToolFailed as failed:
+        remove_trial(repo, path)
+        if "filter" not in failed.stderr:
+            raise
+        raise Rejected(
+            f"the combined tree cannot be checked out: {in_one_line(failed.stderr)}",
+            hint="install what the filter needs, as git-lfs; see: git config --get-regexp filter",
+        ) from None
+    crash_point("git.trial.after_files")
     return path
 
 
@@ -158,9 +172,10 @@ def remove_trial(repo: Repository, folder: Path) -> None:
     path = Path(os.path.realpath(folder))
     with locks.repository_lock(repo.common):
         found = next((r for r in registration.scan(repo.common) if r.path == path), None)
-        if found is None or not (found.reason or "").startswith(f"{PREFIX}trial:"):
+        if found is None or not (found.reason or "").startswith(PREFIX + TRIAL):
             return
         shutil.rmtree(path, ignore_errors=True)
+        crash_point("git.trial.after_removal")
         registration.drop(found)
 
 

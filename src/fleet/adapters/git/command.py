@@ -234,6 +234,11 @@ def shown(argv: Sequence[str]) -> tuple[str, ...]:
     return (*kept, *rest)
 
 
+def in_one_line(said: str) -> str:
+    """Returns what a git said on several lines as one."""
+    return "; ".join(line.strip() for line in said.splitlines() if line.strip())[:500]
+
+
 @lru_cache(maxsize=1)
 def version() -> tuple[int, ...]:
     """Returns git's version as numbers, such as (2, 39, 5)."""

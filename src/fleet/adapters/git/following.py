@@ -18,12 +18,16 @@ from typing import Final
 
 from fleet.adapters.crash import crash_point
 from fleet.adapters.git import locks, refs, registration
-from fleet.adapters.git.command import Site, decode, encode
-from fleet.adapters.git.repository import Repository
+from fleet.adapters.git.command import Site, decode, encode, in_one_line
+from fleet.adapters.git.repository import Change, Repository
 from fleet.errors import Rejected
 
 RECORD: Final = "fleet-landing.json"
+_SUBMODULE: Final = "160000"
 LOCK_WAIT_S: Final = 5.0
+
+_IN_THE_WAY: Final = ("would be overwritten", "would be removed", "would lose", "not uptodate")
+"""What git's two-way merge says of work that it will not touch; all else that it says is trouble."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,8 @@ def obstacles(repo: Repository, follow: Follow) -> Blocked | None:
     ).fields
     changes = repo.changed(follow.old, follow.new)
     touched = {change.path for change in changes}
+    if replaced := _replaced_submodules(repo, follow, changes):
+        return Blocked(replaced, "checked-out submodules")
     changed = {line[3:] for line in status}
     unmerged = {line[3:] for line in status if "U" in line[:2] or line[:2] in {"AA", "DD"}}
     if under_way or unmerged:
@@ -111,27 +117,24 @@ def record(follow: Follow) -> None:
 
 def take_index_lock(follow: Follow) -> None:
     """Holds the checkout's index, so that nobody commits meanwhile. Raises Rejected when it stays
-    taken.
+    taken, OSError when it cannot be written; the record is gone then.
     """
-    lock = follow.admin / "index.lock"
-    while True:
-        try:
-            descriptor = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        except FileExistsError:
+    try:
+        while True:
             try:
+                return locks.take(follow.admin / "index.lock", follow.mark)
+            except FileExistsError:
+                lock = follow.admin / "index.lock"
                 locks.wait_for(lock, ours=False, common=follow.common, wait_s=LOCK_WAIT_S)
-            except Rejected:
-                (follow.common / RECORD).unlink()
-                raise
-            continue
-        os.write(descriptor, follow.mark)
-        os.close(descriptor)
-        return
+    except (Rejected, OSError):
+        (follow.common / RECORD).unlink()
+        raise
 
 
 def write_files(repo: Repository, follow: Follow, lock: int) -> Blocked | None:
     """Brings files, then the index, to the new commit; returns what stands in the way, with
-    nothing changed.
+    nothing changed. Raises Rejected when git cannot write them, as on a full disk or where a
+    filter fails; `recover` takes back what it has written.
     """
     if (blocked := obstacles(repo, follow)) is not None:
         return blocked
@@ -140,9 +143,12 @@ def write_files(repo: Repository, follow: Follow, lock: int) -> Blocked | None:
     crash_point("git.land.after_files")
     if refused is not None:
         index.unlink(missing_ok=True)
+        if not any(words in refused for words in _IN_THE_WAY):
+            why = in_one_line(refused)
+            raise Rejected(f"the checkout at {follow.place} cannot follow and is as it was: {why}")
         touched = {change.path for change in repo.changed(follow.old, follow.new)}
         named = tuple(sorted(p for p in touched if p in refused))
-        return Blocked(named or tuple(sorted(touched)), refused.strip().splitlines()[0])
+        return Blocked(named or tuple(sorted(touched)), "uncommitted changes")
     index.rename(follow.admin / "index")
     crash_point("git.land.after_index")
     return None
@@ -307,6 +313,27 @@ def _drop_empty(root: Path, paths: Sequence[str]) -> None:
             if parent == root or not parent.is_dir() or any(parent.iterdir()):
                 break
             parent.rmdir()
+
+
+def _replaced_submodules(
+    repo: Repository, follow: Follow, changes: Sequence[Change]
+) -> tuple[str, ...]:
+    """Returns submodules with anything in their folder for which files are to come: git would take
+    the folder away with all that was never committed there.
+    """
+    gone = [change.path for change in changes if change.status in "TD"]
+    new = [change.path for change in changes if change.status in "TA"]
+    filled = [
+        path
+        for path in gone
+        if (path in new or any(one.startswith(f"{path}/") for one in new))
+        and (follow.place / path).is_dir()
+        and any((follow.place / path).iterdir())
+    ]
+    if not filled:
+        return ()
+    before = _blobs(repo, follow.old)
+    return tuple(path for path in filled if before[path][0] == _SUBMODULE)
 
 
 def _nested(path: str, touched: set[str]) -> bool:

@@ -11,6 +11,7 @@ stay where the landing does not touch their files; else it is refused.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from fleet.adapters.git import following, locks, moves, refs
 from fleet.adapters.git.following import Follow
 from fleet.adapters.git.repository import Repository
 from fleet.adapters.git.transaction import Prepared
-from fleet.errors import Rejected
+from fleet.errors import FleetError, Rejected
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,8 @@ def land(
 
     A base that already contains `new_sha` is Landed. `name` is the act under which the move is
     recorded. Raises Rejected when `new_sha` does not contain `old_sha`, when the base is checked
-    out more than once, or a lock of the checkout is not released.
+    out more than once, when its checkout cannot be written, or a lock there is not released; other
+    FleetErrors and OSError when the disk is full. Nothing has moved then.
     """
     ref, act = refs.HEADS + base_branch, name or f"{base_branch}/{new_sha}"
     with locks.repository_lock(repo.common) as lock:
@@ -189,10 +191,21 @@ def _record_and_move(repo: Repository, step: _Step, lock: int, *, hooks: bool) -
         keep=[lock],
     )
     crash_point("git.land.after_undo")
-    outcome = _move(repo, follow, undo, step, lock, hooks=hooks)
+    try:
+        outcome = _move(repo, follow, undo, step, lock, hooks=hooks)
+    except (FleetError, OSError):
+        if repo.resolve(step.ref) == step.old:
+            _forget(repo, undo)
+        raise
     if not isinstance(outcome, Landed):
-        moves.forget(repo, undo)
+        _forget(repo, undo)
     return outcome
+
+
+def _forget(repo: Repository, undo: str) -> None:
+    # What went wrong before is what is told; a record of a move that was not made misleads nobody.
+    with suppress(FleetError):
+        moves.forget(repo, undo)
 
 
 def _move(
@@ -210,7 +223,11 @@ def _move(
             refused = prepared.refused()
             if refused is not None:
                 actual = repo.resolve(ref)
-                return BaseMoved(actual) if actual != old else HookFailed(refused)
+                if actual != old:
+                    return BaseMoved(actual)
+                if prepared.stopped_by_hook:
+                    return HookFailed(refused)
+                raise FleetError(f"{step.branch} cannot be moved: {refused}")
             crash_point("git.land.after_prepare")
             if follow is not None and (blocked := following.write_files(repo, follow, lock)):
                 return WouldOverwrite(blocked.paths, follow.place, blocked.why)

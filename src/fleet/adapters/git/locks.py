@@ -14,7 +14,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -35,8 +35,9 @@ def repository_lock(common: Path, *, wait_s: float = WAIT_S) -> Iterator[int]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         _acquire(descriptor, path, wait_s)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        with suppress(OSError):  # who holds it is only told, and the disk may be full
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         yield descriptor
     finally:
         os.close(descriptor)
@@ -56,6 +57,28 @@ def _acquire(descriptor: int, path: Path, wait_s: float) -> None:
                     hint=f"see what it does: ps -fp {holder}",
                 ) from None
             time.sleep(_PAUSE_S / 4)
+
+
+def take(lock: Path, mark: bytes) -> None:
+    """Makes git's lock file `lock` with `mark` in it, at once or not at all, so that whoever finds
+    it after a kill or a full disk knows whose it is. Raises FileExistsError, OSError.
+    """
+    staged = lock.with_name(f"{lock.name}.fleet")
+    staged.unlink(missing_ok=True)  # of a process that was killed here; it may be linked already
+    try:
+        with staged.open("wb") as file:
+            file.write(mark)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            lock.hardlink_to(staged)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links
+            with lock.open("xb") as file:
+                file.write(mark)
+    finally:
+        staged.unlink(missing_ok=True)
 
 
 def wait_for(lock: Path, *, ours: bool, common: Path, wait_s: float = WAIT_S) -> None:

@@ -5,27 +5,35 @@ dropped.
 from __future__ import annotations
 
 import os
+import re
 import select
 import subprocess
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from fleet.adapters.git import refs
 from fleet.adapters.git.command import Site, environment, kill_group, neutral
 from fleet.errors import ToolFailed
+
+ANSWER_S: Final = 120.0
+"""How long git, and the user's hook in it, may take to answer."""
+
+_BY_HOOK: Final = re.compile(r"aborted by .*hook")
 
 
 class Prepared:
     """A ref transaction held open by a live `git update-ref`: prepared (locked, hook asked), then
     committed.
 
-    When this process dies, git sees the end of its input and aborts.
+    When this process dies, git sees the end of its input and aborts. `stopped_by_hook` tells a
+    refusal, or the silence, of the user's hook from trouble of git's own.
     """
 
     def __init__(
         self, site: Site, ref: str, new: str, old: str, *, why: str, lock: int, hooks: bool
     ) -> None:
         self._said = b""
+        self.stopped_by_hook = False
         places = [f"--git-dir={site.git_dir}"]
         extra = {"GIT_COMMON_DIR": str(site.common)} if site.git_dir != site.common else {}
         argv = [
@@ -81,7 +89,7 @@ class Prepared:
             self._process.stdin.write(lines)
             self._process.stdin.flush()
             while answer not in self._said:
-                readable, _, _ = select.select([self._process.stdout], [], [], 120)
+                readable, _, _ = select.select([self._process.stdout], [], [], ANSWER_S)
                 more = os.read(self._process.stdout.fileno(), 4096) if readable else b""
                 if not more:
                     break
@@ -91,8 +99,11 @@ class Prepared:
         if answer in self._said:
             return None
         try:
-            _, err = self._process.communicate(timeout=10)
+            _, err = self._process.communicate(timeout=min(ANSWER_S, 10))
         except subprocess.TimeoutExpired:
             kill_group(self._process)
-            return "no answer within 120 s"
-        return err.decode("utf-8", "backslashreplace").strip() or "refused without a word"
+            self.stopped_by_hook = True
+            return f"no answer within {ANSWER_S:g} s"
+        said = err.decode("utf-8", "backslashreplace").strip()
+        self.stopped_by_hook = bool(_BY_HOOK.search(said))
+        return said or "refused without a word"

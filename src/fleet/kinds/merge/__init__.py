@@ -68,10 +68,14 @@ async def run(work: Work) -> Outcome:
     except Stopped:
         return Outcome(ending=Ending.STOPPED, text="stopped; the base is as it was")
     except Rejected as refused:
-        return held(f"{refused.text} {refused.hint}".strip())
+        return held(_in_words(refused))
     except FleetError as failed:
-        text = f"{failed.text} {failed.hint}".strip()
+        text = _in_words(failed)
         return Outcome(ending=Ending.FAILED, failure=Failure.INFRA, text=text)
+
+
+def _in_words(error: FleetError) -> str:
+    return f"{error.text}; {error.hint}" if error.hint else error.text
 
 
 async def _round(work: Work, pinned: Pinned) -> Outcome | None:
