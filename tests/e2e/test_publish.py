@@ -152,6 +152,19 @@ def test_base_and_tag_are_pushed_after_the_landing_and_shown(
     assert len(fleet.history()) == events
 
 
+def test_what_lands_in_part_is_pushed_in_part(fleet: ScriptedFleet, remote: Path) -> None:
+    fleet.task("bad", phase="p", deliverables=["bad.md"])
+    launched(fleet, checks=["test ! -e bad.md"])
+    fleet.must("launch", "bad")
+    assert fleet.wait("bad").code == 0
+    done = fleet("merge", "p", "--land-rest", "--push", "--json")
+    landed = row(done)
+    assert (done.code, landed["landed"], landed["commit"]) == (1, False, None)
+    assert landed["evidence"]["landed"]["commit"] == landed["pushed"]["commit"] == fleet.rev()
+    assert at(remote, fleet) == fleet.rev()
+    assert at(remote, fleet, "refs/tags/v1") == "", "a tag is for the whole"
+
+
 def test_without_a_remote_nothing_lands_and_with_several_one_is_meant(
     fleet: ScriptedFleet,
 ) -> None:

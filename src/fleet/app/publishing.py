@@ -61,6 +61,9 @@ class Publisher:
         phase = phases_of(state)[landing.phase]
         if landing.landed:
             return self._push(phase, landing) if self.push else landing
+        part = landing.evidence.get("landed")
+        if part and self.push:
+            return self._push_part(phase, landing, str(part["commit"]))
         candidate = landing.evidence.get("candidate")
         return self._propose(phase, landing, candidate) if candidate else landing
 
@@ -91,6 +94,12 @@ class Publisher:
             return replace(landing, pushed=known)
         self._note(phase, {"pushed": fact})
         return replace(landing, pushed=fact)
+
+    def _push_part(self, phase: PhaseSteps, landing: Landing, commit: str) -> Landing:
+        """Returns a phase that landed in part, as far as `commit`, with where that went."""
+        told = self._push(phase, replace(landing, commit=commit))
+        text = landing.text if told.pushed else f"{landing.text}; {told.text}"
+        return replace(told, commit=landing.commit, text=text)
 
     def _updates(
         self, landing: Landing, base: str, remote: str

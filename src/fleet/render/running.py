@@ -53,6 +53,7 @@ def landing_text(row: Any, columns: int = 100) -> str:
         if part:
             told = f"landed in part, {short(part['before'])} -> {short(part['commit'])}"
         lines = [f"{mark} {line(row.phase)}: {told}"]
+        lines += [f"    {published(row.pushed)}"] if row.pushed else []
         lines += wrapped(row.text, columns, "    ")
         for check in row.evidence.get("checks", ()):
             if not check.get("passed"):
