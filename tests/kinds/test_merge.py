@@ -123,7 +123,8 @@ def test_a_base_that_always_moves_is_given_up_after_three_rounds(world: KindWorl
 def test_a_dirty_checkout_that_would_be_overwritten_is_named_and_kept(world: KindWorld):
     before = base(world)
     (world.root / "a.txt").write_text("mine, not committed\n")
-    state = world.play(world.plan(*two(world), *world.phase(["a", "b"])))
+    phase = world.phase(["a", "b"], checks=[noted(world, "true")])
+    state = world.play(world.plan(*two(world), *phase))
     merge = state.steps["p/merge"]
     assert merge.evidence["overwrites"] == ["a.txt"]
     assert "a.txt" in merge.text
@@ -132,6 +133,10 @@ def test_a_dirty_checkout_that_would_be_overwritten_is_named_and_kept(world: Kin
     (world.root / "a.txt").unlink()
     done = world.play(None, m.ReleaseStep(steps=("p/merge",), at_ms=now_ms()))
     assert done.steps["p/merge"].standing == "succeeded"
+    assert len(ran(world)) == 1, "what was green at this tree is not judged again"
+    (check,) = done.steps["p/merge"].evidence["checks"]
+    assert (check["attempt"], done.steps["p/merge"].attempt) == (1, 2)
+    assert check["at_commit"] == base(world)
 
 
 def test_a_branch_that_moves_after_the_gate_is_gated_again(world: KindWorld):
@@ -346,31 +351,19 @@ def test_a_flaky_check_blames_nobody_and_is_told(world: KindWorld):
 def test_rework_without_landing_and_holding_are_the_other_answers(world: KindWorld):
     before = base(world)
     tasks, names = many(world, 3, t2="echo t2 > t2.txt; echo x >> bad.txt")
-    state = world.play(
-        world.plan(*tasks, *world.phase(names, auto=False, checks=["test ! -e bad.txt"]))
-    )
+    check = noted(world, "test ! -e bad.txt")
+    state = world.play(world.plan(*tasks, *world.phase(names, auto=False, checks=[check])))
+    runs = len(ran(world))
     held = world.play(None, m.AnswerQuestion(id=question(state).id, value="hold", at_ms=now_ms()))
     assert "left to you" in held.steps["p/merge"].text
     assert "t2/work.2" not in held.steps
+    assert len(ran(world)) == runs, "the answer is about what was found"
     again = world.play(None, m.ReleaseStep(steps=("p/merge",), at_ms=now_ms()))
+    assert runs < len(ran(world)) < 2 * runs, "only what was red is run again"
     back = world.play(None, m.AnswerQuestion(id=question(again).id, value="rework", at_ms=now_ms()))
     assert "t2 is sent back to work, the base is as it was" in back.steps["p/merge"].text
     assert back.steps["t2/work.2"].attempt == 1
     assert base(world) == before
-
-
-def test_what_was_judged_is_not_judged_again_by_an_attempt_that_is_taken_up(world: KindWorld):
-    tasks, names = many(world, 3, t2="echo t2 > t2.txt; echo x >> bad.txt")
-    check = noted(world, "test ! -e bad.txt")
-    world.play(world.plan(*tasks, *world.phase(names, auto=False, checks=[check])))
-    runs = len(ran(world))
-    folder = world.folder / "attempts/plan/p%2Fmerge"
-    verdicts = (folder / "1/verdicts.json").read_text()
-    (folder / "2").mkdir()
-    (folder / "2/verdicts.json").write_text(verdicts)
-    asked = question(world.state)
-    world.play(None, m.AnswerQuestion(id=asked.id, value="land-rest", at_ms=now_ms()))
-    assert len(ran(world)) == runs
 
 
 ANSWERED = """

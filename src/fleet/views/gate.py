@@ -214,10 +214,16 @@ def _merge(state: State, phase: PhaseSteps, clock: Clock) -> list[dict[str, Any]
             _tail(one) or "passed",
             one.get("at_commit"),
             met=bool(one["passed"]),
-            **{**by, "digest": one.get("digest") or None},
+            **{**by, **_judged_by(state, merge, one), "digest": one.get("digest") or None},
         )
         for one in checks
     ]
+
+
+def _judged_by(state: State, merge: StepState, check: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the attempt of a merge that ran a check, where it was an earlier one."""
+    number = check.get("attempt") or merge.attempt
+    return {"by": f"{state.run}/{merge.step.id}/{number}"}
 
 
 def _condition(

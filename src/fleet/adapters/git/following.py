@@ -27,7 +27,7 @@ _SUBMODULE: Final = "160000"
 LOCK_WAIT_S: Final = 5.0
 
 _IN_THE_WAY: Final = ("would be overwritten", "would be removed", "would lose", "not uptodate")
-"""What git's two-way merge says of work that it will not touch; all else that it says is trouble."""
+"""What git's two-way merge says of work that it will not touch; all else it says is trouble."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,10 @@
 
 A tree is judged in a worktree of its own, outside every checkout of the user's. What was found is
 kept by tree and check beside the attempt, so that no subset is judged twice, not even by an attempt
-that is taken up again. A check that is red is tried once more on the same tree before anybody is
-blamed; if it passes then, it is flaky, and said to be.
+that is taken up again or that follows a person's answer. What was green at a tree stays so for all
+later attempts; what was red is asked again, for that may have been the machine's fault. A check
+that is red is tried once more on the same tree before anybody is blamed; if it passes then, it is
+flaky, and said to be.
 """
 
 from __future__ import annotations
@@ -26,8 +28,8 @@ TRIALS: Final = "trials"
 VERDICTS: Final = "verdicts.json"
 
 Verdict = Mapping[str, Any]
-"""What a check found: {text, passed, flaky, at_commit, at_tree, seconds, why, tail,
-digest}."""
+"""What a check found: {text, passed, flaky, at_commit, at_tree, attempt, seconds, why, tail,
+digest}; `attempt` is the one that ran it."""
 
 
 class Stopped(Exception):
@@ -113,6 +115,7 @@ class Trial:
             "passed": again.passed,
             "flaky": flaky,
             "at_tree": made.tree,
+            "attempt": self.work.attempt,
             "seconds": again.seconds,
             "why": f"flaky: {why}, then it passed on the same tree" if flaky else why,
             "tail": first.tail,
@@ -155,12 +158,26 @@ class Trial:
 
 
 def begin(work: Work, before: str) -> Trial:
-    """Returns a trial on the base at `before` that knows what this attempt has judged already."""
+    """Returns a trial on the base at `before` that knows what was judged and still holds."""
+    asked = {one.question.about.get("attempt") for one in work.answers}
+    known: dict[str, dict[str, Any]] = {}
+    for number in range(1, work.attempt + 1):
+        found = _kept(work.folder.with_name(str(number)))
+        goes_on = number == work.attempt or (number == work.attempt - 1 and number in asked)
+        known |= {
+            key: one
+            for key, one in found.items()
+            if goes_on or (one["passed"] and not one["flaky"])
+        }
+    return Trial(work, before, known)
+
+
+def _kept(folder: Path) -> dict[str, dict[str, Any]]:
     try:
-        known = json.loads((work.folder / VERDICTS).read_text(encoding="utf-8"))
+        known = json.loads((folder / VERDICTS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        known = {}
-    return Trial(work, before, known if isinstance(known, dict) else {})
+        return {}
+    return known if isinstance(known, dict) else {}
 
 
 def red(checks: Sequence[Verdict]) -> list[str]:
