@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from fleet.adapters import git as git_of_fleet
 from support.scripted_fleet import ScriptedFleet, until
 
 POINTS = [
@@ -66,12 +67,18 @@ def test_what_has_landed_goes_and_nothing_else(landed: ScriptedFleet) -> None:
     before, tip = landed.fingerprint(), landed.rev(branch(landed, "a"))
     landed.put("kept.log", "worth keeping\n", landed.worktree("a"))
     landed.put("node_modules/x/y.js", "made again\n", landed.worktree("a"))
+    left = landed.worktree(".trial-plan%2Fgone")
+    git_of_fleet.trial_checkout(git_of_fleet.Repository.at(landed.root), landed.rev(), left)
+    assert landed.rev("refs/fleet/candidate/plan/one") == landed.rev()
     shown = landed.must("clean", "--dry-run")
     assert "a: would be removed" in shown.stdout
-    assert landed.worktree("a").exists()
+    assert f"left by a merge: {left}: would be removed" in shown.stdout
+    assert (landed.worktree("a").exists(), left.exists()) == (True, True)
 
     done = landed.must("clean", "--json", cwd=landed.worktree("c"))
     assert row(done, "a")["removed"]
+    assert (done.json()["left"], left.exists()) == ([str(left)], False)
+    assert landed.rev("refs/fleet/candidate/plan/one") == "", "nobody asks about it any more"
     assert "not merged: fleet merge two" in str(row(done, "c")["reasons"])
     assert not landed.worktree("a").exists()
     assert landed.worktree("c").exists()

@@ -34,7 +34,7 @@ from support.git_repo import GitRepo
 TREES = ["wt/plain", "wt/sp ace'q", "wt/new\nline"]
 MARK = "persons.txt"
 RANDOM = "now and then"
-LAND = [p for p in crash.CRASH_POINTS if p.startswith(("git.land.", "kinds.merge."))]
+LAND = [p for p in crash.CRASH_POINTS if p.startswith(("git.trial.", "git.land.", "kinds.merge."))]
 UNDO = [p for p in crash.CRASH_POINTS if p.startswith(("git.land.", "kinds.undo."))]
 CLEAN = [p for p in crash.CRASH_POINTS if p.startswith(("git.remove.", "git.branch.", "clean."))]
 MAKE = [p for p in crash.CRASH_POINTS if p.startswith("git.create.")]

@@ -72,7 +72,8 @@ def clean(
 ) -> None:
     """Remove worktrees, sessions, ports and branches of what has landed."""
     from fleet.app.cleaning import clean as remove
-    from fleet.render.withdrawing import cleaned_text
+    from fleet.app.sweeping import sweep
+    from fleet.render.withdrawing import cleaned_text, swept_text
 
     def told(row: Any) -> None:
         if not as_json:
@@ -80,9 +81,12 @@ def clean(
 
     options = {"force": force, "every": every, "dry_run": dry_run}
     rows = remove(here(ctx), names or [], tell_of=told, **options)
+    left = [] if names else sweep(here(ctx), dry_run=dry_run)
     if as_json:
         shown = [asdict(row) for row in rows]
-        say_json({"schema": "fleet.clean/1", "dry_run": dry_run, "tasks": shown})
+        say_json({"schema": "fleet.clean/1", "dry_run": dry_run, "tasks": shown, "left": left})
+    elif left:
+        say(swept_text(left, would=dry_run))
     elif not rows:
         tell("nothing to clean")
     kept = [row for row in rows if row.reasons and (names or row.merged)]

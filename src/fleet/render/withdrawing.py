@@ -78,6 +78,12 @@ def cleaned_text(row: Any, *, would: bool = False) -> str:
     return "\n".join(lines)
 
 
+def swept_text(left: Sequence[str], *, would: bool = False) -> str:
+    """Returns what merges had left that were killed."""
+    told = "would be removed" if would else "removed"
+    return "\n".join(f"{tick(met=True)} left by a merge: {line(one)}: {told}" for one in left)
+
+
 def rescues_text(rows: Sequence[Mapping[str, Any]], columns: int = 100) -> str:
     """Returns the list of what was rescued."""
     if not rows:

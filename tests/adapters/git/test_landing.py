@@ -10,7 +10,7 @@ import pytest
 
 from fleet.adapters import git
 from fleet.adapters.crash import CRASH_POINTS
-from fleet.adapters.git import following
+from fleet.adapters.git import following, scraps
 from fleet.errors import Rejected
 
 LAND_POINTS = [p for p in CRASH_POINTS if p.startswith("git.land.")]
@@ -83,6 +83,25 @@ def test_a_trial_is_a_tree_of_its_own(repo, user, candidate, tmp_path):
     assert not folder.exists()
     assert len(repo.worktrees()) == 1
     assert user.fingerprint() == before
+
+
+@pytest.mark.parametrize("point", [p for p in CRASH_POINTS if p.startswith("git.trial.")])
+def test_a_trial_that_was_killed_is_taken_up_or_swept(repo, user, candidate, die_at, point):
+    folder = user.root.parent / "trial"
+    code = f"""folder = Path({str(folder)!r})
+remove_trial(repo, trial_checkout(repo, {candidate[1]!r}, folder))"""
+    die_at(point, code)
+    (listed,) = scraps.trial_checkouts(repo)
+    assert (git.trial_checkout(repo, candidate[1], folder) / "new/n.txt").exists()
+    assert not scraps.remove_trial_checkout(repo, listed), "that one was made since"
+    (again,) = scraps.trial_checkouts(repo)
+    with subprocess.Popen(["sleep", "60"], cwd=folder) as inside:
+        assert not scraps.remove_trial_checkout(repo, again)
+        inside.kill()
+    assert scraps.remove_trial_checkout(repo, again)
+    scraps.remove_halves(repo)
+    assert (folder.exists(), len(repo.worktrees())) == (False, 1)
+    assert list((user.root / ".git/fleet").iterdir()) == []
 
 
 def test_landing_where_nobody_has_the_base(repo, user, candidate):
