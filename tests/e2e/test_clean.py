@@ -11,13 +11,8 @@ from pathlib import Path
 import pytest
 
 from fleet.adapters import git as git_of_fleet
+from support.crash_walks import OF_A_CLEAN
 from support.scripted_fleet import ScriptedFleet, until
-
-POINTS = [
-    *("clean.after_sessions", "git.remove.after_rescue", "git.remove.after_trash"),
-    *("git.remove.after_check", "git.remove.after_admin", "clean.after_worktree"),
-    *("git.branch.after_log", "git.branch.after_delete", "clean.after_branch"),
-]
 
 
 @pytest.fixture
@@ -174,7 +169,7 @@ def test_force_runs_the_teardown_and_keeps_the_work(landed: ScriptedFleet) -> No
     assert not (landed.state / "attempts/plan/c%2Fwork").exists()
 
 
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", OF_A_CLEAN)
 def test_killed_anywhere_the_next_clean_finishes(one: ScriptedFleet, point: str) -> None:
     landed = one
     landed.put("kept.log", "worth keeping\n", landed.worktree("a"))

@@ -9,20 +9,8 @@ import sys
 
 import pytest
 
-from fleet.adapters.crash import CRASH_POINTS
+from support.crash_walks import OF_A_LANDING, OF_A_RUN, OF_THE_FRONT_DOOR
 from support.scripted_fleet import PATIENCE_S, ScriptedFleet, until
-
-OF_THE_FRONT_DOOR = ("mailbox.after_rename",)
-OF_REMOVAL = ("git.remove.", "git.branch.", "git.restore.", "clean.", "kinds.undo.")
-"""Nothing is removed or taken back on the way from launch to merge; the tests of undo, clean and
-rescue, and tests/histories, die at these.
-"""
-
-OF_A_RED_PHASE = ("kinds.merge.after_rest",)
-"""Passed only where a part of a phase lands; tests/kinds dies there."""
-
-OF_PUBLISHING = ("publish.",)
-"""Passed by the front door with a remote; test_publish dies there."""
 
 ON_COMING = ("coordinator.after_commit",)
 """Passed before anything was told; the later passings are what matters."""
@@ -32,12 +20,7 @@ LATER = [
     for point in ("journal.before_commit", "journal.after_commit", "coordinator.after_commit")
     for passing in (2, 4, 8, 16)
 ]
-POINTS = [
-    point
-    for point in (*CRASH_POINTS, *LATER)
-    if not point.startswith((*OF_THE_FRONT_DOOR, *OF_REMOVAL, *OF_A_RED_PHASE, *OF_PUBLISHING))
-    and point not in ON_COMING
-]
+POINTS = [point for point in (*OF_A_RUN, *OF_A_LANDING, *LATER) if point not in ON_COMING]
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -65,7 +48,8 @@ def test_a_coordinator_that_dies_there_loses_and_repeats_nothing(
 def test_a_front_door_that_dies_once_its_mail_is_there_was_heard(fleet: ScriptedFleet) -> None:
     _two_phases(fleet)
     fleet.must("launch", "--all", "--dry-run")
-    died = fleet("launch", "--all", env={"FLEET_CRASH_AT": "mailbox.after_rename"})
+    (point,) = OF_THE_FRONT_DOOR
+    died = fleet("launch", "--all", env={"FLEET_CRASH_AT": point})
     assert died.code == -signal.SIGKILL
     fleet.must("launch", "--all")
     _ends_well(fleet)

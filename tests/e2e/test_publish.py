@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from support.crash_walks import OF_A_PULL_REQUEST, OF_A_PUSH
 from support.scripted_fleet import ScriptedFleet
 
 GH = """#!{python}
@@ -249,7 +250,7 @@ def test_a_push_runs_in_the_environment_of_the_person(fleet: ScriptedFleet, remo
     assert set((fleet.top / "ssh").read_text().split()) == {"/the/agent"}
 
 
-@pytest.mark.parametrize("point", ["publish.before_push", "publish.after_push"])
+@pytest.mark.parametrize("point", OF_A_PUSH)
 def test_a_kill_between_landing_and_push_loses_nothing(
     fleet: ScriptedFleet, remote: Path, point: str
 ) -> None:
@@ -409,12 +410,12 @@ def test_what_somebody_else_pushed_to_the_request_is_not_overwritten(
     assert at(remote, fleet, "refs/heads/fleet/p") == theirs
 
 
-@pytest.mark.parametrize("point", ["before_push", "after_push", "after_request"])
+@pytest.mark.parametrize("point", OF_A_PULL_REQUEST)
 def test_a_kill_on_the_way_to_a_pull_request_leaves_one(
     fleet: ScriptedFleet, remote: Path, gh: Gh, point: str
 ) -> None:
     launched(fleet, land="pr")
-    env = {**gh.env, "FLEET_CRASH_AT": f"publish.{point}"}
+    env = {**gh.env, "FLEET_CRASH_AT": point}
     assert fleet("merge", "p", env=env).code == -signal.SIGKILL
     fleet.must("merge", "p", env=gh.env)
     (request,) = gh.requests

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from support.crash_walks import OF_AN_UNDO
 from support.scripted_fleet import PATIENCE_S, ScriptedFleet, until
 
 
@@ -221,17 +222,7 @@ def _typed(fleet: ScriptedFleet, answer: str) -> tuple[int, bool]:
     return done.returncode, "Do it?" in done.stdout
 
 
-@pytest.mark.parametrize(
-    "point",
-    [
-        "kinds.undo.before_move",
-        "git.land.after_undo",
-        "git.land.after_files",
-        "git.land.after_ref",
-        "kinds.undo.after_move",
-        "kinds.undo.after_tags",
-    ],
-)
+@pytest.mark.parametrize("point", OF_AN_UNDO)
 def test_a_coordinator_that_dies_there_finishes_the_undo(landed: ScriptedFleet, point: str) -> None:
     before = landed.rev("refs/fleet/undo/plan/one")
     landed("down")

@@ -23,7 +23,7 @@ class Seen:
     files: dict[bytes, Entry]
     staged: dict[bytes, Entry]
     plain: dict[bytes, Entry]
-    """The file whose line ends git converts, as it would be committed."""
+    """The files whose line ends git converts, as they would be committed."""
 
 
 @dataclass
@@ -68,11 +68,12 @@ def look(user: GitRepo, tree: Path) -> Seen:
         mode, oid, stage = facts.split(" ")
         if stage == "0":
             staged[os.fsencode(path)] = (mode, oid)
-    text, plain = tree / "crlf.txt", {}
-    if text.is_file():
-        content = text.read_bytes().replace(b"\r\n", b"\n")
-        plain[b"crlf.txt"] = ("100644", blob_of(content))
-    return Seen(user.head(tree), disk(tree), staged, plain)
+    files, plain = disk(tree), {}
+    for path, (mode, _) in files.items():
+        if path.endswith(b".txt") and mode != "120000":
+            content = (tree / os.fsdecode(path)).read_bytes().replace(b"\r\n", b"\n")
+            plain[path] = (mode, blob_of(content))
+    return Seen(user.head(tree), files, staged, plain)
 
 
 def entries(user: GitRepo, commit: str) -> dict[bytes, Entry]:

@@ -85,7 +85,7 @@ class World:
         self.place = Place(self.user.root)
         self.trees = {f"t{n}": self.folder / name for n, name in enumerate(TREES)}
         self.landings: list[Landing] = []
-        self.count = 0
+        self.brought = 0
         self.edits: dict[bytes, oracle.Entry] = {}
         self.killing: str | None = RANDOM
 
@@ -350,7 +350,8 @@ class World:
         if not known:
             return
         found = self.rng.choice(known)
-        target = self.folder / f"back{self.count}-{len(self.trace)}"
+        self.brought += 1
+        target = self.folder / f"back{self.brought}"
         self.fleet(lambda: git.restore(self.repo, found, target), ["git.restore.after_files"])
         there, wanted = oracle.disk(target), oracle.entries(self.user, found.commit)
         if there != wanted:

@@ -12,6 +12,7 @@ import pytest
 
 from fleet.core import messages as m
 from fleet.runtimes.runs import now_ms
+from support.crash_walks import OF_A_PART, OF_A_TRIAL
 from support.kind_world import KindWorld, standings
 
 
@@ -189,19 +190,7 @@ def die_at(world: KindWorld, point: str, program: str) -> None:
     assert killed.returncode == -9
 
 
-@pytest.mark.parametrize(
-    "point",
-    [
-        "kinds.merge.after_assembly",
-        "kinds.merge.before_land",
-        "git.land.after_undo",
-        "git.land.after_files",
-        "git.land.after_index",
-        "git.land.after_ref",
-        "kinds.merge.after_land",
-        "kinds.merge.after_tag",
-    ],
-)
+@pytest.mark.parametrize("point", [*OF_A_TRIAL, "git.land.after_index", "kinds.merge.after_tag"])
 def test_a_merge_that_was_killed_is_finished_by_the_next(world: KindWorld, point):
     before = base(world)
     world.play(world.plan(*two(world)))
@@ -380,7 +369,8 @@ world.play(None, m.AnswerQuestion(id=asked, value="land-rest", at_ms=state.at_ms
 def test_a_rest_that_landed_in_a_killed_attempt_is_taken_for_landed(world: KindWorld):
     before = base(world)
     world.play(world.plan(*two(world)))
-    die_at(world, "kinds.merge.after_rest", ANSWERED)
+    (point,) = OF_A_PART
+    die_at(world, point, ANSWERED)
     landed = base(world)
     assert world.repo.git("show", "main:a.txt") == "a"
     world.state = None

@@ -6,12 +6,13 @@ import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
+import psutil
 import pytest
 
 from fleet.adapters import git
 from fleet.adapters.crash import CRASH_POINTS
 from fleet.adapters.git import following, scraps
-from fleet.errors import Rejected
+from fleet.errors import FleetError, Rejected
 
 LAND_POINTS = [p for p in CRASH_POINTS if p.startswith("git.land.")]
 WHO = git.Identity("Bob", "bob@example.org", 1_700_000_000)
@@ -270,17 +271,33 @@ def test_the_users_hook_may_refuse_and_nothing_has_moved(repo, user, candidate):
     assert isinstance(git.land(repo, "main", *candidate, hooks=False), git.Landed)
 
 
-def test_folder_and_file_swaps_and_odd_names_land(repo, user):
-    odd = 'sp ace "q"\nnew'
-    place = user.root.parent / "swap"
-    user.git("worktree", "add", "-q", "-b", "t", str(place))
-    user.write({"dir/c.txt": None, "a.txt": None, odd: "o\n", "A.TXT": "case\n"}, cwd=place)
-    (place / "dir").rmdir()
-    sha = user.commit({"dir": "now a file\n", "a.txt/in": "x\n"}, cwd=place)
-    assert isinstance(git.land(repo, "main", user.head(), sha), git.Landed)
+def test_a_hook_that_hangs_is_ended_and_the_checkout_is_as_it_was(
+    repo, user, candidate, monkeypatch
+):
+    monkeypatch.setattr("fleet.adapters.git.transaction.ANSWER_S", 0.5)
+    hook = user.root / ".git/hooks/reference-transaction"
+    hook.write_text("#!/bin/sh\ngrep -q heads/main && exec sleep 987\nexit 0\n")
+    hook.chmod(0o755)
+    before = user.fingerprint()
+    refused = git.land(repo, "main", *candidate)
+    assert refused == git.HookFailed("no answer within 0.5 s")
+    assert (user.rev("refs/heads/main"), user.fingerprint()) == (candidate[0], before)
+    found = [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "987"]]
+    assert not found
+    assert {p.name for p in user.root.glob(".git/**/*.lock")} == {"fleet.lock"}
+    hook.unlink()
+    assert isinstance(git.land(repo, "main", *candidate), git.Landed)
+
+
+def test_trouble_of_gits_own_is_no_refusal_of_a_hook(repo, user, candidate):
+    lock = user.root / ".git/refs/heads/main.lock"
+    lock.touch()
+    with pytest.raises(FleetError, match=r"main cannot be moved: .*main\.lock"):
+        git.land(repo, "main", *candidate)
+    assert git.recorded_moves(repo) == ()
     assert user.git("status", "--porcelain") == ""
-    assert (user.root / odd).read_text() == "o\n"
-    assert (user.root / "a.txt/in").exists()
+    lock.unlink()
+    assert isinstance(git.land(repo, "main", *candidate), git.Landed)
 
 
 def test_a_held_index_lock_is_named_and_left_alone(repo, user, candidate, monkeypatch):

@@ -13,6 +13,7 @@ from fleet.adapters import git
 from fleet.adapters.git import trash
 from fleet.errors import NotFound, Rejected
 from histories.oracle import disk
+from support.crash_walks import OF_A_RESTORE
 
 
 @pytest.fixture
@@ -183,8 +184,9 @@ def test_a_restore_that_was_killed_is_made_anew(repo, user, tree, die_at):
     (tree.path / "u").write_text("u")
     before = disk(tree.path)
     found, target = take(repo, tree), user.root.parent / "back"
+    (point,) = OF_A_RESTORE
     die_at(
-        "git.restore.after_files",
+        point,
         f"restore(repo, find_rescue(repo, 'one'), Path({str(target)!r}))",
     )
     assert not target.exists()

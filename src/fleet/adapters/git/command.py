@@ -24,6 +24,8 @@ from fleet.records import record
 
 OLDEST_GIT: Final = (2, 38)
 TIMEOUT_S: Final = 120.0
+GRACE_S: Final = 2.0
+"""How long a git that is told to end may take to do so."""
 
 # What the user says about himself or his configuration stays; what steers git elsewhere goes.
 _KEPT: Final = frozenset(
@@ -218,10 +220,18 @@ def run(
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Kills a git that `run` started with all that it started, and waits for it."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    """Ends a git that was started in a session of its own, with all of its group, and waits for it.
+
+    It is asked to first, for only then does git take its lock files away. What has left the group
+    and holds the pipes open is not waited for.
+    """
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE_S)
+    with suppress(subprocess.TimeoutExpired, ValueError):
+        process.communicate(timeout=GRACE_S)
 
 
 def shown(argv: Sequence[str]) -> tuple[str, ...]:
