@@ -153,7 +153,13 @@ def test_a_conflict_is_resolved_by_an_agent_as_a_task(fleet: ScriptedFleet, stra
         "holds two": True, "holds one": True, "no conflict is left": True,
     }  # fmt: skip
 
+    # An edit of the phase, and of a task that is done, leaves the resolution where it is.
+    fleet.settings["phases"][0]["checks"] = ["test -f two.md"]
+    fleet.put("tasks/one.md", (fleet.root / "tasks/one.md").read_text() + "\nSay it well.\n")
+    fleet.write()
     assert fleet.must("merge", "p").code == 0
+    checked = [one["text"] for one in fleet.must("gate", "p", "--json").json()["conditions"]]
+    assert checked[-1] == "p: check test -f two.md"
     assert fleet.git("show", "main:same.txt") == "one\ntwo"
     assert fleet.git("show", "main:two.md") == "done"
     words = {row["id"]: row["state"] for row in fleet.status()["tasks"]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -181,6 +182,57 @@ def test_a_gate_that_waits_for_a_recheck_goes_on_waiting_for_it(edited):
     run.end("p/gate", m.Outcome(ending=m.Ending.DEFERRED, patch=patch))
     edited.edit(settings=PHASES.replace("one, two", "one, two, four"), four="")
     assert edited.needs("p/gate") == ["one", "two", "one/check.2", "four"]
+
+
+def deferred(edited, patch):
+    """Opens the gate of `p`, whose merge is put back with a patch, as for a conflict."""
+    run = edited.run.through("one").through("two").open_gate("p", "one", "two")
+    run.release("p/merge").grant("p/merge")
+    run.end("p/merge", m.Outcome(ending=m.Ending.DEFERRED, hold=True, patch=patch))
+
+
+def steps_of(edited, *names):
+    return [edited.run.state.steps[name].step for name in names]
+
+
+def test_what_resolves_a_conflict_stays_in_gate_and_merge_and_both_take_the_edit(edited):
+    gate, merge = steps_of(edited, "p/gate", "p/merge")
+    resolver = replace(gate, id="p-resolve", kind="agent", needs=(), released=False)
+    listed = [{"id": "p-resolve", "branch": "fleet/p-resolve"}, *gate.params["tasks"]]
+    closed = replace(
+        gate,
+        id="p/gate.2",
+        params={**gate.params, "tasks": listed, "closed": "two conflicts with one"},
+        needs=(*gate.needs, Need(step="p/gate"), Need(step="p-resolve")),
+    )
+    names = ["p-resolve", *merge.params["tasks"]]
+    behind = replace(merge, params={**merge.params, "tasks": names}, needs=(Need(step=closed.id),))
+    deferred(edited, Patch(put=(resolver, closed, behind)))
+    edit = PHASES.replace(
+        "one, two]", "one, two, four], name: Parts, checks: [make], approve: true"
+    )
+    edited.edit(settings=edit, four="")
+    assert edited.params("p/merge")["tasks"] == ["p-resolve", "one", "two", "four"]
+    assert edited.params("p/merge")["checks"][0]["command"] == "make"
+    assert edited.needs("p/merge") == ["p/gate.2"]
+    later = edited.params("p/gate.2")
+    assert [one["id"] for one in later["tasks"]] == ["p-resolve", "one", "two", "four"]
+    assert (later["closed"], later["approve"]) == ("two conflicts with one", True)
+    assert edited.needs("p/gate.2") == ["one", "two", "p/gate", "p-resolve", "four"]
+
+
+def test_a_merge_after_an_undo_takes_the_edit_and_knows_what_was_undone(edited):
+    run = edited.run.through("one").through("two").open_gate("p", "one", "two")
+    run.land("p", "one", "two")
+    gate, merge = steps_of(edited, "p/gate", "p/merge")
+    again = replace(gate, id="p/gate.2", params={**gate.params, "closed": "taken back"})
+    params = {**merge.params, "undone": {"commit": "c"}}
+    behind = replace(merge, id="p/merge.2", params=params, needs=(Need(step="p/gate.2"),))
+    run.revise(Patch(put=(again, behind)))
+    edited.edit(settings=PHASES.replace("one, two]", "one, two], checks: [make]"))
+    assert edited.params("p/merge.2")["checks"][0]["command"] == "make"
+    assert edited.params("p/merge.2")["undone"] == {"commit": "c"}
+    assert edited.params("p/merge")["checks"] == []
 
 
 # --- when it has settled --------------------------------------------------------------------------

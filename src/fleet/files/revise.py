@@ -18,6 +18,9 @@ from fleet.core.state import UNSTARTED, State, StepState
 UNLIMITED = 1_000_000
 """Units of a limit that the documents no longer set; a patch cannot take a limit away."""
 
+OF_A_PHASE = ("gate", "merge")
+"""Kinds of which a phase may come to have several, the last of which counts."""
+
 OF_A_ROUND = ("round", "spent", "before", "note")
 """Params that belong to one round of a task, whatever its documents say."""
 
@@ -97,8 +100,8 @@ def _change(draft: _Draft, state: State, old: Step | None, step: Step) -> None:
         draft.put.append(step)
         draft.lines.append(f"+ {step.id}")
         return
-    found = [_taken(now, old, step)] if now.standing in UNSTARTED else []
-    found += [_taken_later(one.step, step) for one in _later(state, step)]
+    found = [_taken(now.step, old, step)] if now.standing in UNSTARTED else []
+    found += [_taken_later(one.step, old, step) for one in _later(state, step)]
     found = [one for one in found if one != state.steps[one.id].step]
     draft.put += found
     draft.lines += [f"~ {one.id}: {', '.join(_changes(old, step))}" for one in found]
@@ -106,17 +109,21 @@ def _change(draft: _Draft, state: State, old: Step | None, step: Step) -> None:
         draft.kept.append(step.id)
 
 
-def _taken(now: StepState, old: Step | None, new: Step) -> Step:
-    """Returns a step as its document says now; needs that rework has moved stay moved."""
-    return replace(new, needs=_needs(now.step, old, new))
+def _taken(now: Step, old: Step | None, new: Step) -> Step:
+    """Returns a step as its document says now; needs that rework has moved stay moved, and what the
+    run has added stays added.
+    """
+    return replace(new, needs=_needs(now, old, new), params=_grown(now, old, new))
 
 
 def _later(state: State, step: Step) -> Iterator[StepState]:
-    """Yields the later rounds of a task's work or check that have not started."""
-    if step.kind not in ("agent", "check"):
-        return
+    """Yields the later rounds of a task's work or check, and the later gates or merges of a phase,
+    that have not started.
+    """
+    rounds = {"agent": ("work", "check"), "check": ("work", "check")}
+    stems = rounds.get(step.kind) or ((step.kind,) if step.kind in OF_A_PHASE else ())
     for number in count(2):
-        found = [state.known(f"{step.whole}/{kind}.{number}") for kind in ("work", "check")]
+        found = [state.known(f"{step.whole}/{stem}.{number}") for stem in stems]
         for one in found:
             if one is not None and one.step.kind == step.kind and one.standing in UNSTARTED:
                 yield one
@@ -124,10 +131,32 @@ def _later(state: State, step: Step) -> Iterator[StepState]:
             return
 
 
-def _taken_later(now: Step, new: Step) -> Step:
-    """Returns a later round with what the document says now, as far as that is not its round's."""
+def _taken_later(now: Step, old: Step | None, new: Step) -> Step:
+    """Returns a later round, gate or merge with what the document says now, as far as that is not
+    its own.
+    """
+    if now.kind in OF_A_PHASE:
+        needs, params = _needs(now, old, new), _grown(now, old, new)
+        return replace(now, needs=needs, params=params, uses=new.uses, span_ms=new.span_ms)
     own = {name: now.params[name] for name in OF_A_ROUND if name in now.params}
     return replace(now, params={**new.params, **own}, uses=new.uses, span_ms=new.span_ms)
+
+
+def _grown(now: Step, old: Step | None, new: Step) -> Mapping[str, object]:
+    """Returns the params that the document gives a step now, with what the run has added to them:
+    why a gate was closed again, what an undo took back, the task that resolves a conflict.
+    """
+    if old is None or new.kind not in OF_A_PHASE:
+        return new.params
+    own = {name: now.params[name] for name in now.params.keys() - old.params.keys()}
+    added = [one for one in _tasks(now) if one not in _tasks(old) and one not in _tasks(new)]
+    tasks = {"tasks": [*added, *_tasks(new)]} if added else {}
+    return {**own, **new.params, **tasks}
+
+
+def _tasks(step: Step) -> list[object]:
+    listed = step.params.get("tasks")
+    return list(listed) if isinstance(listed, list | tuple) else []
 
 
 def _needs(now: Step, old: Step | None, new: Step) -> tuple[Need, ...]:
