@@ -136,6 +136,7 @@ def test_a_conflict_is_resolved_by_an_agent_as_a_task(fleet: ScriptedFleet, stra
     assert fleet.wait("one", "two").code == 0
     before = fleet.rev()
 
+    assert fleet("conflicts").code == 1
     unknown = fleet("merge", "p", "--resolve", "joinr")
     assert (unknown.code, "joiner" in unknown.stderr) == (1, True)
     done = fleet("merge", "p", "--resolve", "joiner")
@@ -145,6 +146,7 @@ def test_a_conflict_is_resolved_by_an_agent_as_a_task(fleet: ScriptedFleet, stra
     )
     assert fleet.rev() == before
     assert fleet.wait("p-resolve").code == 0
+    assert fleet.must("conflicts", "--json").json()["conflicts"] == [], "it holds both"
     place = fleet.root.parent / "repo.worktrees/p-resolve"
     assert "two conflicts with one" in (place / "brief.seen").read_text()
     assert "<<<<<<< " in (place / "conflict.seen").read_text()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -164,7 +164,21 @@ def foresee(
         kept |= {_key(pair): [_row(one) for one in clashes] for pair, clashes in told.items()}
         _write(path, kept, set(named.values()))
     clashes = {names: kept[_key(pair)] for names, pair in pairs.items() if kept.get(_key(pair))}
+    if clashes:
+        joined = _joined(repository, {sha for names in clashes for sha in pairs[names]}, named)
+        clashes = {n: told for n, told in clashes.items() if not joined(*pairs[n])}
     return Outlook(clashes, len(pairs), len(looked), len(fresh) - len(looked))
+
+
+def _joined(
+    repository: Repository, commits: set[str], named: Mapping[str, str]
+) -> Callable[[str, str], bool]:
+    """Returns what tells whether a live branch holds both of two commits: there they are resolved,
+    and they meet no other way. Costs one look at the branches for each of `commits`.
+    """
+    live = set(named.values())
+    holders = {sha: repository.tips_that_hold(sha) & live for sha in commits}
+    return lambda one, other: bool(holders[one] & holders[other])
 
 
 def _key(pair: Pair) -> str:

@@ -131,6 +131,11 @@ class Repository:
         ahead, behind = self.site.git("rev-list", "--left-right", "--count", pair).line.split()
         return int(ahead), int(behind)
 
+    def tips_that_hold(self, sha: str) -> set[str]:
+        """Returns the tips of those branches that contain a commit."""
+        asked = ("for-each-ref", "--format=%(objectname)", f"--contains={_object(sha)}", refs.HEADS)
+        return set(self.site.git(*asked).lines)
+
     def merge_base(self, a: str, b: str) -> str | None:
         """Returns the best common ancestor of two commits, or None when they share none."""
         asked = self.site.git("merge-base", _object(a), _object(b), accept=(0, 1))
