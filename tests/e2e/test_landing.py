@@ -24,7 +24,8 @@ def broken(fleet: ScriptedFleet) -> ScriptedFleet:
     return fleet
 
 
-def test_the_rest_lands_and_the_culprit_comes_after(fleet: ScriptedFleet) -> None:
+@pytest.mark.parametrize("undone", ["", "moved", "reverted"])
+def test_the_rest_lands_and_the_culprit_comes_after(fleet: ScriptedFleet, undone: str) -> None:
     broken(fleet)
     before = fleet.rev()
     done = fleet("merge", "build", "--land-rest")
@@ -39,14 +40,31 @@ def test_the_rest_lands_and_the_culprit_comes_after(fleet: ScriptedFleet) -> Non
     assert {row["id"]: row["state"] for row in fleet.status()["tasks"]}["one"] == "merged"
     assert fleet.wait("bad").code == 0
     assert fleet.row("bad")["attempt"] == 2
+    if undone:
+        take_a_part_back(fleet, undone)
+    (phase,) = fleet.status()["phases"]
+    assert (phase["gate"], phase["missing"]) == ("open", []), "what was red is mended"
     assert fleet.must("merge", "build").code == 0
     assert fleet.git("show", "main:bad.md") == "good"
+    assert fleet.git("show", "main:one.md") == fleet.git("show", "main:two.md") == "done"
     words = {row["state"] for row in fleet.status()["tasks"]}
     assert words == {"merged"}
     message = fleet.git("log", "-1", "--format=%B", "main")
-    assert "Fleet-Task: bad" in message
+    assert f"Fleet-Task: {'two' if undone == 'moved' else 'bad'}" in message
     assert "Fleet-Run: plan" in message
     fleet.nothing_runs()
+
+
+def take_a_part_back(fleet: ScriptedFleet, undone: str) -> None:
+    refused = fleet("undo", "build", "--yes")
+    assert "a part of it has: fleet undo, without a name" in " ".join(refused.stderr.split())
+    if undone == "reverted":
+        fleet.git("commit", "-q", "--allow-empty", "-m", "built upon it")
+    done = fleet.must("undo", "--yes")
+    assert "lands no longer: one, two" in done.stdout
+    assert "two.md" not in fleet.git("ls-tree", "--name-only", "main").split()
+    words = {row["id"]: row["state"] for row in fleet.status()["tasks"]}
+    assert words == dict.fromkeys(("one", "bad", "two"), "accepted"), "nothing is merged any more"
 
 
 def test_without_the_flag_a_person_is_asked(fleet: ScriptedFleet) -> None:
@@ -54,6 +72,7 @@ def test_without_the_flag_a_person_is_asked(fleet: ScriptedFleet) -> None:
     before = fleet.rev()
     done = fleet("merge", "build")
     assert done.code == 1
+    assert "next: fleet inbox   fleet merge build --land-rest" in done.stdout
     assert "Land the rest (one, two)?" in " ".join(fleet("inbox").stdout.split())
     assert fleet.rev() == before
     (asked,) = fleet.must("inbox", "--json").json()["questions"]

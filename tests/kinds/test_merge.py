@@ -318,6 +318,15 @@ def test_what_holds_the_culprits_commits_waits_and_is_not_blamed(world: KindWorl
     assert merge.evidence["rest"] == ["c"]
 
 
+def test_what_another_one_of_the_rest_holds_lands_with_it(world: KindWorld):
+    first = world.task("a", commit("echo a > a.txt"), deliverables=["a.txt"])
+    second = world.task("b", commit("echo b > b.txt"), deliverables=["b.txt"], after=["a"])
+    third = world.task("c", commit("touch bad c.txt"), deliverables=["c.txt"])
+    phase = world.phase(["b", "a", "c"], auto=False, checks=["test ! -e bad"])
+    state = world.play(world.plan(*first, *second, *third, *phase))
+    assert "Land the rest (b, a)?" in question(state).question.message
+
+
 def test_a_check_that_is_red_without_the_tasks_too_finds_the_one_without_which_it_is_green(world):
     tasks, names = many(world, 3)
     looks = "test -e t1.txt -a -e t3.txt -a ! -e t2.txt"

@@ -7,12 +7,13 @@ again; what has started goes on.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from fleet.app.launching import running_state
-from fleet.app.place import FleetPlace
+from fleet.app.place import PLAN_RUN, FleetPlace
 from fleet.app.telling import changes, tell
 from fleet.core import messages as m
 from fleet.core.plan import SETTLED, Need, NeedsChange, Patch, Step
@@ -131,10 +132,11 @@ def foreseen_undo(
     undoing = replace(undoing, redo=redo, tags=tuple(one.target for one in tags))
     undoing = _of_the_base(repo, undoing, base)
     if phase:
-        undoing = _of_the_run(place, state, undoing, rollback=rollback)
-    elif rollback:
+        return _of_the_run(place, state, undoing, rollback=rollback), [move, *tags]
+    if rollback:
         raise Rejected("only a phase has a rollback", hint="fleet undo PHASE --rollback")
-    return undoing, [move, *tags]
+    part = _part_of(state, move)
+    return replace(undoing, tasks=tuple(part.partly) if part else ()), [move, *tags]
 
 
 # --- what is meant --------------------------------------------------------------------------------
@@ -156,7 +158,8 @@ def _landing(phase: PhaseSteps, moves: Sequence[Move]) -> Move:
                 f"{phase.name} is taken back already",
                 hint="fleet undo, without a name, takes that back",
             )
-        raise Rejected(f"{phase.name} has not landed; there is nothing to take back")
+        part = "a part of it has: fleet undo, without a name" if phase.partly else ""
+        raise Rejected(f"{phase.name} has not landed; there is nothing to take back", hint=part)
     move = next((one for one in moves if one.undo_ref == landed.get("undo")), None)
     if move is None:
         raise Rejected(f"{phase.name} moved nothing: its work was in the base already")
@@ -196,6 +199,13 @@ def _phase_of(state: State, move: Move) -> str:
         if mine and output.get("undo") == move.undo_ref:
             return one.step.whole
     return ""
+
+
+def _part_of(state: State, move: Move) -> PhaseSteps | None:
+    """Returns the phase of which a move has landed a part, and that has not landed as a whole."""
+    found = re.fullmatch(rf"{PLAN_RUN}/(.+?)(?::[0-9]+)?\.rest-[0-9]+", move.act)
+    phase = phases_of(state).get(found[1]) if found else None
+    return phase if phase is not None and phase.landed is None else None
 
 
 # --- what it would do -----------------------------------------------------------------------------
@@ -339,6 +349,11 @@ def _step(place: FleetPlace, state: State, undoing: Undoing, moves: Sequence[Mov
         # Undone again before it landed again: the merge that waits is let go.
         if not undoing.redo or mine.merge.standing in UNSTARTED:
             params["merge"] = mine.merge.step.id
+    part = _part_of(state, moves[0])
+    if part is not None and part.merge is not None:
+        merge = part.merge
+        landed = dict(part.partly)
+        params["part"] = {"step": merge.step.id, "attempt": merge.attempt, "landed": landed}
     if undoing.runs_rollback:
         params["rollback"] = _rollback(place, phase, must=True)
     stem = f"{phase}/undo" if phase else "undo"

@@ -20,7 +20,7 @@ from typing import Any, Final
 from fleet.adapters import git
 from fleet.adapters.crash import crash_point
 from fleet.adapters.git import refs
-from fleet.core.messages import Ending, Outcome
+from fleet.core.messages import Ending, Outcome, ReportProgress
 from fleet.core.plan import Failure, Need, NeedsChange, Patch
 from fleet.errors import FleetError, Rejected
 from fleet.harnesses.commands import run_command
@@ -56,6 +56,8 @@ async def run(work: Work) -> Outcome:
         if isinstance(taken, Outcome):
             return taken
         crash_point("kinds.undo.after_move")
+        if taken is not None:
+            await world.in_thread(_forget_part, work)
         told = await world.in_thread(_names, work)
         crash_point("kinds.undo.after_tags")
         rolled = await _roll_back(work, trial, taken)
@@ -151,6 +153,16 @@ def _revert(
     return git.revert(
         work.world.repository, now, old=move["old"], new=move["new"], name=_act(work), message=text
     )
+
+
+def _forget_part(work: Work) -> None:
+    """Tells the merge of a phase, of which a part was taken back, what of it the base still has."""
+    part: Any = work.params.get("part")
+    if part:
+        repo, before = work.world.repository, _base_move(work)["old"]
+        there = {t: s for t, s in part["landed"].items() if git.contained(repo, s, before)}
+        step, attempt = str(part["step"]), int(part["attempt"])
+        work.tell(ReportProgress(step=step, attempt=attempt, facts={"landed": there}))
 
 
 # --- tags and branches ----------------------------------------------------------------------------
@@ -266,6 +278,8 @@ def _success(
     patch = None
     if taken is not None and work.params.get("merge"):
         patch = _relanded(work) if work.params.get("redo") else _reopened(work, taken, text)
+    elif taken is not None and taken.reverted and work.params.get("part"):
+        patch = _left_out(work, taken, text)
     evidence: dict[str, object] = {"left": told} if told else {}
     return Outcome(
         ending=Ending.SUCCEEDED, text=text, output=output, patch=patch, evidence=evidence
@@ -291,23 +305,38 @@ def _reopened(work: Work, taken: Taken, text: str) -> Patch:
         needs=(*kept, Need(step=work.step.id)),
         released=True,
     )
-    move = next(one for one in _moves(work) if one["target"] == _base_ref(work))
-    undone = {
-        "commit": move["new"],
-        "before": move["old"],
-        "reverted": taken.reverted,
-        "text": text,
-    }
     again = replace(
         merge,
         id=f"{phase}/merge.{1 + kinds.count('merge')}",
-        params={**merge.params, "undone": undone},
+        params={**merge.params, "undone": _undone(work, taken, text)},
         needs=(Need(step=closed.id),),
         released=False,
     )
     waits = NeedsChange(add=(Need(step=again.id),))
     needs = {str(name): waits for name in params.get("before") or ()}
     return Patch(put=(closed, again), needs=needs, reason=text)
+
+
+def _left_out(work: Work, taken: Taken, text: str) -> Patch:
+    """Returns the patch by which the merge of a phase, a part of which was reverted, brings it
+    again: the base holds its commits, and nothing of what they did.
+    """
+    part: Any = work.params["part"]
+    merge = work.plan_step(str(part["step"]))
+    if merge is None:
+        raise Rejected(f"the plan has no step {part['step']!r} any more")
+    params = {**merge.params, "undone": _undone(work, taken, text)}
+    return Patch(put=(replace(merge, params=params),), reason=text)
+
+
+def _undone(work: Work, taken: Taken, text: str) -> dict[str, object]:
+    move = _base_move(work)
+    return {
+        "commit": move["new"],
+        "before": move["old"],
+        "reverted": taken.reverted,
+        "text": text,
+    }
 
 
 def _relanded(work: Work) -> Patch:
@@ -330,6 +359,10 @@ def _step(work: Work, name: str) -> Any:
 def _moves(work: Work) -> Sequence[Mapping[str, str]]:
     moves: Any = work.params["moves"]
     return moves  # type: ignore[no-any-return]
+
+
+def _base_move(work: Work) -> Mapping[str, str]:
+    return next(one for one in _moves(work) if one["target"] == _base_ref(work))
 
 
 def _base_ref(work: Work) -> str:

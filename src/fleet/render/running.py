@@ -58,7 +58,7 @@ def landing_text(row: Any, columns: int = 100) -> str:
         for check in row.evidence.get("checks", ()):
             if not check.get("passed"):
                 lines += wrapped(str(check.get("tail", "")), columns, "      ")
-        return "\n".join(lines)
+        return "\n".join([*lines, *_how_to_go_on(row)])
     lines = [f"{mark} {line(row.phase)}: {short(row.before)} -> {short(row.commit)}"]
     lines += [f"    {line(name)}  {short(sha)}" for name, sha in row.tasks.items()]
     if row.tag:
@@ -70,6 +70,17 @@ def landing_text(row: Any, columns: int = 100) -> str:
     if row.text:
         lines += wrapped(row.text, columns, "    ")
     return "\n".join(lines)
+
+
+def _how_to_go_on(row: Any) -> list[str]:
+    """Returns what a person may type about a phase that did not land, where there is a choice."""
+    again = f"fleet merge {line(row.phase)}"
+    if "conflict" in row.evidence and "resolved_by" not in row.evidence:
+        return [f"next: {again} --resolve AGENT   fleet conflicts"]
+    if "culprits" in row.evidence and "sent_back" in row.evidence and "landed" not in row.evidence:
+        rest = f"   {again} --land-rest" if row.evidence.get("rest") else ""
+        return [f"next: fleet inbox{rest}"]
+    return []
 
 
 def published(told: Mapping[str, Any]) -> str:

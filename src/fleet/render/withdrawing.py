@@ -6,18 +6,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fleet.render.running import tick
-from fleet.render.text import line, plain, table, wrapped
+from fleet.render.text import cut, line, plain, table, wrapped
 
 
 def undoing_text(found: Any, columns: int = 100) -> str:
     """Returns what would be taken back, before anybody agrees to it."""
     name = found.target.split("/", 2)[-1]
-    lines = [f"{line(found.name)}: {line(name)} {_short(found.new)} -> {_short(found.old)}"]
+    whose = "" if found.name == name else f"{line(found.name)}: "
+    lines = [f"{whose}{line(name)} {_short(found.new)} -> {_short(found.old)}"]
     if found.reverts:
-        lines = [f"{line(found.name)}: a commit on {line(name)} reverts {_short(found.new)}"]
+        lines = [f"{whose}a commit on {line(name)} reverts {_short(found.new)}"]
         lines += wrapped(found.why, columns, "    ")
     verb = "comes back" if found.redo else "reverts" if found.reverts else "leaves"
-    lines += [f"    {verb}: {_short(sha)} {line(subject)}" for sha, subject in found.commits]
+    lines += [
+        cut(f"    {verb}: {_short(sha)} {line(subject)}", columns) for sha, subject in found.commits
+    ]
     if found.count > len(found.commits):
         lines.append(f"    and {found.count - len(found.commits)} more")
     rows = [

@@ -202,7 +202,7 @@ def _merge(state: State, phase: PhaseSteps, clock: Clock) -> list[dict[str, Any]
         return []
     by = _found(state, merge, clock)
     if phase.landed is None and "candidate" not in merge.evidence:
-        if merge.standing is Standing.RUNNING or not merge.text:
+        if merge.standing is Standing.RUNNING or not merge.text or phase.overtaken:
             return []
         text = "the phase merges cleanly and its checks pass"
         return [_condition("merge", text, merge.text, met=False, **by)]

@@ -293,6 +293,7 @@ def _phase_row(state: State, name: str, phase: PhaseSteps, tasks: list[str]) -> 
             and merge.text
             and merge.standing is not Standing.RUNNING
             and "candidate" not in merge.evidence
+            and not phase.overtaken
         ):
             missing.append(merge.text.splitlines()[0])
         judged = gate is not None and gate.standing is Standing.SUCCEEDED

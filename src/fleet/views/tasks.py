@@ -125,6 +125,19 @@ class PhaseSteps:
         return told or {}
 
     @property
+    def overtaken(self) -> bool:
+        """Whether what kept the last merge from landing was found of other commits than those that
+        the gate has let through since.
+        """
+        ended = self.merge.ended_ms if self.merge is not None else None
+        told: list[Any] = [
+            one.output
+            for one in self.gates
+            if one.standing is Standing.SUCCEEDED and ended and (one.ended_ms or ended) < ended
+        ]
+        return bool(told and self.pinned) and dict(told[-1]["commits"]) != dict(self.pinned)
+
+    @property
     def undone(self) -> Mapping[str, Any] | None:
         """What was taken back: {commit, before, reverted, text}; none once it has landed again."""
         if self.merge is None or self.landed is not None:

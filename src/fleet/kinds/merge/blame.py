@@ -35,13 +35,9 @@ class Blame:
     rest: Sequence[git.Part]
     made: git.Assembled
     checks: Sequence[Mapping[str, Any]]
-    whole: bool = False
-    """Whether the phase lands as a whole only, by a pull request."""
-
-    @property
-    def news(self) -> list[str]:
-        """The tasks of the rest that may land now, which the base does not hold yet."""
-        return [] if self.whole else [step.task for step in self.made.steps if not step.contained]
+    news: Sequence[str]
+    """The tasks of the rest that may land now and that the base does not hold yet; none where the
+    phase lands as a whole only, by a pull request."""
 
     def in_words(self) -> str:
         """Returns who breaks what, in a sentence."""
@@ -92,6 +88,9 @@ async def find_guilty(
         checks = await trial.judge(made) if rest else []
         if not red(checks):
             whole = work.params.get("land") == "pr"
+            news = (
+                [] if whole else await work.world.in_thread(_news, repo, rest, made, trial.before)
+            )
             return Blame(
                 sets=sets,
                 back=back,
@@ -99,9 +98,23 @@ async def find_guilty(
                 rest=rest,
                 made=made,
                 checks=checks,
-                whole=whole,
+                news=news,
             )
     return None
+
+
+def _news(repo: git.Repository, rest: Parts, made: git.Assembled, before: str) -> list[str]:
+    """Returns what the base gets of the rest; what another of them holds comes with that."""
+    shas = {part.task: part.sha for part in rest}
+    brought = [shas[step.task] for step in made.steps if not step.contained]
+    return [
+        name
+        for name, sha in shas.items()
+        if sha in brought
+        or (
+            any(repo.is_ancestor(sha, one) for one in brought) and not repo.is_ancestor(sha, before)
+        )
+    ]
 
 
 async def _alone(
