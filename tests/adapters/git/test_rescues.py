@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 from pathlib import Path
@@ -220,6 +221,19 @@ def test_a_write_in_the_last_moment_puts_it_back(repo, user, tree, monkeypatch):
     assert (tree.path / "u").read_text() == "written while it was on its way"
     assert git.find(repo, tree.path) is not None
     assert not list((repo.common / "fleet").glob("trash-*"))
+
+
+def test_a_tree_that_is_being_deleted_is_never_put_back(repo, tree, monkeypatch):
+    monkeypatch.setattr(trash, "delete", lambda *_, **__: None)
+    git.remove(repo, tree, git.prove_rescued(tree, "one"), name="one", wait=False)
+    (slot,) = trash.leftovers(repo.common)
+    for folder in slot.folders:
+        while found := sorted(folder.iterdir()) if folder.exists() else []:  # `checked` first
+            shutil.rmtree(found[0]) if found[0].is_dir() else found[0].unlink()
+            trash.put_back(repo.common)
+            assert not tree.path.exists()
+        shutil.rmtree(folder, ignore_errors=True)
+    assert trash.leftovers(repo.common) == ()
 
 
 def test_only_branches_that_fleet_made_are_deleted_and_they_come_back(repo, user, tree):

@@ -53,9 +53,11 @@ class Slot:
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        """All that is to be deleted; the slot itself last, for it names the rest."""
+        """All that is to be deleted, in this order: the tree before the mark that it may go, lest
+        another clean take what is left of it for unchecked; the slot last, for it names the rest.
+        """
         beside = self.tree.parent
-        return (self.folder,) if beside == self.folder else (beside, self.folder)
+        return (self.tree, *(() if beside == self.folder else (beside,)), self.folder)
 
 
 def throw(common: Path, path: Path, unchanged: Callable[[Path], bool]) -> Slot:
