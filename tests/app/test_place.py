@@ -9,7 +9,7 @@ import pytest
 from fleet.app import telling
 from fleet.app.ending import down, retry
 from fleet.app.launching import launch, pause, skip, stop
-from fleet.app.place import FleetPlace, next_of, resolve_task
+from fleet.app.place import FleetPlace, find_place, next_of, resolve_task
 from fleet.app.resuming import resume
 from fleet.app.telling import coordinator_environ, tell
 from fleet.app.watching import status, wait
@@ -17,6 +17,14 @@ from fleet.core import messages as m
 from fleet.errors import FleetError, NotFound, Rejected
 from support.git_repo import GitRepo
 from support.lowered_run import LoweredRun, fleet, plan
+
+
+def test_a_current_folder_that_was_removed_is_said(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(FleetError, match="the current folder was removed"):
+        find_place()
 
 
 @pytest.fixture

@@ -182,7 +182,8 @@ def test_without_a_remote_nothing_lands_and_with_several_one_is_meant(
     assert fleet("merge", "p", "--push", "--remote", "lefd").code == 1
     assert fleet.rev() == before
     fleet.git("config", "branch.main.remote", "right")
-    assert "and pushed to right" in flat(fleet.must("merge", "p", "--push", "--dry-run").stdout)
+    told = flat(fleet.must("merge", "p", "--push", "--dry-run").stdout)
+    assert told == f"· p: would be merged and pushed to right a {fleet.rev('fleet/a')[:10]}"
     assert row(fleet.must("merge", "p", "--push", "--json"))["pushed"]["remote"] == "right"
     assert at(fleet.top / "right", fleet) == fleet.rev() != before
     fleet.must("merge", "p", "--remote", "left")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from fleet import codec
 from fleet.core.evolve import evolve
 from fleet.core.state import Standing
-from fleet.errors import NotFound, Rejected
+from fleet.errors import FleetError, NotFound, Rejected
 from fleet.views.tasks import tasks_of
 
 if TYPE_CHECKING:
@@ -82,9 +82,14 @@ def find_place(
     environ: Mapping[str, str] | None = None,
     start: Path | None = None,
 ) -> FleetPlace:
-    """Returns the fleet that `-C`, FLEET_ROOT or the current folder means; raises NotFound."""
+    """Returns the fleet that `-C`, FLEET_ROOT or the current folder means; raises NotFound, and
+    FleetError when there is no current folder any more.
+    """
     environ = os.environ if environ is None else environ
-    here = start or Path.cwd()
+    try:
+        here = start or Path.cwd()
+    except FileNotFoundError:
+        raise FleetError("the current folder was removed", hint="cd to one that is there") from None
     named = environ.get("FLEET_ROOT") if explicit is None else explicit
     near = (here / named if named else here).resolve()
     # The usual answer, without what it takes to find any other.

@@ -226,7 +226,7 @@ def merge(
     if as_json:
         say_json({"schema": "fleet.merge/1", "phases": [asdict(row) for row in rows]})
     else:
-        say("\n".join(landing_text(row, columns(None)) for row in rows))
+        say("\n".join(landing_text(row, columns(None), would=dry_run) for row in rows))
     raise typer.Exit(0 if dry_run or all(row.done for row in rows) else 1)
 
 

@@ -42,8 +42,11 @@ def next_steps(rows: Sequence[Any]) -> str:
     return "next: fleet status"
 
 
-def landing_text(row: Any, columns: int = 100) -> str:
-    """Returns what became of a phase's merge."""
+def landing_text(row: Any, columns: int = 100, *, would: bool = False) -> str:
+    """Returns what became of a phase's merge; in a dry run, what would be merged."""
+    if would and not row.landed:
+        lines = wrapped(f"{tick(None)} {line(row.phase)}: {line(row.text)}", columns)
+        return "\n".join(lines + [f"    {line(t)}  {short(sha)}" for t, sha in row.tasks.items()])
     mark = tick(bool(row.done))
     if not row.landed:
         part = row.evidence.get("landed")
