@@ -160,28 +160,6 @@ def test_gemini_goes_on_with_the_sessions_of_the_attempt_before(tmp_path):
     assert ready.links == {kept: (first / "session/gemini/.gemini/tmp").resolve()}
 
 
-def test_gemini_in_its_terminal_tells_its_usage_in_its_transcript(tmp_path):
-    chats = tmp_path / "session/gemini/.gemini/tmp/tree/chats"
-    chats.mkdir(parents=True)
-    (tmp_path / "claim").touch()
-    turn = {"turn": "ended", "at_ms": 1, "session": "11111111-2222"}
-    (tmp_path / "session/turn.json").write_text(json.dumps(turn))
-    one = {"id": "a", "timestamp": "2999-01-01T00:00:00.000Z", "tokens": {"input": 14, "cached": 4}}
-    lines = [
-        {**one, "timestamp": "2001-01-01T00:00:00.000Z", "id": "of the attempt before"},
-        one,
-        {**one, "tokens": {"input": 14, "cached": 4, "output": 2}},
-        {**one, "id": "b", "timestamp": "nonsense"},
-        {**one, "id": "c"},
-    ]
-    transcript = "\n".join(map(json.dumps, lines))
-    (chats / "session-2999-01-01T00-00-11111111.jsonl").write_text(transcript)
-    made = AttemptFolder(tmp_path)
-    report = find_harness("gemini").outcome(ExitRecord(0, None, "exited", ENDED_AT_MS), made)
-    assert report.ok
-    assert report.usage == {"input_tokens": 20, "cached_tokens": 8, "output_tokens": 2}
-
-
 def test_gemini_is_told_what_it_may_do_by_mode_and_policy(prepared, place):
     policy = place[1] / "policy.toml"
     modes = {}
