@@ -246,12 +246,13 @@ It is written.
 
 @pytest.mark.parametrize(
     ("mode", "name", "mark"),
-    [("headless", "stdout.log", ""), ("interactive", "aider.chat.md", "> ")],
+    [("headless", "stdout.log", ""), ("interactive", "session/aider.chat.md", "> ")],
 )
 def test_aider_adds_up_what_it_prints(place, mode, name, mark):
     home, folder = place
     meter = find_harness("aider").meter(facts("aider", home, mode), folder)
     assert meter.look() == {}
+    (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_text(AIDER.format(mark=mark, end="  " if mark else ""))
     assert meter.look() == {
         "input_tokens": 6_300, "output_tokens": 213, "cached_tokens": 1_024, "turns": 2,
@@ -272,7 +273,8 @@ def mini_trajectory(answers):
 def test_mini_is_read_anew_when_its_trajectory_has_changed(place):
     home, folder = place
     meter = find_harness("mini").meter(facts("mini", home), folder)
-    path = folder / "trajectory.json"
+    path = folder / "session/trajectory.json"
+    path.parent.mkdir()
     assert not meter.has_news()
     assert meter.look() == {}
     path.write_text(mini_trajectory(1))

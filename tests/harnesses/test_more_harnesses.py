@@ -45,6 +45,7 @@ def outcome(tmp_path):
         made.stdout.write_text("not json\n" + "".join(json.dumps(e) + "\n" for e in events))
         made.log.write_text(log)
         for file, text in (files or {}).items():
+            (tmp_path / file).parent.mkdir(exist_ok=True)
             (tmp_path / file).write_text(text)
         return find_harness(name).outcome(ExitRecord(code, None, "exited", ENDED_AT_MS), made)
 
@@ -71,6 +72,8 @@ def test_in_a_terminal_the_brief_is_the_first_prompt(prepared, place, name):
     assert (ready.stdin, ready.stdout) == (None, "pane")
     assert ready.argv[-1].partition("=")[2] == place[0].read_text()
     assert not {"run", "stream-json", "--output-format=json"} & set(ready.argv)
+    again = any("S" in word.split("=") for word in ready.argv)
+    assert again != (name == "opencode"), "it would be asked nothing"
     place[0].write_text("x" * (OPENING_CHARS + 1))
     ready, _ = prepared(name, mode="interactive")
     assert ready.argv[-1].endswith(f"=Read {place[0]} and do what it asks.")
@@ -503,7 +506,7 @@ RATE = "litellm.RateLimitError: RateLimitError: OpenAIException - Please try aga
     ],
 )
 def test_mini_is_judged_by_its_trajectory(outcome, text, code, failure, resume_at_ms):
-    report = outcome("mini", [], code, files={"trajectory.json": text})
+    report = outcome("mini", [], code, files={"session/trajectory.json": text})
     assert (report.ok, report.failure, report.resume_at_ms) == (
         failure is None,
         failure,

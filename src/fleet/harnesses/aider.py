@@ -26,7 +26,8 @@ from fleet.harnesses.profile import Asked, HookUp, Mode, Profile, Version
 
 TAIL_BYTES: Final = 1 << 20
 SAID_CHARS: Final = 4_000
-HISTORY: Final = "aider.chat.md"
+# In the folder that it may write in a sandbox, too.
+HISTORY: Final = f"{hooks.SESSION}/aider.chat.md"
 WAITS: Final = '{"hook_event_name": "Notification", "notification_type": "idle_prompt"}'
 ANSWERING: Final = {"chat": "ask"}
 PROFILE: Final = Profile(
@@ -37,7 +38,7 @@ PROFILE: Final = Profile(
     words=(
         *("--map-tokens", "0"),
         *("--chat-history-file", f"{{folder}}/{HISTORY}"),
-        *("--input-history-file", "{folder}/aider.input"),
+        *("--input-history-file", f"{{folder}}/{hooks.SESSION}/aider.input"),
         *("--chat-mode", "{chat}"),
         *("--model", "{model}"),
     ),

@@ -14,12 +14,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from fleet.adapters import hooks
 from fleet.adapters.attempts import AttemptFolder, ExitRecord, tail
 from fleet.harnesses import TESTED, AgentFacts, Heard, Report, judge
 from fleet.harnesses.meters import FileMeter
 from fleet.harnesses.profile import Mode, Profile, Version
 
-TRAJECTORY: Final = "trajectory.json"
+# In the folder that it may write in a sandbox, too.
+TRAJECTORY: Final = f"{hooks.SESSION}/trajectory.json"
 TRAJECTORY_BYTES: Final = 32 << 20
 _CODE = re.compile(r"^\S*Error: Error code: (\d{3})\b", re.MULTILINE)
 OWN_LIMITS: Final = frozenset({"LimitsExceeded", "TimeExceeded"})

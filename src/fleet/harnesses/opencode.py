@@ -1,7 +1,8 @@
 """opencode: OpenCode. `opencode run` with JSON events on standard output and the brief on standard
 input; or in its terminal.
 
-It chooses the id of its session itself. It has plugins in the place of hooks: fleet's comes in by
+It chooses the id of its session itself; in its terminal it would open one again, but pass over what
+it is asked, so it begins afresh there. It has plugins in the place of hooks: fleet's comes in by
 OPENCODE_CONFIG_CONTENT, beside whatever the person and the repository have. What it may do is said
 in OPENCODE_PERMISSION, which outranks every file of the user's; what that leaves open is asked in
 the inbox. It has no judge of its own, so `auto` is `edits`. Usage is told for each step and summed
@@ -65,7 +66,6 @@ PROFILE: Final = Profile(
     ),
     interactive=Mode(
         start=("{words}", "--prompt={opening}"),
-        resume=("--session", "{session}", "{words}", "--prompt={opening}"),
         permissions=_unsure("ask"),
         events=(*hooks.TELLING, *EVENTS),
     ),
