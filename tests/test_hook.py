@@ -171,16 +171,6 @@ def test_what_only_the_terminal_can_answer_is_shown_until_it_is(attempt: Attempt
     assert closed.id == asked.question.about["request"]
 
 
-def test_the_last_words_are_found_in_the_transcript(attempt: Attempt, tmp_path: Path) -> None:
-    transcript = tmp_path / "events.jsonl"
-    lines = [{"type": "assistant.message", "data": {"content": one}} for one in ("No.", "Done.")]
-    transcript.write_text("\n".join(map(json.dumps, [*lines, {"type": "x"}])))
-    hook = attempt.start(hook_event_name="Stop", transcript_path=str(transcript))
-    stop = attempt.answer("stops", block=False)
-    hook.communicate()
-    assert json.loads((attempt.folder / "session/stops" / stop).read_text()) == {"said": "Done."}
-
-
 def test_a_question_that_was_answered_in_the_program_is_closed(attempt: Attempt) -> None:
     hook = attempt.start(hook_event_name="PermissionRequest", tool_name="Bash")
     until((attempt.folder / "session/asked").exists, "a request")

@@ -60,7 +60,6 @@ FIELDS = {
 PLAIN_REQUEST = "permissionRequest"
 """What Copilot CLI calls a permission that it wants; it takes the decision alone as an answer."""
 
-SAID_BYTES = 1 << 18
 SHOWN_CHARS = 2_000
 SHORTEST_SECRET = 4
 POLL_S = 0.01
@@ -265,8 +264,6 @@ class Session:
         """Lets fleet judge what was done; prints what is missing, which sends the agent back."""
         stop = f"{time.time_ns()}-{os.getpid()}"
         said = str(event.get("last_assistant_message") or "")
-        with contextlib.suppress(OSError, ValueError):  # a transcript that is being written
-            said = said or _last_said(event)
         _write(self._at("session", "stops", stop), {"said": said})
         self._poke()
         found = self._answer(stop, float(self.wishes.get("wait_s") or WAIT_S))  # type: ignore[arg-type]
@@ -341,18 +338,6 @@ def _decide(name: str, decision: str, note: str, *, plain: bool) -> None:
         told = {"permissionDecision": decision, "permissionDecisionReason": note}
         told = {"hookEventName": name, **told}
     _say(behavior if plain else {"hookSpecificOutput": told})
-
-
-def _last_said(event: dict[str, object]) -> str:
-    """Returns the model's last words in the transcript that Copilot CLI names."""
-    path = str(event.get("transcript_path") or "")
-    if not path.endswith("events.jsonl"):
-        return ""
-    with open(path, "rb") as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - SAID_BYTES))
-        lines = [line for line in file.read().splitlines() if b'"assistant.message"' in line]
-    told = (json.loads(line).get("data", {}).get("content") for line in reversed(lines))
-    return next((str(said) for said in told if said), "")
 
 
 def _shown(wanted: object) -> str:

@@ -264,6 +264,8 @@ def test_the_harnesses_tell_what_budgets_are_held_by():
     profiles = {name: getattr(find_harness(name), "profile", None) for name in HARNESSES}
     told = {name: one.measures for name, one in profiles.items() if one is not None}
     assert {name: what for name, what in told.items() if what} == MEASURED
+    # Held while it runs: by what it has used so far.
+    assert all(hasattr(find_harness(name), "meter") for name in MEASURED)
 
 
 def test_launches_a_minute_bound_the_starts_of_the_work_alone(tmp_path):
@@ -354,7 +356,7 @@ def test_what_is_not_carried_out_is_refused_with_its_place(tmp_path, file, key, 
         "harness: shell, limits: {tokens: 1000}",
         "harness: shell, limits: {usd: 3}",
         "harness: claude, mode: interactive, limits: {usd: 3}",
-        "harness: gemini, mode: interactive, limits: {tokens: 3}",
+        "harness: gemini, mode: interactive, limits: {usd: 3}",
         "harness: codex, limits: {usd: 3}",
         "harness: [codex], limits: {tokens: 3}",
         "harness: shell, sandbox: {network: loopback}",

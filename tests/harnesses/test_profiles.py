@@ -217,9 +217,14 @@ def test_json_lines_are_read_as_the_profile_says(tmp_path, events, code, failure
     )
     spoke = any(isinstance(one, dict) for one in events)
     assert report.session == (chosen_session(tmp_path) if spoke else None)
+    (tmp_path / "resumed").write_text("S-1")
+    report = find_harness("mine", MINE).outcome(ExitRecord(code, None, "exited", ENDED_AT_MS), made)
+    assert report.session == ("S-1" if spoke else None), "it went on with another's"
     if USED in events:
         assert report.output == "It is written."
         assert report.usage == {"input_tokens": 6, "usd": 1.0}
+        seen = find_harness("mine", MINE).meter(AgentFacts(id="a"), tmp_path).look()
+        assert seen == report.usage, "it tells while it runs, too"
 
 
 def test_without_a_word_of_its_own_the_exit_code_tells(tmp_path):

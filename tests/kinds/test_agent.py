@@ -259,6 +259,39 @@ def test_what_failed_and_silent_attempts_used_counts_too(world: KindWorld):
     }  # fmt: skip
 
 
+COPILOT = """#!/bin/sh
+[ "$1" = --version ] && echo 1.0 && exit
+echo it > OUT.md; git add OUT.md; git commit -qm it
+for word in "$@"; do case $word in --session-id=*) id=${word#*=};; esac; done
+kept="$COPILOT_HOME/session-state/$id" stops="${FLEET_BRIEF%/*}/session/stops"
+mkdir -p "$kept" "$stops"
+say() { echo "{\\"type\\":\\"$1\\",\\"data\\":{\\"content\\":\\"$2\\"}}" >> "$kept/events.jsonl"; }
+say user.message Do.; say assistant.message 'Not yet.'; say user.message 'Go on.'
+trap '[ -z "$LAST" ] || say assistant.message "$LAST"; exit 0' TERM
+echo '{"said": ""}' > "$stops/$(date +%s%N)-$$"
+while :; do sleep 0.05; done
+"""
+
+
+@pytest.mark.parametrize("last", ["It is written.", ""])
+def test_last_words_that_no_hook_tells_are_read_once_the_program_has_ended(
+    world, last, monkeypatch
+):
+    """It writes them as it ends; where it does not, those of a turn before are not told as new."""
+    monkeypatch.setattr("fleet.kinds.agent.turns.LOOK_S", 0.05)  # this one's hook pokes nobody
+    top = world.root.parent
+    program = top / "bin/copilot"
+    program.parent.mkdir()
+    program.write_text(COPILOT)
+    program.chmod(0o755)
+    path = f"{program.parent}:{os.environ['PATH']}"
+    env = {"PATH": path, "COPILOT_HOME": str(top / "kept"), "LAST": last}
+    agent = {"harness": "copilot", "mode": "interactive", "args": [], "env": env}
+    state = world.play(world.plan(*world.task("a", "", agent=agent, deliverables=["OUT.md"])))
+    assert state.steps["a/work"].text == "its turn ended with everything in place"
+    assert state.steps["a/work"].output["said"] == last
+
+
 PROGRAM = """
 import sys; sys.path[:0] = {path!r}
 from pathlib import Path

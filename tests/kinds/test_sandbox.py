@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from fleet.adapters import sandbox
@@ -29,6 +32,32 @@ def test_what_is_declared_but_not_there_is_refused(world, tmp_path):
     if sandbox.problem() is not None:
         pytest.skip("no sandbox here")
     assert "is declared but not there" in said(world, read=[str(tmp_path / "nowhere")])
+
+
+CODEX = """#!/bin/sh
+echo '{"type":"thread.started","thread_id":"T-1"}'
+mkdir -p "$HOME/.codex/sessions/2026/11/29"
+U='{"total_token_usage":{"input_tokens":9,"cached_input_tokens":4,"output_tokens":2}}'
+echo "{\\"type\\":\\"event_msg\\",\\"payload\\":{\\"type\\":\\"token_count\\",\\"info\\":$U}}" \
+    > "$HOME/.codex/sessions/2026/11/29/rollout-2026-T-1.jsonl"
+echo '{"type":"turn.completed"}'
+"""
+
+
+def test_what_it_used_is_read_in_the_home_that_it_has_inside(world, tmp_path):
+    if sandbox.problem() is not None:
+        pytest.skip("no sandbox here")
+    program = tmp_path / "bin/codex"
+    program.parent.mkdir()
+    program.write_text(CODEX)
+    program.chmod(0o755)
+    path = f"{program.parent}:{os.environ['PATH']}"
+    agent = {"harness": "codex", "args": [], "env": {"PATH": path}, "sandbox": {"kind": "bwrap"}}
+    state = world.play(world.plan(*world.task("a", "", agent=agent)))
+    work = state.steps["a/work"]
+    assert work.standing == "succeeded", work.text
+    assert (work.usage["tokens"], work.usage["cached_tokens"]) == (7, 4)
+    assert not Path("~/.codex").expanduser().exists()
 
 
 def test_a_branch_beside_the_base_is_refused(world):

@@ -175,7 +175,7 @@ def test_a_session_that_was_lost_is_gone_on_with(real, server):
 @pytest.mark.parametrize(
     ("real", "mode"),
     [("claude", "headless"), ("claude", "interactive"), ("codex", "headless"),
-     ("codex", "interactive")],
+     ("codex", "interactive"), ("gemini", "headless"), ("copilot", "headless")],
     indirect=["real"],
 )  # fmt: skip
 def test_a_budget_ends_what_runs_and_raised_it_goes_on(real, server, mode):

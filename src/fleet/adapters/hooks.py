@@ -20,6 +20,9 @@ SESSION: Final = "session"
 """The folder of an attempt's folder that the hook writes into."""
 
 WISHES: Final = "hooks.json"
+RESUMED: Final = "resumed"
+"""The file of an attempt's folder that names the session which it goes on with."""
+
 ANSWER_S: Final = 3_600
 """How long a program waits for a person or a judgement; then it goes on as if nobody had come."""
 

@@ -36,8 +36,8 @@ MEASURED = {
 }
 """Harness -> what it tells of a headless attempt's usage; only that can be held to a budget."""
 
-SEEN = {"claude": ("tokens",), "codex": ("tokens",)}
-"""The same of sessions in a terminal, whose usage is read from the program's own transcript."""
+SEEN = {**MEASURED, "claude": ("tokens",)}
+"""The same of sessions in a terminal, whose usage is read from what the program keeps."""
 
 
 def not_carried_out(fleet: Fleet) -> list[Problem]:

@@ -72,7 +72,8 @@ _SPAN_MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentFacts:
     """What a harness may know of an agent; `harness` is a name or a command as an argv list;
-    `sandboxed` tells that fleet shuts it in, whatever its program does itself.
+    `sandboxed` tells that fleet shuts it in, whatever its program does itself, and `moved` where
+    folders that it sees lie outside then.
     """
 
     id: str
@@ -87,6 +88,7 @@ class AgentFacts:
     prompt: str = ""
     limits: Mapping[str, object] = field(default_factory=dict)
     sandboxed: bool = False
+    moved: Mapping[Path, Path] = field(default_factory=dict)
 
     @property
     def words(self) -> list[str]:

@@ -14,15 +14,20 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 from fleet.adapters import hooks
 from fleet.adapters.attempts import AttemptFolder, ExitRecord
-from fleet.harnesses import TESTED, Heard, Report, judge
+from fleet.harnesses import TESTED, AgentFacts, Heard, Report, judge
+from fleet.harnesses.meters import LineMeter, Tally
 from fleet.harnesses.profile import Asked, HookUp, Mode, Profile, Version
 
 TAIL_BYTES: Final = 1 << 20
 SAID_CHARS: Final = 4_000
+# In the folder that it may write in a sandbox, too.
+HISTORY: Final = f"{hooks.SESSION}/aider.chat.md"
 WAITS: Final = '{"hook_event_name": "Notification", "notification_type": "idle_prompt"}'
 ANSWERING: Final = {"chat": "ask"}
 PROFILE: Final = Profile(
@@ -32,8 +37,8 @@ PROFILE: Final = Profile(
     version=Version(tested=TESTED["aider"]),
     words=(
         *("--map-tokens", "0"),
-        *("--chat-history-file", "{folder}/aider.chat.md"),
-        *("--input-history-file", "{folder}/aider.input"),
+        *("--chat-history-file", f"{{folder}}/{HISTORY}"),
+        *("--input-history-file", f"{{folder}}/{hooks.SESSION}/aider.input"),
         *("--chat-mode", "{chat}"),
         *("--model", "{model}"),
     ),
@@ -74,7 +79,7 @@ PROFILE: Final = Profile(
     reads="aider",
     measures=("tokens",),
 )
-_TOKENS = re.compile(r"^Tokens: (.*) received\.(?:.* \$(\d[\d.]*) session\.)?", re.MULTILINE)
+_TOKENS = re.compile(r"^(?:> )?Tokens: (.*) received\.(?:.* \$(\d[\d.]*) session\.)?", re.MULTILINE)
 _COUNT = re.compile(r"(\d[\d.,]*)([kM]?)(?: (sent|cache hit))?")
 _HEAD = re.compile(r"^Repo-map: .*\n(?:Added .*\n)*", re.MULTILINE)
 # What it says below an error in words of its own tells a limit where the provider's do not.
@@ -107,14 +112,43 @@ def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:
     return judge(ended, folder, heard)
 
 
+def meter(agent: AgentFacts, folder: Path) -> LineMeter:
+    """Returns what adds up its counts of tokens, which it prints after each answer; in its terminal
+    its history of the chat holds them.
+    """
+    headless = agent.mode == "headless"
+    source = "standard output" if headless else "chat history"
+    path = AttemptFolder(folder).stdout if headless else folder / HISTORY
+    return LineMeter(source, lambda: path, _count, parse=_told)
+
+
+def _told(line: bytes) -> dict[str, float] | None:
+    found = _TOKENS.match(line.decode("utf-8", "replace"))
+    return None if found is None else _counts(found)
+
+
+def _count(tally: Tally, told: Mapping[str, float]) -> None:
+    cost = {"usd": told["usd"]} if "usd" in told else {}
+    tally.add({name: count for name, count in told.items() if name not in cost})
+    tally.amounts.update(cost)
+
+
 def _usage(counts: list[re.Match[str]]) -> dict[str, float]:
-    """Returns tokens in (cached ones apart) and out, rounded by it, and what the session cost."""
-    names = {"sent": "input_tokens", "cache hit": "cached_tokens", "": "output_tokens"}
-    total: dict[str, float] = {"turns": len(counts)} if counts else {}
+    """Returns what all counts tell."""
+    tally = Tally()
     for count in counts:
-        for figure, times, name in _COUNT.findall(count[1]):
-            number = float(figure.replace(",", "").rstrip(".")) * _TIMES[times]
-            total[names[name]] = total.get(names[name], 0) + number
-        if count[2]:
-            total["usd"] = float(count[2].rstrip("."))
-    return total
+        _count(tally, _counts(count))
+    return tally.amounts
+
+
+def _counts(count: re.Match[str]) -> dict[str, float]:
+    """Returns tokens in (cached ones apart) and out, rounded by it, and what the session has cost
+    so far.
+    """
+    names = {"sent": "input_tokens", "cache hit": "cached_tokens", "": "output_tokens"}
+    told: dict[str, float] = {"turns": 1}
+    for figure, times, name in _COUNT.findall(count[1]):
+        told[names[name]] = float(figure.replace(",", "").rstrip(".")) * _TIMES[times]
+    if count[2]:
+        told["usd"] = float(count[2].rstrip("."))
+    return told

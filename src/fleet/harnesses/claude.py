@@ -28,14 +28,13 @@ from fleet.harnesses import (
     json_lines,
     last_words,
 )
-from fleet.harnesses.meters import Meter, Tally, began_ms, home_of, only_file
+from fleet.harnesses.meters import LineMeter, Tally, began_ms, home_of, only_file
 from fleet.harnesses.profile import Asked, HookUp, Mode, Profile, Version
 
 PRINTING: Final = ("-p", "--output-format", "stream-json", "--verbose")
 WORDS: Final = ("{words}", "--max-budget-usd", "{limits.usd}", "{args}")
 OPENING: Final = ("{words}", "{args}", "--", "Read {brief} and do what it asks.")
 TAIL_BYTES: Final = 1 << 20
-ANSWERS: Final = 64  # of so many it is remembered what they used
 # What a mode would ask about is asked in the inbox: with `edits` alone every commit would be.
 COMMITTING: Final = ",".join(f"Bash({command} *)" for command in COMMITS)
 EVENTS: Final = ("PermissionRequest", "Stop", "Notification", "StopFailure")
@@ -152,20 +151,20 @@ def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:
     )
 
 
-def meter(agent: AgentFacts, folder: Path) -> Meter:
+def meter(agent: AgentFacts, folder: Path) -> LineMeter:
     """Returns what counts its answers: of its standard output, in its terminal of its transcript.
 
     What an answer has put out is told there when it begins, so tokens out are a lower bound.
     """
     if agent.mode == "headless":
-        return Meter("standard output", lambda: AttemptFolder(folder).stdout, _count)
-    home = home_of(agent.env, "CLAUDE_CONFIG_DIR", ".claude")
+        return LineMeter("standard output", lambda: AttemptFolder(folder).stdout, _count)
+    home = home_of(agent, "CLAUDE_CONFIG_DIR", ".claude")
 
     def find() -> Path | None:
         session = hooks.session_of(folder, None)
         return only_file(home, f"projects/*/{session}.jsonl") if session else None
 
-    return Meter("transcript", find, _count, Tally(began_ms(folder)))
+    return LineMeter("transcript", find, _count, Tally(began_ms(folder)))
 
 
 def _count(tally: Tally, event: Mapping[str, Any]) -> None:
@@ -180,12 +179,7 @@ def _count(tally: Tally, event: Mapping[str, Any]) -> None:
         return
     if tally.is_earlier(event):
         return
-    name, before = str(message.get("id")), tally.marks.pop(str(message.get("id")), {})
-    told = {**_usage({"usage": used}), "turns": 1}
-    tally.add({n: count - before.get(n, 0) for n, count in told.items()})
-    tally.marks[name] = told
-    while len(tally.marks) > ANSWERS:
-        del tally.marks[next(iter(tally.marks))]
+    tally.add_once(str(message.get("id")), {**_usage({"usage": used}), "turns": 1})
 
 
 def _usage(result: Mapping[str, Any]) -> dict[str, float]:

@@ -29,7 +29,7 @@ from fleet.harnesses import (
     last_words,
     wait_ms,
 )
-from fleet.harnesses.meters import Meter, Tally, began_ms, home_of, only_file
+from fleet.harnesses.meters import LineMeter, Tally, began_ms, home_of, only_file
 from fleet.harnesses.profile import Asked, HookUp, Mode, Profile, Version
 
 TAIL_BYTES: Final = 1 << 20
@@ -140,15 +140,15 @@ def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:
     )
 
 
-def meter(agent: AgentFacts, folder: Path) -> Meter:
+def meter(agent: AgentFacts, folder: Path) -> LineMeter:
     """Returns what counts the turns in its rollout file, for its output tells them at the end."""
-    home = home_of(agent.env, "CODEX_HOME", ".codex")
+    home = home_of(agent, "CODEX_HOME", ".codex")
 
     def find() -> Path | None:
         session = hooks.session_of(folder, _thread(AttemptFolder(folder)))
         return only_file(home, f"sessions/*/*/*/rollout-*-{session}.jsonl") if session else None
 
-    return Meter("rollout file", find, _count, Tally(began_ms(folder)), exact=True)
+    return LineMeter("rollout file", find, _count, Tally(began_ms(folder)), exact=True)
 
 
 def _thread(folder: AttemptFolder) -> str | None:

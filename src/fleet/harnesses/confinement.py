@@ -85,6 +85,21 @@ def home_beside(folder: Path) -> Path:
     return folder.parent / "home"
 
 
+def moved(
+    folder: Path, told: Mapping[str, Any] | None, env: Mapping[str, str], root: Path
+) -> dict[Path, Path]:
+    """Returns where folders lie outside that an agent sees in its sandbox: its home, and what it
+    may write there as it is. Nothing without a sandbox.
+    """
+    if not told:
+        return {}
+    from fleet.adapters import sandbox
+
+    home = sandbox.home_of(env)
+    written = _paths(told.get("write") or (), root, home)
+    return {home: home_beside(folder.resolve()), **{one: one for one in written}}
+
+
 def leave(folder: Path, told: Mapping[str, Any] | None) -> None:
     """Removes the home of a step whose attempt nobody will go on with; what cannot be removed
     stays, for the next attempt to complain of.

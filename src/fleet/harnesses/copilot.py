@@ -8,19 +8,22 @@ is; what is wrongly held to be allowed, it still asks about in its terminal, or 
 judge that could be relied on, so `auto` is `edits`; `plan` and `deny` refuse writing and commands
 themselves. In its terminal it asks first whether the folder is to be trusted, unless the main
 checkout is. Its `result` event tells success (it ends with 0 after a signal, too), and its usage
-stands in a file that it writes at its end.
+stands in a file that it writes at its end; while it runs its transcript tells usage, and in its
+terminal what it said, a little late.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from fleet.adapters import hooks
 from fleet.adapters.attempts import AttemptFolder, ExitRecord, tail
-from fleet.harnesses import COMMITS, TESTED, Heard, Report, json_lines, judge
+from fleet.harnesses import COMMITS, TESTED, AgentFacts, Heard, Report, json_lines, judge
+from fleet.harnesses.meters import LineMeter, Tally, began_ms, home_of, only_file, session_of
 from fleet.harnesses.profile import PERMISSION, Asked, HookUp, Mode, Profile, Version
 
 TAIL_BYTES: Final = 1 << 20
@@ -119,6 +122,50 @@ def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:
     return judge(ended, folder, heard)
 
 
+def said(agent: AgentFacts, folder: Path, since_ms: int) -> str | None:
+    """Returns what was said last in a session that has ended; None for nothing since the last
+    prompt, or since then: an answer to what was asked before is stale.
+    """
+    path, since = _transcript(agent, folder), Tally(since_ms)
+    for event in reversed(json_lines(tail(path, TAIL_BYTES)) if path is not None else []):
+        if event.get("type") == "user.message" or since.is_earlier(event):
+            return None
+        text = _told(event).get("content") if event.get("type") == "assistant.message" else None
+        if isinstance(text, str) and text:
+            return text
+    return None
+
+
+def meter(agent: AgentFacts, folder: Path) -> LineMeter:
+    """Returns what counts the answers in its transcript; the file that it writes at its end tells
+    of a session that was gone on with as a whole.
+    """
+    find = partial(_transcript, agent, folder)
+    return LineMeter("transcript", find, _count, Tally(began_ms(folder)), exact=True)
+
+
+def _transcript(agent: AgentFacts, folder: Path) -> Path | None:
+    session = session_of(folder)
+    home = home_of(agent, "COPILOT_HOME", ".copilot")
+    return only_file(home, f"session-state/{session}/events.jsonl") if session else None
+
+
+def _count(tally: Tally, event: Mapping[str, Any]) -> None:
+    used = _told(event).get("usage") if event.get("type") == "session.usage_record" else None
+    if isinstance(used, dict) and not tally.is_earlier(event):
+        tally.add({**_counts(used), "turns": 1})
+
+
+def _counts(used: Mapping[str, Any]) -> dict[str, float]:
+    """Returns tokens in (cached ones apart) and out."""
+    cached = int(used.get("cacheReadTokens") or 0)
+    return {
+        "input_tokens": int(used.get("inputTokens") or 0) - cached,
+        "cached_tokens": cached,
+        "output_tokens": int(used.get("outputTokens") or 0),
+    }
+
+
 def _told(event: Mapping[str, Any]) -> dict[str, Any]:
     told = event.get("data")
     return told if isinstance(told, dict) else {}
@@ -130,13 +177,7 @@ def _usage(path: Path) -> dict[str, float]:
     try:
         models = json.loads(tail(path, TAIL_BYTES)).get("modelMetrics", {}).values()
         for model in models:
-            used, cached = model["usage"], model["usage"]["cacheReadTokens"]
-            counts = {
-                "input_tokens": used["inputTokens"] - cached,
-                "cached_tokens": cached,
-                "output_tokens": used["outputTokens"],
-                "turns": model["requests"]["count"],
-            }
+            counts = {**_counts(model["usage"]), "turns": model["requests"]["count"]}
             total = {name: total.get(name, 0) + count for name, count in counts.items()}
     except (ValueError, KeyError, TypeError, AttributeError):
         return {}

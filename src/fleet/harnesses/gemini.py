@@ -9,7 +9,8 @@ about is refused, and in its terminal only that can answer. It has no judge of i
 `edits`. It does not run in a folder that it does not trust, and every worktree is a new folder, so
 fleet trusts each for it. NO_RELAUNCH: its parent process would swallow signals. Its shell sees no
 git configuration but the repository's, so the identity must be there, and hooks of git do not run.
-The last `result` event tells success; in its terminal, its transcript tells usage.
+The last `result` event tells success and usage; while it runs, and in its terminal, its transcript
+tells usage.
 """
 
 from __future__ import annotations
@@ -17,17 +18,25 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from fleet.adapters import hooks
-from fleet.adapters.attempts import AttemptFolder, ExitRecord, tail
+from fleet.adapters.attempts import AttemptFolder, ExitRecord
 from fleet.harnesses import COMMITS, TESTED, AgentFacts, Heard, Report, json_lines, judge
+from fleet.harnesses.meters import (
+    LineMeter,
+    Tally,
+    began_ms,
+    files_below,
+    lies_at,
+    session_of,
+    size_of,
+)
 from fleet.harnesses.profile import PERMISSION, Absent, Asked, Fills, HookUp, Mode, Profile, Version
 
 TAIL_BYTES: Final = 1 << 20
-TRANSCRIPT_BYTES: Final = 8 << 20
 ASKED_FOR: Final = (
     *("run_shell_command", "write_file", "replace"),
     *("web_fetch", "google_web_search", "save_memory"),
@@ -173,7 +182,7 @@ def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:
         complaint=complaint,
         output=output,
         session=next((str(e["session_id"]) for e in events if e.get("session_id")), None),
-        usage=_usage(result) or _told_usage(folder),
+        usage=_usage(result),
     )
     return judge(ended, folder, heard)
 
@@ -190,42 +199,51 @@ def _output(events: list[dict[str, Any]]) -> str | None:
 
 
 def _usage(result: Mapping[str, Any]) -> dict[str, float]:
-    """Returns tokens in (cached ones apart) and out."""
+    """Returns tokens in (cached ones apart) and out: those of its thoughts, too, which only the
+    total holds.
+    """
     told = result.get("stats")
     told = told if isinstance(told, dict) else {}
     names = {"input_tokens": "input", "cached_tokens": "cached", "output_tokens": "output_tokens"}
     found = {name: told.get(key) for name, key in names.items()}
+    read, total = told.get("input_tokens"), told.get("total_tokens")
+    if isinstance(read, int) and isinstance(total, int) and total > read:
+        found["output_tokens"] = total - read
     return {name: count for name, count in found.items() if isinstance(count, int | float)}
 
 
-def _told_usage(folder: AttemptFolder) -> dict[str, float]:
-    """Returns the same as its transcript tells it, of what was said since the attempt began."""
-    try:
-        began = datetime.fromtimestamp((folder.path / "claim").stat().st_mtime, UTC)
-    except OSError:
-        return {}
-    session = str(hooks.turn_of(folder.path).get("session") or "")[:8]
-    if not session or not hooks.SESSION_ID.fullmatch(session):
-        return {}
-    told: dict[str, dict[str, Any]] = {}
-    for path in (folder.path / HOME / OWN).glob(f"tmp/*/chats/session-*-{session}.jsonl"):
-        for one in json_lines(tail(path, TRANSCRIPT_BYTES)):
-            if isinstance(one.get("tokens"), dict) and _is_since(one.get("timestamp"), began):
-                told[str(one.get("id"))] = one["tokens"]  # each is told again as its tools end
-    total: dict[str, float] = {}
-    for used in told.values():
-        cached = int(used.get("cached") or 0)
-        counts = {
-            "input_tokens": int(used.get("input") or 0) - cached,
-            "cached_tokens": cached,
-            "output_tokens": int(used.get("output") or 0),
-        }
-        total = {name: total.get(name, 0) + count for name, count in counts.items()}
-    return total
+def meter(agent: AgentFacts, folder: Path) -> LineMeter:
+    """Returns what counts the answers in its transcript, for its output tells them at the end."""
+    find = partial(_transcript, agent, folder)
+    return LineMeter("transcript", find, _count, Tally(began_ms(folder)))
 
 
-def _is_since(at: object, began: datetime) -> bool:
-    try:
-        return datetime.fromisoformat(str(at)) >= began
-    except (ValueError, TypeError):
-        return False
+def _transcript(agent: AgentFacts, folder: Path) -> Path | None:
+    """Returns the transcript of its session, below the home that was made for it; where that leads
+    to sessions that were kept before, as it was made to. Going on with a session it begins another
+    file for it, and then leaves that at its head: the longest is meant.
+    """
+    session = session_of(folder)
+    if session is None:
+        return None
+    name, tmp = f"*/chats/session-*-{session[:8]}.jsonl", HOME / OWN / "tmp"
+    if not (folder / tmp).is_symlink():
+        found = files_below(folder, f"{tmp}/{name}")
+    else:
+        kept = _links(agent, folder).get(folder / tmp)
+        found = [] if kept is None else files_below(lies_at(agent, kept), name)
+    return max(found, key=size_of, default=None)
+
+
+def _count(tally: Tally, event: Mapping[str, Any]) -> None:
+    """Counts an answer once, though it is told again as its tools end."""
+    told = event.get("tokens")
+    if not isinstance(told, dict) or tally.is_earlier(event):
+        return
+    cached = int(told.get("cached") or 0)
+    counts = {
+        "input_tokens": int(told.get("input") or 0) - cached,
+        "cached_tokens": cached,
+        "output_tokens": int(told.get("output") or 0) + int(told.get("thoughts") or 0),
+    }
+    tally.add_once(str(event.get("id")), counts)

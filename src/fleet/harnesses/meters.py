@@ -1,9 +1,10 @@
 """What a program has used so far, read from what it writes while it runs.
 
 A meter names the file (the program's own transcript, or its standard output) and counts its lines
-one by one, each once: a look costs what is new. The file may have been put there by anybody in the
-session, so it is read in bounded pieces, never through a link, and found only where the program
-keeps such files; of it, nothing but figures is taken.
+one by one, each once: a look costs what is new. A file that a program writes anew each time is read
+when it has changed. What is read may have been put there by anybody in the session, so it is read
+bounded, never through a link, and found only where the program keeps such files; of it, nothing but
+figures is taken.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from fleet.adapters.attempts import Follower
+from fleet.adapters import hooks
+from fleet.adapters.attempts import Follower, tail
+from fleet.harnesses import AgentFacts, chosen_session
 
 CHUNK_BYTES: Final = 1 << 18
 LOOK_BYTES: Final = 1 << 20
@@ -24,6 +27,13 @@ LOOK_BYTES: Final = 1 << 20
 
 LINE_BYTES: Final = 8 << 20
 """A longer line is passed over."""
+
+FILE_BYTES: Final = 32 << 20
+"""Of a longer file that is written anew each time, nothing is read."""
+
+ID_BYTES: Final = 256
+ANSWERS: Final = 64
+"""Of so many answers it is remembered what they used."""
 
 
 @dataclass(slots=True)
@@ -40,6 +50,14 @@ class Tally:
             if isinstance(count, int | float) and not isinstance(count, bool):
                 self.amounts[name] = self.amounts.get(name, 0) + count
 
+    def add_once(self, name: str, told: Mapping[str, float]) -> None:
+        """Adds what the answer `name` has used, in the place of what was told of it before."""
+        before = self.marks.pop(name, {})
+        self.add({one: count - before.get(one, 0) for one, count in told.items()})
+        self.marks[name] = told
+        while len(self.marks) > ANSWERS:
+            del self.marks[next(iter(self.marks))]
+
     def is_earlier(self, event: Mapping[str, Any]) -> bool:
         """Returns whether an event was written before the attempt began, in the same session."""
         told = event.get("timestamp")
@@ -51,23 +69,56 @@ class Tally:
             return False
 
 
-Count = Callable[[Tally, Mapping[str, Any]], None]
-
-
-@dataclass(slots=True)
-class Meter:
-    """One attempt's meter; `source` says before people what it reads, `find` where that is.
+class Meter(Protocol):
+    """One attempt's meter; `source` says before people what it reads.
 
     `exact` ones outrank what the program tells at its end, which is of its whole session.
     """
 
     source: str
+    exact: bool
+    is_behind: bool  # whether the last look left something for the next one
+
+    def has_news(self) -> bool:
+        """Returns whether there may be something to look at, at next to no cost."""
+        ...
+
+    def look(self) -> dict[str, float]:
+        """Returns what is used so far, after all that is new was counted; blocks."""
+        ...
+
+
+def json_of(raw: bytes) -> Mapping[str, Any] | None:
+    """Returns the JSON object that a line or a file is; None for anything else."""
+    try:
+        found = json.loads(raw) if raw.startswith(b"{") else None
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+@dataclass(slots=True)
+class LineMeter:
+    """Counts the lines of a file that grows; `find` says where it is, `parse` what a line tells."""
+
+    source: str
     find: Callable[[], Path | None]
-    count: Count
+    count: Callable[[Tally, Mapping[str, Any]], None]
     tally: Tally = field(default_factory=Tally)
     exact: bool = False
+    parse: Callable[[bytes], Mapping[str, Any] | None] = json_of
+    is_behind: bool = False
     follower: Follower | None = None
     rest: bytes = b""
+    size: int = -1
+
+    def has_news(self) -> bool:
+        """Returns whether the file has grown; a log in parts may always have."""
+        if self.follower is None or self.follower.part > 1:
+            return True
+        size = size_of(self.follower.path)
+        grown, self.size = size != self.size or self.follower.place < size, size
+        return grown
 
     def look(self) -> dict[str, float]:
         """Returns what is used so far, after all that is new was counted; blocks."""
@@ -83,33 +134,92 @@ class Meter:
             if len(self.rest) > LINE_BYTES:
                 self.rest = b""
             for line in lines:
-                self._take(line)
+                if (told := self.parse(line)) is not None:
+                    self.count(self.tally, told)
+        self.is_behind = read >= LOOK_BYTES
         return dict(self.tally.amounts)
 
-    def _take(self, line: bytes) -> None:
+
+@dataclass(slots=True)
+class FileMeter:
+    """Reads a file that its program writes anew each time: `read` takes the JSON object in it."""
+
+    source: str
+    path: Path
+    read: Callable[[Mapping[str, Any]], Mapping[str, float]]
+    exact: bool = False
+    is_behind: bool = False
+    amounts: dict[str, float] = field(default_factory=dict)
+    state: tuple[int, ...] = ()
+
+    def has_news(self) -> bool:
+        """Returns whether the file has changed since it was looked at."""
+        return self._state() != self.state
+
+    def look(self) -> dict[str, float]:
+        """Returns what is used so far; what is being written just now waits; blocks."""
+        self.state = self._state()
+        raw = Follower(self.path).read(FILE_BYTES + 1)
+        told = json_of(raw) if len(raw) <= FILE_BYTES else None
+        if told is not None:
+            self.amounts = dict(self.read(told))
+        return dict(self.amounts)
+
+    def _state(self) -> tuple[int, ...]:
         try:
-            event = json.loads(line) if line.startswith(b"{") else None
-        except (ValueError, RecursionError):
-            return
-        if isinstance(event, dict):
-            self.count(self.tally, event)
+            found = self.path.lstat()
+        except OSError:
+            return ()
+        return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def home_of(env: Mapping[str, str], variable: str, folder: str) -> Path:
-    """Returns the folder where a program keeps its own: as its variable says, else below HOME."""
-    told = env.get(variable) or os.environ.get(variable)
-    if told:
-        return Path(told)
-    return Path(env.get("HOME") or os.environ.get("HOME") or "/nonexistent", folder)
+def home_of(agent: AgentFacts, variable: str, name: str) -> Path:
+    """Returns the folder where a program keeps its own: as its variable says, else below HOME. For
+    one that is shut in, that is where the folder lies outside.
+    """
+    told = agent.env.get(variable) or os.environ.get(variable)
+    home = agent.env.get("HOME") or os.environ.get("HOME") or "/nonexistent"
+    seen = Path(told) if told else Path(home, name)
+    return lies_at(agent, seen)
+
+
+def lies_at(agent: AgentFacts, seen: Path) -> Path:
+    """Returns where a folder lies outside that an agent's program sees."""
+    around = [one for one in agent.moved if seen.is_relative_to(one)]
+    if not around:
+        return seen
+    nearest = max(around, key=lambda one: len(one.parts))
+    return agent.moved[nearest] / seen.relative_to(nearest)
+
+
+def session_of(folder: Path) -> str | None:
+    """Returns the id of an attempt's session where fleet chooses it: as the hook told it last, else
+    as it was begun or gone on with; None for what is no id.
+    """
+    begun = tail(folder / hooks.RESUMED, ID_BYTES).strip() or chosen_session(folder)
+    return hooks.session_of(folder, begun)
 
 
 def only_file(home: Path, pattern: str) -> Path | None:
-    """Returns the one regular file below `home` that `pattern` names, however the way to it leads
-    no further than `home`; else None.
+    """Returns the one regular file below `home` that `pattern` names; None for none or several."""
+    found = files_below(home, pattern)
+    return found[0] if len(found) == 1 else None
+
+
+def files_below(home: Path, pattern: str) -> list[Path]:
+    """Returns the regular files that `pattern` names, however the way to them leads no further than
+    `home`.
     """
     found = [path for path in home.glob(pattern) if path.is_file() and not path.is_symlink()]
-    inside = [path for path in found if path.resolve().is_relative_to(home.resolve())]
-    return inside[0] if len(inside) == 1 else None
+    return [path for path in found if path.resolve().is_relative_to(home.resolve())]
+
+
+def size_of(path: Path) -> int:
+    """Returns the bytes of a file; 0 when it is gone."""
+    try:
+        return path.lstat().st_size
+    except OSError:
+        return 0
 
 
 def began_ms(folder: Path) -> int:

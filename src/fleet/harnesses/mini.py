@@ -11,13 +11,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
+from fleet.adapters import hooks
 from fleet.adapters.attempts import AttemptFolder, ExitRecord, tail
-from fleet.harnesses import TESTED, Heard, Report, judge
+from fleet.harnesses import TESTED, AgentFacts, Heard, Report, judge
+from fleet.harnesses.meters import FileMeter
 from fleet.harnesses.profile import Mode, Profile, Version
 
-TRAJECTORY: Final = "trajectory.json"
+# In the folder that it may write in a sandbox, too.
+TRAJECTORY: Final = f"{hooks.SESSION}/trajectory.json"
 TRAJECTORY_BYTES: Final = 32 << 20
 _CODE = re.compile(r"^\S*Error: Error code: (\d{3})\b", re.MULTILINE)
 OWN_LIMITS: Final = frozenset({"LimitsExceeded", "TimeExceeded"})
@@ -66,14 +70,9 @@ def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:
         told = json.loads(tail(folder.path / TRAJECTORY, TRAJECTORY_BYTES))
     except ValueError:
         told = {}
-    told = told if isinstance(told, dict) else {}
-    info, messages = told.get("info"), told.get("messages")
-    info = info if isinstance(info, dict) else {}
-    messages = messages if isinstance(messages, list) else []
-    messages = [one for one in messages if isinstance(one, dict)]
+    info, messages = _parts(told if isinstance(told, dict) else {})
     last = messages[-1].get("content") if messages else ""
     status = str(info.get("exit_status") or "")
-    usage = _usage(info, messages)
     own = status in OWN_LIMITS
     heard = Heard(
         done=status == "Submitted",
@@ -81,9 +80,22 @@ def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:
         complaint="" if own or not status else f"{status}: {last}",
         status=_http_status(messages),
         output=str(info.get("submission") or "").strip() or None,
-        usage=usage,
+        usage=_usage(info, messages),
     )
     return judge(ended, folder, heard)
+
+
+def meter(agent: AgentFacts, folder: Path) -> FileMeter:
+    """Returns what reads its trajectory, which it writes anew after each turn."""
+    return FileMeter("trajectory", folder / TRAJECTORY, lambda told: _usage(*_parts(told)))
+
+
+def _parts(told: Mapping[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Returns what a trajectory tells of the run, and its messages."""
+    info, messages = told.get("info"), told.get("messages")
+    messages = messages if isinstance(messages, list) else []
+    told_of = info if isinstance(info, dict) else {}
+    return told_of, [one for one in messages if isinstance(one, dict)]
 
 
 def _http_status(messages: list[dict[str, Any]]) -> int | None:

@@ -1,7 +1,8 @@
 """opencode: OpenCode. `opencode run` with JSON events on standard output and the brief on standard
 input; or in its terminal.
 
-It chooses the id of its session itself. It has plugins in the place of hooks: fleet's comes in by
+It chooses the id of its session itself; in its terminal it would open one again, but pass over what
+it is asked, so it begins afresh there. It has plugins in the place of hooks: fleet's comes in by
 OPENCODE_CONFIG_CONTENT, beside whatever the person and the repository have. What it may do is said
 in OPENCODE_PERMISSION, which outranks every file of the user's; what that leaves open is asked in
 the inbox. It has no judge of its own, so `auto` is `edits`. Usage is told for each step and summed
@@ -24,7 +25,7 @@ from typing import Any, Final
 from fleet.adapters import hooks
 from fleet.adapters.attempts import AttemptFolder, ExitRecord
 from fleet.harnesses import COMMITS, TESTED, AgentFacts, Heard, Report, json_lines, judge
-from fleet.harnesses.meters import Meter, Tally
+from fleet.harnesses.meters import FileMeter, LineMeter, Meter, Tally
 from fleet.harnesses.profile import Asked, Fills, HookUp, Mode, Profile, Version
 
 TAIL_BYTES: Final = 8 << 20  # all of its steps count, not only the last
@@ -65,7 +66,6 @@ PROFILE: Final = Profile(
     ),
     interactive=Mode(
         start=("{words}", "--prompt={opening}"),
-        resume=("--session", "{session}", "{words}", "--prompt={opening}"),
         permissions=_unsure("ask"),
         events=(*hooks.TELLING, *EVENTS),
     ),
@@ -122,16 +122,16 @@ def outcome(ended: ExitRecord | None, folder: AttemptFolder) -> Report:
         status=status,
         output=str(texts[-1]) if texts else None,
         session=next((str(e["sessionID"]) for e in events if e.get("sessionID")), None),
-        usage=_usage(steps) or _told_usage(folder.path),
+        usage=_usage(steps),
     )
     return judge(ended, folder, heard)
 
 
-def meter(agent: AgentFacts, folder: Path) -> Meter | None:
-    """Returns what counts its steps on standard output; in its terminal it tells none."""
+def meter(agent: AgentFacts, folder: Path) -> Meter:
+    """Returns what counts its steps on standard output; in its terminal the plugin counts them."""
     if agent.mode == "interactive":
-        return None
-    return Meter("standard output", lambda: AttemptFolder(folder).stdout, _count)
+        return FileMeter("plugin", folder / hooks.SESSION / USAGE_FILE, _told_usage)
+    return LineMeter("standard output", lambda: AttemptFolder(folder).stdout, _count)
 
 
 def _count(tally: Tally, event: Mapping[str, Any]) -> None:
@@ -157,9 +157,8 @@ def _error(event: Mapping[str, Any]) -> tuple[str, int | None]:
     return " ".join(word for word in words if word), status if isinstance(status, int) else None
 
 
-def _told_usage(folder: Path) -> dict[str, float]:
+def _told_usage(told: Mapping[str, Any]) -> dict[str, float]:
     """Returns what the plugin counted."""
-    told = hooks.read(folder / hooks.SESSION / USAGE_FILE)
     return {name: told[name] for name in COUNTS if isinstance(told.get(name), int | float)}
 
 

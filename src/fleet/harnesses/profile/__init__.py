@@ -16,6 +16,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, TypeVar
@@ -234,6 +235,10 @@ class Profiled:
     def __getattr__(self, name: str) -> Any:
         """Returns what else the code offers whose output the program speaks."""
         reads = self.profile.reads
+        if isinstance(reads, Reading) and reads.usage is not None and name == "meter":
+            from fleet.harnesses.profile.reading import meter
+
+            return partial(meter, reads.usage)
         if name.startswith("_") or isinstance(reads, Reading) or reads == EXIT:
             raise AttributeError(name)
         return getattr(code_of(reads), name)

@@ -66,7 +66,7 @@ def prepare(
     told |= _own(profile, agent, told)
     hooked = _hooked(profile, mode, agent, folder, told)
     told["hooks"] = hooked.fill
-    files = dict(hooked.files)
+    files = {**hooked.files, **({folder / hooks.RESUMED: resume} if resume else {})}
     for file, template in {**profile.files, **mode.files}.items():
         if text := text_of(template, told):
             files[folder / file] = text

@@ -11,20 +11,22 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final
 
 from fleet.adapters.attempts import AttemptFolder, ExitRecord
 from fleet.core.plan import Failure
 from fleet.harnesses import (
+    AgentFacts,
     Heard,
     Report,
-    chosen_session,
     ending,
     json_lines,
     judge,
     last_words,
     span_ms,
 )
+from fleet.harnesses.meters import LineMeter, Tally, session_of
 from fleet.harnesses.profile import Find, Profile, Reading, Usage, Where
 from fleet.harnesses.profile.filling import is_chosen
 
@@ -41,7 +43,7 @@ def outcome(profile: Profile, ended: ExitRecord | None, folder: AttemptFolder) -
     events = json_lines(folder.stdout_tail(TAIL_BYTES))
     heard = hear(reads, events)
     if heard.session is None and events and reads.session is None and is_chosen(profile):
-        heard = replace(heard, session=chosen_session(folder.path))
+        heard = replace(heard, session=session_of(folder.path))
     report = judge(ended, folder, heard)
     if ended is None or report.ok or ending(ended, folder) is not None:
         return report
@@ -72,6 +74,19 @@ def hear(reads: Reading, events: Sequence[Event]) -> Heard:
         session=str(sessions[0][1]) if sessions else None,
         usage=usage,
     )
+
+
+def meter(usage: Usage, _: AgentFacts, folder: Path) -> LineMeter:
+    """Returns what counts the events that tell of usage as they come."""
+
+    def count(tally: Tally, event: Event) -> None:
+        told = _usage(usage, [event])
+        if usage.add:
+            tally.add(told)
+        else:
+            tally.amounts.update(told)
+
+    return LineMeter("standard output", lambda: AttemptFolder(folder).stdout, count)
 
 
 def reset_ms(resets: Sequence[str], said: str, ended_at_ms: int) -> int | None:

@@ -43,6 +43,7 @@ from fleet.kinds.agent.preparing import (
     number_of,
     prepare,
     report_of,
+    said_of,
     session_of,
 )
 from fleet.kinds.agent.sight import Sight
@@ -106,6 +107,11 @@ async def run(work: Work) -> Outcome:
         await work.world.in_thread(_end, folder, GRACE_S)
     report = await work.world.in_thread(report_of, work, harness, folder, ended)
     report = replace(report, usage=await usage.in_all(report.usage))
+    if why == "finished":
+        since_ms = max(turns.sent_back, default=0)
+        said = turns.said or await work.world.in_thread(said_of, work, harness, since_ms)
+        text = "its turn ended with everything in place"
+        report = replace(report, ok=True, text=text, output=said or report.output)
     await _leave_home(work, why, report)
     evidence = await work.world.in_thread(_evidence, work, folder, launch)
     await work.world.in_thread(_scrub, work, folder)
@@ -117,9 +123,6 @@ async def run(work: Work) -> Outcome:
         text = ENDED_BY_A_PERSON[why].format(work.params.get("idle_s") or 0)
         return Outcome(ending=Ending.FAILED, failure=Failure.TASK, text=text, **told)
     crash_point("kinds.agent.before_outcome")
-    if why == "finished":
-        text = "its turn ended with everything in place"
-        report = replace(report, ok=True, text=text, output=turns.said or report.output)
     outcome: Outcome = await work.world.in_thread(_outcome, work, folder, launch, turns, report)
     return outcome
 

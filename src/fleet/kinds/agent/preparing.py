@@ -17,7 +17,7 @@ from fleet.core.plan import PER_MINUTE, Failure
 from fleet.errors import Rejected
 from fleet.harnesses import AgentFacts, Harness, Preparation, Report, find_harness, policies
 from fleet.harnesses import brief as briefs
-from fleet.harnesses.confinement import confined, explained, home_beside
+from fleet.harnesses.confinement import confined, explained, home_beside, moved
 from fleet.harnesses.secrets import NAMES_VARIABLE, resolve
 from fleet.kinds import Work
 
@@ -161,6 +161,14 @@ def report_of(
     return explained(report, ended, folder.path, work.params["agent"].get("sandbox"))
 
 
+def said_of(work: Work, harness: Harness, since_ms: int) -> str:
+    """Returns what was said last since then in a session that has ended, where its program tells
+    it to no hook; nothing where it does, or nothing is known.
+    """
+    read = getattr(harness, "said", None)
+    return (read(agent_of(work), work.folder, since_ms) if read is not None else None) or ""
+
+
 def _held(work: Work, worktree: Path) -> policies.Held:
     """Returns how the session is held to its patterns; raises Rejected where it cannot be."""
     told: Mapping[str, Any] = work.params["agent"]
@@ -177,6 +185,7 @@ def agent_of(work: Work, held: policies.Held | None = None) -> AgentFacts:
     """Returns what a harness may know of the agent; `held` is what a session to be started is."""
     told: Mapping[str, Any] = work.params["agent"]
     args, words = told.get("args") or (), held.words if held else ()
+    env = {str(k): str(v) for k, v in (told.get("env") or {}).items()}
     return AgentFacts(
         id=str(told["id"]),
         name=str(told.get("name") or told["id"]),
@@ -184,12 +193,13 @@ def agent_of(work: Work, held: policies.Held | None = None) -> AgentFacts:
         model=str(told.get("model") or ""),
         mode=told.get("mode") or "headless",
         args=[*words, *([args] if isinstance(args, str) else args)] if words else args,
-        env={str(k): str(v) for k, v in (told.get("env") or {}).items()},
+        env=env,
         permissions=held.permissions if held else str(told.get("permissions") or "edits"),
         guards=held.guards if held else (),
         prompt=_text(work, told.get("prompt")),
         limits=told.get("limits") or {},
         sandboxed=bool(told.get("sandbox")),
+        moved=moved(work.folder, told.get("sandbox"), env, work.world.root),
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from fleet.adapters.hooks import SESSION, read, waiting
+from fleet.adapters.hooks import REQUEST, SESSION, read, waiting
 from fleet.harnesses import brief as briefs
 from fleet.kinds import Work
 
@@ -67,7 +67,7 @@ class Turns:
         finally:
             self.judging = False
         against = self.judged.get("against") or ()
-        block = bool(against) and self._sent_back() < TURNS_BACK
+        block = bool(against) and len(self.sent_back) < TURNS_BACK
         reason = ""
         if block:
             reason = f"This is not done yet.\n\n{briefs.findings(self.judged, '; '.join(against))}"
@@ -79,9 +79,12 @@ class Turns:
         """Whether the latest judgement found everything in place."""
         return bool(self.judged) and not self.judged["against"]
 
-    def _sent_back(self) -> int:
-        answers = self.folder / "answers"
-        return sum(bool(read(path).get("block")) for path in answers.glob("*.json"))
+    @property
+    def sent_back(self) -> list[int]:
+        """When each turn ended that was sent back to work, in ms since 1970."""
+        answers = (self.folder / "answers").glob("*.json")
+        names = sorted(one.stem for one in answers if read(one).get("block"))
+        return [int(one.partition("-")[0]) // 1_000_000 for one in names if REQUEST.fullmatch(one)]
 
 
 def answer_request(folder: Path, about: Mapping[str, object]) -> None:

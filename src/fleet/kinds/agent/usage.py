@@ -21,6 +21,9 @@ LOOK_S: Final = 2.0
 REPORT_S: Final = 5.0
 """How often an attempt's usage is journaled at most."""
 
+LAST_LOOKS: Final = 64
+"""How often a file that is behind is looked at once the attempt is over."""
+
 
 @dataclass(slots=True)
 class Usage:
@@ -31,7 +34,6 @@ class Usage:
     so_far: dict[str, float] = field(default_factory=dict)
     told: dict[str, float] = field(default_factory=dict)
     told_s: float = 0.0
-    size: int = -1
 
     async def watch(self) -> None:
         """Looks and reports for ever, at no cost while nothing is written."""
@@ -45,7 +47,7 @@ class Usage:
 
     async def look(self) -> dict[str, float]:
         """Returns what is used so far."""
-        if self.meter is not None and self._has_grown(self.meter):
+        if self.meter is not None and self.meter.has_news():
             amounts = await self.work.world.in_thread(self.meter.look)
             self.so_far = Report(ok=True, usage=amounts).spent
         return self.so_far
@@ -53,19 +55,11 @@ class Usage:
     async def in_all(self, told: Mapping[str, float]) -> dict[str, float]:
         """Returns what the attempt has used, with what its program has told at its end."""
         seen = await self.look()
+        looks = 1
+        while self.meter is not None and self.meter.is_behind and looks < LAST_LOOKS:
+            seen, looks = await self.look(), looks + 1
         exact = self.meter is not None and self.meter.exact
         return {**told, **seen} if exact else {**seen, **told}
-
-    def _has_grown(self, meter: Meter) -> bool:
-        """Returns whether there is anything to read; a log in parts may always have grown."""
-        if meter.follower is None or meter.follower.part > 1:
-            return True
-        try:
-            size = meter.follower.path.stat().st_size
-        except OSError:
-            return False
-        grown, self.size = size != self.size or meter.follower.place < size, size
-        return grown
 
     def _report(self, source: str) -> None:
         self.told, self.told_s = dict(self.so_far), time.monotonic()
