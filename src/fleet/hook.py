@@ -9,7 +9,8 @@ may fail for want of fleet.
 
 In the attempt's folder, which FLEET_BRIEF lies in:
     hooks.json          what this session asks fleet about: {"stop": bool, "wait_s": seconds,
-                        "unasked": what its program tells of and allows by its own rules}; and
+                        "unasked": what its program tells of and allows by its own rules,
+                        "grant": {tools, word}: what only this hook lets through}; and
                         what it may do: {"ask_s": seconds, "policy": {allow, deny, ...}}
     session/turn.json   the latest event: {turn, event, at_ms, session, tool}
     session/stops/ID    a turn that has ended and waits for `answers/ID.json`: {block, reason}
@@ -17,8 +18,8 @@ In the attempt's folder, which FLEET_BRIEF lies in:
     answers/ID.json     what the coordinator answers
 
 Of these only `session` is written here, also inside a sandbox. What patterns allow or deny is
-judged by `fleet.policy`, which is loaded only where there are any; where they cannot be read,
-nothing that they might deny goes through.
+judged by `fleet.policy`, which is loaded only where there are any, or a person is asked; where they
+cannot be read, nothing that they might deny goes through.
 """
 
 from __future__ import annotations
@@ -46,7 +47,16 @@ ASKED_BY = ("PermissionRequest", "PreToolUse")
 
 NOT_ALLOWED = "It is not among what is allowed."
 NOTICES = {"permission_prompt": "asking", "ToolPermission": "asking", "idle_prompt": "idle"}
-EVENTS = {"BeforeAgent": "UserPromptSubmit", "AfterTool": "PostToolUse", "AfterAgent": "Stop"}
+BEFORE = "BeforeTool"
+"""Gemini CLI's PreToolUse. Its answer can only deny; what is to be let through is granted by a
+change of the tool's input, which a rule of its policy wants to see."""
+
+EVENTS = {
+    "BeforeAgent": "UserPromptSubmit",
+    BEFORE: "PreToolUse",
+    "AfterTool": "PostToolUse",
+    "AfterAgent": "Stop",
+}
 """Gemini CLI's names of events."""
 
 FIELDS = {
@@ -61,7 +71,6 @@ PLAIN_REQUEST = "permissionRequest"
 """What Copilot CLI calls a permission that it wants; it takes the decision alone as an answer."""
 
 SHOWN_CHARS = 2_000
-SHORTEST_SECRET = 4
 POLL_S = 0.01
 ABSENT_S = 5.0
 """How long a coordinator that is not there is waited for."""
@@ -74,23 +83,26 @@ LATE_S = 15.0
 
 
 def main() -> int:
-    """Takes one event and returns 0."""
+    """Takes one event, prints what its program is answered and returns 0."""
     raw = sys.stdin.buffer.read()
-    with contextlib.suppress(Exception):  # nothing here may stop an agent
-        event = _event(raw)
-        brief = os.environ.get("FLEET_BRIEF")
-        if brief and isinstance(event, dict):
-            Session(os.path.dirname(brief)).take(event)
-    return 0
-
-
-def _event(raw: bytes) -> object:
+    name, answer = "", None
     try:
-        return json.loads(raw)
-    except (ValueError, RecursionError):
-        if b'"PreToolUse"' in raw:  # asked for only where something is denied
-            _decide("PreToolUse", "deny", "It cannot be read what it is about.", plain=False)
-        raise
+        event = json.loads(raw)
+        name = str(event.get("hook_event_name") or "")
+        if brief := os.environ.get("FLEET_BRIEF"):
+            session = Session(os.path.dirname(brief))
+            try:
+                session.take(event)
+            finally:
+                answer = session.answer
+    except Exception:  # noqa: BLE001 - nothing here may stop an agent, or let through what it must not
+        asked = [one for one in (BEFORE, "PreToolUse") if f'"{one}"'.encode() in raw]
+        if answer is None and (name in asked or (asked and not name)):
+            answer = _denial(name or asked[0])
+    if answer is not None:
+        sys.stdout.write(json.dumps(answer))
+        sys.stdout.flush()
+    return 0
 
 
 class Session:
@@ -105,26 +117,29 @@ class Session:
         self.step = step.replace("%2F", "/").replace("%25", "%")
         self.state = os.path.dirname(rest)
         self.wishes = _read(self._at("hooks.json"))
+        self.answer: dict[str, object] | None = None
+        self._called = ""
 
     def take(self, event: dict[str, object]) -> None:
-        """Keeps an event, mails what it changes and prints what the program waits for."""
-        plain = event.get("hookName") == PLAIN_REQUEST
+        """Keeps an event, mails what it changes and sets what the program is answered."""
         event = {FIELDS.get(key, key): value for key, value in event.items()}
-        name = "PermissionRequest" if plain else str(event.get("hook_event_name") or "")
-        name = EVENTS.get(name, name)
+        plain = event.get("hookName") == PLAIN_REQUEST
+        self._called = PLAIN_REQUEST if plain else str(event.get("hook_event_name") or "")
+        asks = plain or self._grants(event)
+        name = "PermissionRequest" if asks else EVENTS.get(self._called, self._called)
         turn = TURNS.get(name) or NOTICES.get(str(event.get("notification_type") or ""))
         inner = bool(event.get("agent_id"))  # of an agent inside the agent: not the session's turn
         decision, why = self._judge(event, name)
-        if name == "Stop" and _goes_on(event):
-            turn = "working"
+        if name == "Stop" and (event.get("background_tasks") or event.get("session_crons")):
+            turn = "working"  # what it leaves running speaks again
         if decision == "ask":  # what a program allows itself may still be denied by the policy
             if why or not self._is_unasked(event):
-                self._permit(event, name, why, plain=plain)
+                self._permit(event, name, why)
             return
         if decision:  # first of all: nothing that fails lets it through
             turn = "working"
             note = f"It is denied by `{why}`." if why else NOT_ALLOWED
-            _decide(name, decision, note, plain=plain)
+            self._decide(event, decision, note)
         if turn and (not inner or turn == "asking"):
             self._note(event, name, turn)
         self._close_answered(allowed=name == "PostToolUse")
@@ -175,8 +190,21 @@ class Session:
 
         return is_unasked(self.wishes["unasked"], event)
 
-    def _permit(self, event: dict[str, object], name: str, why: str, *, plain: bool) -> None:
-        """Asks a person and prints the answer; without one, the program asks by itself if it can,
+    def _grants(self, event: dict[str, object]) -> bool:
+        """Whether it is here that a tool is allowed: its program lets it through no other way."""
+        grant = self.wishes.get("grant")
+        tools = grant.get("tools") if isinstance(grant, dict) else None
+        return self._called == BEFORE and event.get("tool_name") in (tools or ())
+
+    def _decide(self, event: dict[str, object], decision: str, note: str) -> None:
+        _reach_policies()
+        from fleet.policy.session import answer_to
+
+        grant = self.wishes["grant"] if self._grants(event) else None
+        self.answer = answer_to(self._called, event, decision, note, grant)
+
+    def _permit(self, event: dict[str, object], name: str, why: str) -> None:
+        """Asks a person and takes the answer; without one, the program asks by itself if it can,
         and else it is denied.
         """
         found = None
@@ -185,11 +213,11 @@ class Session:
             self._close_answered(allowed=False)
             found = self._ask(event, why)
         finally:
-            if found is not None or name == "PreToolUse":
+            if found is not None or "PreToolUse" in (name, EVENTS.get(self._called)):
                 told = found or {"note": "Nobody was there to be asked."}
                 allowed = told.get("value") in ("allow", "always")
                 note = str(told.get("note") or "It was denied.")
-                _decide(name, "allow" if allowed else "deny", note, plain=plain)
+                self._decide(event, "allow" if allowed else "deny", note)
         if found is not None:
             self._note(event, name, "working")
 
@@ -197,12 +225,14 @@ class Session:
         """Asks a person for a permission and returns the answer, None when there is none."""
         tool = str(event.get("tool_name") or "a tool")
         wait_s = float(self.wishes.get("ask_s") or self.wishes.get("wait_s") or WAIT_S)  # type: ignore[arg-type]
-        pattern = ""
+        pattern = about = ""
         with contextlib.suppress(Exception):
-            from fleet.policy.session import offer  # where there is no policy it is not reached
+            _reach_policies()
+            from fleet.policy.session import offer, shown
 
-            pattern = offer(self.wishes["policy"], event)
-        asked = f"May it use {tool}? {_shown(event.get('tool_input'))}".strip()
+            about = shown(event.get("tool_input"))
+            pattern = offer(self.wishes.get("policy"), event)
+        asked = f"May it use {tool}? {about}".strip()
         more: dict[str, object] = {
             "choices": ["allow", "deny", *(["always"] if pattern else [])],
             "default": "deny",
@@ -268,7 +298,7 @@ class Session:
         self._poke()
         found = self._answer(stop, float(self.wishes.get("wait_s") or WAIT_S))  # type: ignore[arg-type]
         if found is not None and found.get("block"):
-            _say({"decision": "block", "reason": str(found.get("reason") or "")})
+            self.answer = {"decision": "block", "reason": str(found.get("reason") or "")}
 
     # --- the coordinator --------------------------------------------------------------------------
 
@@ -319,42 +349,18 @@ class Session:
         return os.path.join(self.folder, *names)
 
 
-def _goes_on(event: dict[str, object]) -> bool:
-    """Whether a turn that ended leaves something running that will speak again."""
-    return bool(event.get("background_tasks") or event.get("session_crons"))
-
-
 def _reach_policies() -> None:
     """Makes the package findable: run by its path, this file knows of none."""
     sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
-def _decide(name: str, decision: str, note: str, *, plain: bool) -> None:
-    """Prints a decision as the event takes it; `plain`: the decision alone."""
-    denied = decision == "deny"
-    behavior: dict[str, object] = {"behavior": decision, **({"message": note} if denied else {})}
-    told: dict[str, object] = {"hookEventName": name, "decision": behavior}
-    if name == "PreToolUse":
-        told = {"permissionDecision": decision, "permissionDecisionReason": note}
-        told = {"hookEventName": name, **told}
-    _say(behavior if plain else {"hookSpecificOutput": told})
-
-
-def _shown(wanted: object) -> str:
-    """Returns what a tool is used on, for a person who decides: without the secrets of the session;
-    what is left out is told.
-    """
-    text = json.dumps(wanted) if wanted else ""
-    if isinstance(wanted, dict):
-        names = ("command", "file_path", "notebook_path", "url", "path")
-        text = next((str(wanted[n]) for n in names if isinstance(wanted.get(n), str)), text)
-    for name in os.environ.get("FLEET_SECRETS", "").split():
-        value = os.environ.get(name, "")
-        if len(value) >= SHORTEST_SECRET:
-            text = text.replace(value, f"[{name}]")
-    left, half = len(text) - SHOWN_CHARS, SHOWN_CHARS // 2
-    told = f"{text[:half]} [... {left} characters are left out ...] {text[-half:]}"
-    return told if left > 0 else text
+def _denial(called: str) -> dict[str, object]:
+    """Returns what keeps a tool from being used where nothing could be judged."""
+    why = "It cannot be judged."
+    if called == BEFORE:
+        return {"decision": "deny", "reason": why}
+    told = {"permissionDecision": "deny", "permissionDecisionReason": why}
+    return {"hookSpecificOutput": {"hookEventName": called, **told}}
 
 
 def _read(path: str) -> dict[str, object]:
@@ -373,11 +379,6 @@ def _write(path: str, told: dict[str, object]) -> None:
     with open(draft, "w", encoding="utf-8") as file:
         json.dump(told, file)
     os.replace(draft, path)
-
-
-def _say(told: dict[str, object]) -> None:
-    sys.stdout.write(json.dumps(told))
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

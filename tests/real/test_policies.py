@@ -58,6 +58,31 @@ def test_what_is_denied_by_pattern_is_denied_in_yolo_too(real, server: ModelServ
     assert questions(real) == []
 
 
+@of("gemini", "opencode", "copilot")
+def test_one_session_is_denied_asked_and_answered_by_pattern(real, server: ModelServer):
+    denied, made = Turn.run("touch made.tmp; git -C . push"), Turn.run("touch made.tmp")
+    write, _, said = real.work("ada")
+    model = real.declare(
+        server,
+        [denied, made, made, write, Turn.run("rm made.tmp; git add . && git commit -m a"), said],
+        permissions={
+            "mode": "ask",
+            "allow": ["edit: *.md", "run: rm made.tmp", *COMMITTING],
+            "deny": ["run: git push *"],
+        },
+    )
+    real.must("launch", "--all")
+    question = asked(real, "touch made.tmp")
+    assert "denied by `run: git push *`" in model.asked(1)
+    assert not (real.worktree("ada") / "made.tmp").exists(), "nothing of it is done"
+    real.must("approve", question["id"], "--always")
+    assert real.wait("ada").code == 0
+    assert len(questions(real)) == 1, "what was approved for good is not asked again"
+    assert real.git("show", "--name-only", "--format=", "fleet/ada") == "ada.md"
+    told = real.ended("ada/work")["evidence"]["policy"]
+    assert (told["allowed"], told["denied"]) == (3, 1)
+
+
 @of("claude")
 def test_what_is_allowed_by_pattern_is_not_asked_and_all_else_is_until_it_expires(real, server):
     more = Turn.run("touch more.tmp && git add ada.md")

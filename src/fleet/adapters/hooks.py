@@ -58,6 +58,13 @@ def command() -> str:
     return shlex.join(argv())
 
 
+def guard(denial: str) -> str:
+    """Returns the same for what comes before a tool, where a program lets through what its hook
+    fails to judge: `denial` is said should it not even start.
+    """
+    return f"{command()} || printf %s {shlex.quote(denial)}"
+
+
 def wishes(folder: Path, **more: object) -> dict[Path, str]:
     """Returns the file that says what a session asks of fleet: to judge its turns, how long it
     waits, and what `hook` takes `more`.

@@ -1,10 +1,11 @@
 /* OpenCode's plugin: tells `fleet hook` what happens in a session, in the vocabulary that it reads,
    and does what it answers. Nothing here decides, and nothing here may stop a session.
 
-   Options: {hook: argv, interactive: bool}. In a terminal a turn that ended is judged at once and
+   Options: {hook: argv, interactive: bool, asks: bool, guards: bool, words: argv}. In a terminal a turn that ended is judged at once and
    sent back by a prompt; headless, where the program ends with its turn, by going on with the same
    session before it ends. Headless, too, it refuses whatever it asks about at once, so a permission
-   is asked for before the tool runs, and given the moment that the program asks. */
+   is asked for before the tool runs, and given the moment that the program asks. Where it guards,
+   every tool is judged before it runs, and none that could not be. */
 
 import { spawn } from "node:child_process"
 import { mkdirSync, renameSync, writeFileSync } from "node:fs"
@@ -21,6 +22,7 @@ for (const name of ["npm_config_fetch_retries", "npm_config_fetch_timeout"])
 export const fleet = async ({ client }, options) => {
   const inner = new Set() // sessions of agents inside the agent
   const granted = new Map() // a session's tool that was allowed, by call
+  const calls = new Map() // what a tool is used on, by call
   const open = new Map() // the hooks that ask, by request
   const spent = new Map() // tokens and cost, by message
   let root, turn = "", said = ""
@@ -30,9 +32,9 @@ export const fleet = async ({ client }, options) => {
     const answer = new Promise((resolve) => {
       let text = ""
       child.stdout.on("data", (part) => (text += part))
-      child.on("error", () => resolve({}))
-      child.on("close", () => {
-        try { resolve(text ? JSON.parse(text) : {}) } catch { resolve({}) }
+      child.on("error", () => resolve({ failed: true }))
+      child.on("close", (code) => {
+        try { resolve(text ? JSON.parse(text) : { failed: code !== 0 }) } catch { resolve({ failed: true }) }
       })
     })
     child.stdin.on("error", () => {})
@@ -48,6 +50,15 @@ export const fleet = async ({ client }, options) => {
     return hookSpecificOutput?.decision
   }
 
+  const guard = async (session, name, input) => {
+    const told = { tool_name: name, tool_input: input, agent_id: inner.has(session) ? session : "" }
+    const { failed, hookSpecificOutput } = await tell("PreToolUse", root, told).answer
+    const { permissionDecision, permissionDecisionReason } = hookSpecificOutput ?? {}
+    if (failed || permissionDecision === "deny")
+      throw new Error(permissionDecisionReason || "It cannot be judged.")
+    return permissionDecision
+  }
+
   const reply = (session, request, response) =>
     client.postSessionIdPermissionsPermissionId({
       path: { id: session, permissionID: request }, body: { response },
@@ -56,8 +67,9 @@ export const fleet = async ({ client }, options) => {
   const permit = async ({ sessionID, id, permission, patterns, metadata, tool }) => {
     if (granted.delete(tool?.callID)) return reply(sessionID, id, "once")
     if (!options.interactive) return
+    const call = ASKED_FOR[permission] || permission === "external_directory" ? calls.get(tool?.callID) : undefined
     const input = metadata?.command ? metadata : { path: metadata?.filepath ?? patterns?.join(", ") }
-    const decision = await ask(sessionID, permission, input, id)
+    const decision = await ask(sessionID, call?.tool ?? permission, call?.args ?? input, id)
     if (open.delete(id) && decision)
       await reply(sessionID, id, decision.behavior === "allow" ? "once" : "reject")
   }
@@ -132,11 +144,17 @@ export const fleet = async ({ client }, options) => {
       if (!inner.has(sessionID)) said = text
     },
     "tool.execute.before": async ({ tool, sessionID, callID }, { args }) => {
-      const name = ASKED_FOR[tool]
-      if (options.interactive || !options.asks || !name) return
-      const decision = await ask(sessionID, name, args.filePath ? { path: args.filePath } : args)
+      const allowed = options.guards && (await guard(sessionID, tool, args)) === "allow"
+      if (!options.asks || !ASKED_FOR[tool]) return
+      if (options.interactive) calls.set(callID, { tool, args })
+      if (allowed) granted.set(callID, true)
+      if (options.interactive || allowed) return
+      const decision = await ask(sessionID, tool, args)
       if (decision?.behavior === "allow") granted.set(callID, true)
       else if (decision) throw new Error(decision.message || "It was denied.")
+    },
+    "tool.execute.after": async ({ callID }) => {
+      calls.delete(callID)
     },
     dispose: async () => {
       if (options.interactive || !root || turn === "failed") return

@@ -4,9 +4,17 @@ input; or in its terminal.
 The session's id is chosen here. Hooks come in by an extension: of its settings, only the person's,
 the repository's and those that root wrote could hold any. So its home is a folder of the attempt's
 that leads to everything in the person's own, and holds that extension besides. Its approval mode
-and a policy file in the attempt's folder say what it may do; without a person, what it would ask
-about is refused, and in its terminal only that can answer. It has no judge of its own, so `auto` is
-`edits`. It does not run in a folder that it does not trust, and every worktree is a new folder, so
+and policy files in the attempt's folder say what it may do; it has no judge of its own, so `auto`
+is `edits`.
+
+No hook of its can allow a tool, but its hook before a tool may change the tool's input, and its
+policy looks at the input after that. So what it would ask about is asked by that hook in the inbox,
+and allowed by a rule for inputs that hold a word of the attempt's own, which the hook adds. Without
+the hook, whyever it is not called, that word is missing: headless the tool is refused, and in its
+terminal only that can answer. So are tools of MCP servers, which would be handed the word, and
+whatever its policy wants a person for in every mode, such as edits of build files.
+
+It does not run in a folder that it does not trust, and every worktree is a new folder, so
 fleet trusts each for it. NO_RELAUNCH: its parent process would swallow signals. Its shell sees no
 git configuration but the repository's, so the identity must be there, and hooks of git do not run.
 The last `result` event tells success and usage; while it runs, and in its terminal, its transcript
@@ -17,9 +25,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, Final
 
 from fleet.adapters import hooks
@@ -41,6 +51,15 @@ ASKED_FOR: Final = (
     *("run_shell_command", "write_file", "replace"),
     *("web_fetch", "google_web_search", "save_memory"),
 )
+GRANTED: Final = {
+    "run_shell_command": "dir_path",
+    **dict.fromkeys(("write_file", "replace", "web_fetch", "activate_skill"), "fleet"),
+}
+"""What it asks about and its hook may allow, with the key of the input that then holds the word: of
+a command it must be the folder, the only other thing that is left when its parts are looked at."""
+
+BEFORE: Final = "BeforeTool"
+UNJUDGED: Final = {"decision": "deny", "reason": "It cannot be judged."}
 # Only a default: the user's own settings outrank it. The program passes it over unless it and all
 # folders above it are root's alone.
 SETTINGS: Final = {
@@ -50,6 +69,8 @@ SETTINGS: Final = {
 EVENTS: Final = {
     "SessionStart": "SessionStart",
     "UserPromptSubmit": "BeforeAgent",
+    "PermissionRequest": BEFORE,
+    "PreToolUse": BEFORE,
     "PostToolUse": "AfterTool",
     "Notification": "Notification",
     "Stop": "AfterAgent",
@@ -65,16 +86,23 @@ KEPT: Final = ("tmp", "history", "projects.json")
 MACHINES: Final = "/etc/gemini-cli/system-defaults.json"
 
 
-def _rule(**told: object) -> Fills:
-    """Returns what fills the policy: what the approval mode alone would ask about and must not."""
+def _rules(**told: object) -> str:
     # A list or a text of plain words is written alike in JSON and TOML.
     lines = [f"{name} = {json.dumps(value)}" for name, value in told.items()]
-    text = "\n".join(["[[rule]]", *lines, "priority = 100", ""])
-    return {"rules": text, "policy": "{folder}/policy.toml"}
+    return "\n".join(["[[rule]]", *lines, "priority = 100", ""])
 
 
+def _rule(**told: object) -> Fills:
+    """Returns what fills the policy: what the approval mode alone would ask about and must not."""
+    return {"rules": _rules(**told), "policy": "{folder}/policy.toml"}
+
+
+ASKS: Final = {"asks": "PermissionRequest"}
 EDITING: Final = {
     PERMISSION: "auto_edit",
+    **ASKS,
+    "edits": ("write_file", "replace", "web_fetch"),
+    "commits": COMMITS,
     **_rule(toolName="run_shell_command", commandPrefix=list(COMMITS), decision="allow"),
 }
 PROFILE: Final = Profile(
@@ -85,6 +113,7 @@ PROFILE: Final = Profile(
     words=(
         *("--approval-mode", "{permission}"),
         *("--policy", "{policy}"),
+        *("--policy", "{hooks}"),
         *("--model", "{model}"),
         "{args}",
     ),
@@ -92,15 +121,15 @@ PROFILE: Final = Profile(
         start=("--output-format", "stream-json", "--session-id", "{session}", "{words}"),
         resume=("--output-format", "stream-json", "--resume", "{session}", "{words}"),
         stdin="{text}",
-        events=("Stop",),
+        events=("{asks}", "Stop"),
     ),
     interactive=Mode(
         start=("--session-id", "{session}", "{words}", "--prompt-interactive={opening}"),
         resume=("--resume", "{session}", "{words}", "--prompt-interactive={opening}"),
-        events=(*hooks.TELLING, "Stop", "Notification"),
+        events=(*hooks.TELLING, "{asks}", "Stop", "Notification"),
     ),
     permissions={
-        "ask": {PERMISSION: "default"},
+        "ask": {PERMISSION: "default", **ASKS},
         "edits": EDITING,
         "auto": EDITING,
         "plan": {PERMISSION: "plan"},
@@ -116,6 +145,7 @@ PROFILE: Final = Profile(
     },
     files={"policy.toml": "{rules}", "gemini.json": json.dumps(SETTINGS)},
     hooks="gemini",
+    unasked={"tools": ("{edits}",), "commands": ("{commits}",)},
     reads="gemini",
     measures=("tokens",),
 )
@@ -123,16 +153,12 @@ PROFILE: Final = Profile(
 
 def hook_up(asked: Asked) -> HookUp:
     """Returns a home with the extension that hooks the session, and what leads from there to the
-    person's own.
+    person's own; and where it asks, the rule for what its hook has allowed, as its file's path.
     """
-    told = {}
-    for event in asked.events:
-        timeout = hooks.limit_of(event) * 1000
-        one = {"type": "command", "command": hooks.command(), "timeout": timeout}
-        told[EVENTS.get(event, event)] = [{"hooks": [one]}]
     home = asked.folder / HOME
     place = home / OWN / "extensions" / "fleet"
-    return HookUp(
+    told = {EVENTS.get(event, event): [_hook(event, asked.events)] for event in asked.events}
+    found = HookUp(
         env={"GEMINI_CLI_HOME": str(home)},
         files={
             place / "gemini-extension.json": json.dumps({"name": "fleet", "version": "1.0.0"}),
@@ -140,6 +166,25 @@ def hook_up(asked: Asked) -> HookUp:
         },
         links=_links(asked.agent, asked.folder),
     )
+    if "PermissionRequest" not in asked.events:
+        return found
+    word, rules = f"granted-{token_hex(8)}", asked.folder / "granted.toml"
+    allow = {"toolName": list(GRANTED), "argsPattern": word, "decision": "allow"}
+    return replace(
+        found,
+        fill=str(rules),
+        files={**found.files, rules: _rules(**allow, allowRedirection=True)},
+        wishes={"grant": {"tools": GRANTED, "word": word}},
+    )
+
+
+def _hook(event: str, events: Sequence[str]) -> dict[str, object]:
+    """Returns the hook of an event; where nothing is denied, only what it asks about needs one."""
+    before = EVENTS.get(event) == BEFORE
+    words = hooks.guard(json.dumps(UNJUDGED)) if before else hooks.command()
+    one = {"type": "command", "command": words, "timeout": hooks.limit_of(event) * 1000}
+    only = f"^({'|'.join(GRANTED)})$" if before and "PreToolUse" not in events else ""
+    return {"hooks": [one], **({"matcher": only} if only else {})}
 
 
 def _links(agent: AgentFacts, folder: Path) -> dict[Path, Path]:

@@ -35,6 +35,9 @@ CONTENT: Final = "OPENCODE_CONFIG_CONTENT"
 PLUGIN: Final = Path(hooks.__file__).resolve().with_name("opencode.js")
 EVENTS: Final = ("{asks}", "Stop")
 READING: Final = dict.fromkeys(("read", "glob", "grep", "list", "todoread", "todowrite"), "allow")
+EDITORS: Final = ("edit", "write", "multiedit", "patch", "apply_patch")
+"""Its tools under the permission `edit`."""
+
 ASKED_FOR: Final = ("edit", "bash", "webfetch", "websearch", "external_directory")
 
 
@@ -46,7 +49,7 @@ def _unsure(away: str) -> dict[str, Fills]:
     asked = {**dict.fromkeys(ASKED_FOR, "ask"), "external_directory": away}
     commits = {f"{command} *": "allow" for command in COMMITS}
     rules = json.dumps({**asked, "edit": "allow", "bash": {"*": "ask", **commits}})
-    edits = {**asks, "edit": "edit", "commits": COMMITS, "rules": rules}
+    edits = {**asks, "edits": EDITORS, "commits": COMMITS, "rules": rules}
     return {"ask": {**asks, "rules": json.dumps(asked)}, "edits": edits, "auto": edits}
 
 
@@ -83,7 +86,7 @@ PROFILE: Final = Profile(
         "OPENCODE_PERMISSION": "{rules}",
     },
     hooks="opencode",
-    unasked={"tools": ("{edit}",), "commands": ("{commits}",)},
+    unasked={"tools": ("{edits}",), "commands": ("{commits}",)},
     reads="opencode",
     measures=("tokens", "usd"),
 )
@@ -91,7 +94,8 @@ PROFILE: Final = Profile(
 
 def hook_up(asked: Asked) -> HookUp:
     """Returns the configuration that is handed over in a variable: what the user hands over there,
-    and the plugin, which tells of every event and asks where `PermissionRequest` is among them.
+    and the plugin, which tells of every event, asks where `PermissionRequest` is among them, and
+    lets no tool be used unjudged where `PreToolUse` is.
     """
     try:
         told = json.loads(asked.agent.env.get(CONTENT) or os.environ.get(CONTENT) or "{}")
@@ -102,6 +106,7 @@ def hook_up(asked: Asked) -> HookUp:
         "hook": hooks.argv(),
         "interactive": asked.agent.mode == "interactive",
         "asks": "PermissionRequest" in asked.events,
+        "guards": "PreToolUse" in asked.events,
         "words": asked.words,
     }
     content = {**told, "plugin": [*told.get("plugin", ()), [PLUGIN.as_uri(), options]]}

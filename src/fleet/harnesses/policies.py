@@ -20,17 +20,29 @@ from fleet.policy.matching import ANY, MANY
 GUARD: Final = "PreToolUse"
 """The event before each use of a tool, hooked only where something is denied by pattern."""
 
-GUARDED: Final = ("claude", "codex")
+GUARDED: Final = ("claude", "codex", "gemini", "opencode", "copilot")
 """Programs whose hooks refuse a tool before it is used, in every mode."""
 
+_ANSWERED: Final = dict.fromkeys(("headless", "interactive"), ("ask", "edits", "auto", "deny"))
 ASKING: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "claude": {
         "headless": ("ask", "edits", "auto", "deny", "yolo"),
         "interactive": ("ask", "edits", "auto", "deny", "yolo"),
     },
     "codex": {"interactive": ("ask",)},
+    "gemini": _ANSWERED,
+    "opencode": _ANSWERED,
+    "copilot": _ANSWERED,
 }
-"""Program -> mode -> the permissions in which what is allowed by pattern has a use."""
+"""Program -> mode -> the permissions in which what is allowed by pattern has a use. Under `deny`
+the program asks as it does under `ask`, and its hook denies what is not allowed."""
+
+SERVERS: Final[Mapping[str, str]] = {
+    "gemini": "take it out: in its terminal it asks there, headless it refuses",
+    "opencode": "allow the tool by its own name, such as `server_tool`",
+    "copilot": "allow the tool by its own name, such as `server-tool`",
+}
+"""Programs whose tools of MCP servers no pattern of servers allows -> what to do instead."""
 
 SEPARATORS: Final = frozenset(",()")
 """What a rule of claude's may not hold, where several stand in one argument."""
@@ -59,7 +71,7 @@ def refusal(
         return (
             "deny",
             f"{name} cannot be held to what is denied by pattern",
-            f"{' and '.join(GUARDED)} can; for others take it out, or shut the agent in a sandbox",
+            f"{', '.join(GUARDED)} can; for others take it out, or shut the agent in a sandbox",
         )
     if told.get("allow") and permissions not in ASKING.get(name, {}).get(mode, ()):
         return (
@@ -67,7 +79,14 @@ def refusal(
             f"{name} {mode} with permissions {permissions!r} never asks: a pattern allows nothing",
             "take it out, or choose a mode that asks",
         )
+    server = next((one for one in told.get("allow") or () if _is_of_server(one)), None)
+    if server is not None and name in SERVERS:
+        return "allow", f"{name} cannot be held to {server!r}", SERVERS[name]
     return None
+
+
+def _is_of_server(pattern: str) -> bool:
+    return pattern.partition(":")[0].strip() == "mcp"
 
 
 def hold(
@@ -85,7 +104,11 @@ def hold(
     if permissions == "plan":
         allow = []  # a plan changes nothing
     policy: dict[str, object] = {"worktree": str(worktree), "allow": allow, "deny": deny}
-    if permissions == "deny" and allow and harness == "claude":
+    if (
+        permissions == "deny"
+        and allow
+        and "deny" in ASKING.get(str(harness), {}).get("headless", ())
+    ):
         # It asks, and the hook answers: what is not allowed is denied without a person.
         policy["otherwise"], permissions = "deny", "ask"
     wishes: dict[str, object] = {"policy": policy}

@@ -13,16 +13,23 @@ import re
 import time
 
 from fleet.policy import Policy, pattern_of
-from fleet.policy.tools import COMMAND, PATH, URL
+from fleet.policy.tools import COMMAND, CWD, PATH, URL
 
 RECORD = "policy.jsonl"
 RECORD_BYTES = 1 << 20
+SHOWN_CHARS = 2_000
 ABOUT_CHARS = 200
 ANSWERS = 1_000
 SHORTEST_SECRET = 4
 JOINTS = re.compile(r"&&|[|][|]?|;|\n")
 GUARD = "PreToolUse"
 """The event before every tool, which is only ever answered to deny."""
+
+BEFORE = "BeforeTool"
+"""What Gemini CLI calls it."""
+
+PLAIN_REQUEST = "permissionRequest"
+"""What Copilot CLI calls a permission that it wants."""
 
 
 def verdict(told: object, folder: str, event: dict[str, object], name: str) -> tuple[str, str]:
@@ -56,6 +63,55 @@ def offer(told: object, event: dict[str, object]) -> str:
         return ""
     found = pattern_of(str(event.get("tool_name") or ""), event.get("tool_input"), worktree, cwd)
     return found if _masked(found) == found else ""
+
+
+def answer_to(
+    called: str, event: dict[str, object], decision: str, note: str, grant: object = None
+) -> dict[str, object]:
+    """Returns a decision as the event that is `called` so takes it; `grant` is how its program is
+    told to let a tool through, where only that does.
+    """
+    denied = decision == "deny"
+    if called == BEFORE:
+        told: dict[str, object] = {"decision": decision, **({"reason": note} if denied else {})}
+        more = {"hookEventName": called, "tool_input": _granted(grant, event)} if grant else {}
+        return {**told, "hookSpecificOutput": more} if more and not denied else told
+    behavior: dict[str, object] = {"behavior": decision, **({"message": note} if denied else {})}
+    if called == PLAIN_REQUEST:
+        return behavior
+    own: dict[str, object] = {"decision": behavior}
+    if called == GUARD:
+        own = {"permissionDecision": decision, "permissionDecisionReason": note}
+    return {"hookSpecificOutput": {"hookEventName": called, **own}}
+
+
+def _granted(grant: object, event: dict[str, object]) -> dict[str, object]:
+    """Returns a tool's input with the word of `grant` in it, at the key that its `tools` name: in
+    the path of a command's folder the word is left again at once, so that it means the same.
+    """
+    assert isinstance(grant, dict)
+    word, key = str(grant["word"]), str(grant["tools"][event["tool_name"]])
+    wanted = event.get("tool_input")
+    told = dict(wanted) if isinstance(wanted, dict) else {}
+    if key not in CWD:
+        return {**told, key: word}
+    here = str(event.get("cwd") or "/")
+    below = os.path.relpath(os.path.join(here, str(told.get(key) or "")), here)
+    return {**told, key: f"{word}/../{below}"}
+
+
+def shown(wanted: object) -> str:
+    """Returns what a tool is used on, for a person who decides: without the secrets of the session;
+    what is left out is told.
+    """
+    text = json.dumps(wanted) if wanted else ""
+    if isinstance(wanted, dict):
+        subjects = (wanted.get(key) for key in (*COMMAND, *PATH, *URL))
+        text = next((one for one in subjects if isinstance(one, str) and one), text)
+    text = _masked(text)
+    left, half = len(text) - SHOWN_CHARS, SHOWN_CHARS // 2
+    told = f"{text[:half]} [... {left} characters are left out ...] {text[-half:]}"
+    return told if left > 0 else text
 
 
 def record(folder: str, decision: str, why: str, tool: str, wanted: object) -> None:

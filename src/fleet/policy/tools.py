@@ -2,7 +2,7 @@
 
 The tables name the tools of each program, and where in their input the command, the path or the
 address stands. A tool that is not in them may be allowed by its own name only, and is denied by
-whatever its input seems to say.
+whatever its input seems to say; where its name holds a `_` or `-`, it may be a server's.
 """
 
 from __future__ import annotations
@@ -15,31 +15,54 @@ from fleet.policy.shell import Part, split
 
 COMMAND = ("command", "cmd")
 PATH = ("file_path", "notebook_path", "filePath", "absolute_path", "path", "dir_path")
+LOOKED = (*PATH, "paths")
 URL = ("url",)
+CWD = ("dir_path", "workdir")
+"""Where a command's tool is told in which folder to run it."""
 
 TOOLS = {
     # claude; codex calls its shell `Bash` before its hooks
     "Bash": ("run", COMMAND), "Monitor": ("run", COMMAND), "PowerShell": ("hidden", COMMAND),
     "Edit": ("edit", PATH), "Write": ("edit", PATH), "MultiEdit": ("edit", PATH),
     "NotebookEdit": ("edit", PATH), "Read": ("read", PATH), "NotebookRead": ("read", PATH),
-    "Glob": ("look", PATH), "Grep": ("look", PATH), "LS": ("look", PATH),
+    "Glob": ("look", LOOKED), "Grep": ("look", LOOKED), "LS": ("look", PATH),
     "WebFetch": ("fetch", URL),
     # codex
     "shell": ("run", COMMAND), "local_shell": ("run", COMMAND), "exec_command": ("run", COMMAND),
     "unified_exec": ("run", COMMAND), "write_stdin": ("hidden", COMMAND),
-    "apply_patch": ("patch", ("command", "input", "patch")),
+    "apply_patch": ("patch", ("command", "input", "patch", "patchText")),
     # gemini
     "run_shell_command": ("run", COMMAND), "write_file": ("edit", PATH), "replace": ("edit", PATH),
-    "read_file": ("read", PATH), "web_fetch": ("fetch", ("url", "prompt")),
-    # opencode, copilot
-    "bash": ("run", COMMAND), "edit": ("edit", PATH), "write": ("edit", PATH),
-    "create": ("edit", PATH), "str_replace": ("edit", PATH), "str_replace_editor": ("edit", PATH),
-    "read": ("read", PATH), "view": ("read", PATH), "glob": ("look", PATH), "grep": ("look", PATH),
-    "webfetch": ("fetch", URL), "patch": ("patch", ("patchText", "patch", "input")),
+    "read_file": ("read", PATH), "read_many_files": ("globs", ("include",)),
+    "list_directory": ("look", PATH), "grep_search": ("look", PATH),
+    "web_fetch": ("fetch", ("url", "prompt")),
+    # opencode, copilot (which calls most of them as claude does before its hooks)
+    "bash": ("run", COMMAND), "write_bash": ("hidden", ("input",)), "edit": ("edit", PATH),
+    "write": ("edit", PATH), "multiedit": ("edit", PATH), "create": ("edit", PATH),
+    "str_replace": ("edit", PATH), "str_replace_editor": ("edit", PATH),
+    "read": ("read", PATH), "view": ("read", PATH), "list": ("look", PATH),
+    "glob": ("look", LOOKED), "grep": ("look", LOOKED), "webfetch": ("fetch", URL),
+    "patch": ("patch", ("patchText", "patch", "input")),
 }  # fmt: skip
 """A program's tool -> what it does, and the keys of its input that tell on what. `look` reads the
-worktree unless it names a path; `patch` edits the files that its text names; `hidden` does what its
-input does not tell."""
+worktree unless it names paths; `patch` edits the files that its text names; `hidden` does what its
+input does not tell; `globs` reads whatever fits."""
+
+OWN = frozenset((
+    # gemini
+    "activate_skill", "ask_user", "complete_task", "enter_plan_mode", "exit_plan_mode",
+    "get_internal_docs", "google_web_search", "invoke_agent", "list_background_processes",
+    "list_mcp_resources", "read_background_output", "read_mcp_resource", "save_memory",
+    "tracker_add_dependency", "tracker_create_task", "tracker_get_task", "tracker_list_tasks",
+    "tracker_update_task", "tracker_visualize", "update_topic", "write_todos",
+    # copilot
+    "fetch_copilot_cli_documentation", "list_agents", "list_bash", "read_agent", "read_bash",
+    "report_intent", "session_store_sql", "stop_bash", "write_agent",
+    # codex
+    "close_agent", "list_mcp_resource_templates", "request_user_input", "resume_agent",
+    "send_input", "spawn_agent", "update_plan", "view_image", "web_search",
+))  # fmt: skip
+"""Tools that are a program's own, though their names could be those of a server's."""
 
 SHELLS = frozenset((
     "sh", "bash", "dash", "zsh", "ksh", "fish", "ash", "busybox", "pwsh",
@@ -98,6 +121,8 @@ def uses_of(tool: str, wanted: object, worktree: str, cwd: str) -> tuple[list[Us
     if tool.startswith("mcp__"):
         found.append(_of_server(tool))
     kind, keys = TOOLS.get(tool, ("", ()))
+    if kind == "run":
+        cwd = os.path.join(cwd, str(next((told[key] for key in CWD if told.get(key)), "")))
     if kind:
         values = [told[key] for key in keys if told.get(key)]
         subject = values[0] if values else None
@@ -106,6 +131,7 @@ def uses_of(tool: str, wanted: object, worktree: str, cwd: str) -> tuple[list[Us
         found += more
     elif not tool.startswith("mcp__"):
         named.counts = True
+        found += _perhaps_of_server(tool)
     if not kind:  # a deny goes by what it seems to be; its name alone may allow it
         for kind, keys in (("run", COMMAND), ("edit", PATH), ("read", PATH), ("fetch", URL)):
             for value in (told[key] for key in keys if told.get(key)):
@@ -128,9 +154,24 @@ def _of_server(tool: str) -> Use:
     return use
 
 
+def _perhaps_of_server(tool: str) -> list[Use]:
+    """Returns the use of a tool whose name may hold a server's: enough to deny, not to allow it."""
+    name = tool.removeprefix("mcp_")
+    at = [n for n, sign in enumerate(name) if sign in "_-" and 0 < n < len(name) - 1]
+    if tool in OWN or not at:
+        return []
+    use = Use("mcp", [name, ""])
+    use.readings = [[name[:n], name[n + 1 :]] for n in at]
+    use.exact, use.counts = [], False
+    return [use]
+
+
 def _of_kind(kind: str, subject: object, worktree: str, cwd: str) -> tuple[list[Use], bool]:
-    if kind == "hidden":
-        return [Use("run", [MANY])], False
+    if kind in ("hidden", "globs"):
+        return [Use("run" if kind == "hidden" else "read", [MANY])], False
+    if kind == "look" and isinstance(subject, list) and subject:
+        found = [_of_kind(kind, one, worktree, cwd) for one in subject]
+        return [use for uses, _ in found for use in uses], all(clear for _, clear in found)
     if kind == "run" and isinstance(subject, list) and all(isinstance(w, str) for w in subject):
         part = Part()
         part.words = list(subject)

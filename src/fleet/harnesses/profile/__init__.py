@@ -178,13 +178,14 @@ class Asked:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HookUp:
     """How hooks are handed over: what `{hooks}` stands for, variables that come before the agent's
-    own, files, and links.
+    own, files, links, and what the session asks of its hook besides.
     """
 
     fill: Fill = ""
     env: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[Path, str] = field(default_factory=dict)
     links: Mapping[Path, Path] = field(default_factory=dict)
+    wishes: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

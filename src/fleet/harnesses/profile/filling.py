@@ -139,7 +139,7 @@ def _hooked(profile: Profile, mode: Mode, agent: AgentFacts, folder: Path, told:
     if not ASKING.intersection(events):
         return found
     unasked = {name: words_of(templates, (), told) for name, templates in profile.unasked.items()}
-    wishes = hooks.wishes(folder, **({"unasked": unasked} if unasked else {}))
+    wishes = hooks.wishes(folder, **({"unasked": unasked} if unasked else {}), **found.wishes)
     return replace(found, files={**found.files, **wishes})
 
 
