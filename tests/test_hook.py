@@ -358,3 +358,96 @@ def test_nothing_that_fails_lets_through_what_is_denied(attempt: Attempt) -> Non
     told = {"FLEET_BRIEF": str(attempt.folder / "brief.md")}
     done = subprocess.run(HOOK, input=deep, env=told, capture_output=True, text=True, check=True)
     assert '"deny"' in done.stdout
+
+
+# --- other programs' events -----------------------------------------------------------------------
+
+GRANT = {"tools": {"run_shell_command": "dir_path", "write_file": "fleet"}, "word": "granted-7"}
+
+
+def before_tool(tool: str, **wanted: object) -> dict[str, object]:
+    """Returns Gemini CLI's event before a tool, as it was recorded."""
+    transcript = "/h/.gemini/tmp/repo/chats/session-2026-11-29T17-56-6c9e198c.jsonl"
+    told = {"transcript_path": transcript, "timestamp": "2026-11-29T17:56:02.116Z"}
+    told |= {"hook_event_name": "BeforeTool", "cwd": "/srv/tree", "tool_name": tool}
+    return {**told, "tool_input": wanted}
+
+
+def test_gemini_is_denied_granted_and_asked_before_a_tool(attempt: Attempt) -> None:
+    attempt.wishes(
+        wait_s=30,
+        unasked={"tools": ["write_file"], "commands": ["git commit"]},
+        grant=GRANT,
+        policy={"allow": ["run: make *"], "deny": ["run: git push *"], "worktree": "/srv/tree"},
+    )
+    denied = json.loads(attempt.told(**before_tool("run_shell_command", command="git push")))
+    assert denied == {"decision": "deny", "reason": "It is denied by `run: git push *`."}
+    for given, folder in (("", "."), ("sub", "sub"), ("/srv/tree/sub/x", "sub/x")):
+        wanted = {"command": "make it", **({"dir_path": given} if given else {})}
+        told = json.loads(attempt.told(**before_tool("run_shell_command", **wanted)))
+        changed = told["hookSpecificOutput"]["tool_input"]
+        assert changed == {"command": "make it", "dir_path": f"granted-7/../{folder}"}
+    for passed in (
+        before_tool("write_file", file_path="a", content="x"),
+        before_tool("run_shell_command", command="git commit -m x"),
+        before_tool("read_file", file_path="a"),
+    ):
+        assert attempt.told(**passed) == "", "its own rules say what becomes of it"
+    attempt.mail()
+    for value, decision in (("deny", "deny"), ("always", "allow")):
+        hook = attempt.start(**before_tool("run_shell_command", command="touch a"))
+        attempt.answer("asked", value=value, note="", pattern="run: touch a")
+        assert json.loads(hook.communicate()[0])["decision"] == decision
+        (asked,) = [one for one in attempt.mail() if isinstance(one, m.RaiseQuestion)]
+        assert asked.question.message == "May it use run_shell_command? touch a"
+        assert asked.question.about["pattern"] == "run: touch a"
+    again = json.loads(attempt.told(**before_tool("run_shell_command", command="touch a")))
+    assert again["hookSpecificOutput"]["tool_input"]["dir_path"] == "granted-7/../."
+    found = decisions_of(attempt.folder)
+    assert (found["allowed"], found["denied"]) == (4, 1)
+
+
+def test_gemini_is_asked_without_any_pattern(attempt: Attempt) -> None:
+    attempt.wishes(wait_s=30, grant=GRANT)
+    hook = attempt.start(**before_tool("write_file", file_path="a", content="x"))
+    attempt.answer("asked", value="allow", note="")
+    told = json.loads(hook.communicate()[0])["hookSpecificOutput"]["tool_input"]
+    assert told == {"file_path": "a", "content": "x", "fleet": "granted-7"}
+
+
+@pytest.mark.parametrize("broken", ["wishes", "session", "event", "mailbox"])
+@pytest.mark.parametrize("called", ["BeforeTool", "PreToolUse"])
+def test_what_cannot_be_judged_is_denied_in_each_programs_shape(
+    attempt: Attempt, called: str, broken: str
+) -> None:
+    policy = {"allow": [], "deny": ["run: git push *"], "worktree": "/srv/tree"}
+    attempt.wishes(wait_s=1, grant=GRANT, policy=policy)
+    event = {**before_tool("run_shell_command", command="$X push"), "hook_event_name": called}
+    raw, brief = json.dumps(event), str(attempt.folder / "brief.md")
+    if broken == "wishes":
+        (attempt.folder / "hooks.json").write_text("{")
+    elif broken == "session":
+        brief = str(attempt.folder.parent / "no-attempt/brief.md")
+    elif broken == "event":
+        raw = raw[:-1]
+    else:
+        (attempt.state / "coordinator.json").unlink()
+        for place in (attempt.state / "mailbox").iterdir():
+            place.rename(place.with_name(f"no-{place.name}"))
+    told = {"FLEET_BRIEF": brief}
+    done = subprocess.run(HOOK, input=raw, env=told, capture_output=True, text=True, check=True)
+    said = json.loads(done.stdout)
+    found = said if called == "BeforeTool" else said["hookSpecificOutput"]
+    assert "deny" in (found.get("decision"), found.get("permissionDecision"))
+
+
+def test_copilots_event_before_a_tool_is_denied_by_what_it_calls_a_tool(attempt: Attempt) -> None:
+    Policed(attempt, deny=["edit: docs/**"], worktree="/srv/tree")
+    told = attempt.told(
+        hook_event_name="PreToolUse",
+        timestamp="2026-11-29T17:57:34.271Z",
+        cwd="/srv/tree",
+        tool_name="Write",
+        tool_input={"path": "/srv/tree/docs/a.md", "file_text": "good"},
+    )
+    assert json.loads(told)["hookSpecificOutput"]["permissionDecision"] == "deny"

@@ -5,6 +5,10 @@ words mean.
 from __future__ import annotations
 
 import json
+import re
+import shutil
+import subprocess
+import tomllib
 
 import pytest
 import yaml
@@ -13,6 +17,7 @@ from fleet.adapters.attempts import AttemptFolder, ExitRecord
 from fleet.core.plan import Failure
 from fleet.errors import Rejected
 from fleet.harnesses import OPENING_CHARS, AgentFacts, chosen_session, find_harness, wait_ms
+from fleet.harnesses.opencode import PLUGIN
 
 PERMISSIONS = ("ask", "edits", "auto", "plan", "deny", "yolo")
 ENDED_AT_MS = 1_000_000
@@ -148,8 +153,36 @@ def test_geminis_home_leads_to_the_persons_own_and_holds_the_hooks_besides(
     hooked = json.loads(ready.files[home / ".gemini/extensions/fleet/hooks/hooks.json"])["hooks"]
     assert {"BeforeAgent", "AfterAgent", "Notification"} < set(hooked)
     assert hooked["AfterAgent"][0]["hooks"][0]["timeout"] > 3_600_000, "milliseconds"
-    headless = prepared("gemini")[0].files[home / ".gemini/extensions/fleet/hooks/hooks.json"]
+    told = prepared("gemini", permissions="yolo")[0].files
+    headless = told[home / ".gemini/extensions/fleet/hooks/hooks.json"]
     assert set(json.loads(headless)["hooks"]) == {"AfterAgent"}
+
+
+def test_only_geminis_hook_lets_through_what_gemini_would_ask_about(prepared, place):
+    def hooked(**told):
+        ready, _ = prepared("gemini", **told)
+        home = place[1] / "session/gemini/.gemini/extensions/fleet/hooks/hooks.json"
+        (before,) = json.loads(ready.files[home])["hooks"]["BeforeTool"]
+        return ready, before
+
+    ready, before = hooked(permissions="ask")
+    wishes = json.loads(ready.files[place[1] / "hooks.json"])
+    word = wishes["grant"]["word"]
+    rule = tomllib.loads(ready.files[place[1] / "granted.toml"])["rule"][0]
+    assert (rule["argsPattern"], rule["decision"]) == (word, "allow")
+    assert str(place[1] / "granted.toml") in ready.argv
+    assert rule["toolName"] == list(wishes["grant"]["tools"])
+    assert re.search(before["matcher"], "run_shell_command")
+    assert not re.search(before["matcher"], "read_file"), "it costs a process each time"
+    again = json.loads(hooked(permissions="ask")[0].files[place[1] / "hooks.json"])
+    assert word != again["grant"]["word"]
+    command = before["hooks"][0]["command"].replace("hook.py", "no-hook.py")
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["decision"] == "deny", "a hook that does not even start"
+    guarded, before = hooked(permissions="yolo", guards=("PreToolUse",))
+    assert "matcher" not in before, "anything may be denied"
+    assert place[1] / "granted.toml" not in guarded.files
+    assert "grant" not in guarded.files[place[1] / "hooks.json"]
 
 
 def test_gemini_goes_on_with_the_sessions_of_the_attempt_before(tmp_path):
@@ -170,7 +203,11 @@ def test_gemini_is_told_what_it_may_do_by_mode_and_policy(prepared, place):
         ready, _ = prepared("gemini", permissions=one)
         mode = ready.argv[ready.argv.index("--approval-mode") + 1]
         modes[one] = (mode, ready.files.get(policy, ""))
-        assert ("--policy" in ready.argv) == bool(modes[one][1])
+        granted = str(place[1] / "granted.toml")
+        told = [granted] if one in ("ask", "edits", "auto") else []
+        told += [str(policy)] if modes[one][1] else []
+        assert {*told} == {word for word in ready.argv if word.endswith(".toml")}
+        assert ready.argv.count("--policy") == len(told)
     assert 'commandPrefix = ["git add", "git commit", "fleet"]' in modes["edits"][1]
     assert modes["edits"][0] == modes["auto"][0] == "auto_edit"
     assert 'decision = "deny"' in modes["deny"][1]
@@ -564,3 +601,35 @@ def test_in_a_terminal_the_exit_code_is_all_there_is(tmp_path, name):
 )
 def test_a_wait_is_read_from_words(text, wait):
     assert wait_ms(text) == wait
+
+
+PLUGGED = """
+const { fleet } = await import(process.argv[1])
+const options = { hook: JSON.parse(process.argv[2]), guards: true, asks: false, interactive: false }
+const { "tool.execute.before": before } = await fleet({ client: {} }, options)
+const tool = { tool: "bash", sessionID: "S", callID: "1" }
+await before(tool, { args: { command: "make" } }).then(
+  () => console.log("used"), ({ message }) => console.log(message))
+"""
+"""OpenCode's part: it calls the plugin before a tool, which it uses unless the plugin throws."""
+
+DENIED = {"permissionDecision": "deny", "permissionDecisionReason": "No."}
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+@pytest.mark.parametrize(
+    ("hook", "said"),
+    [
+        (["true"], "used"),
+        (["false"], "It cannot be judged."),
+        (["/no/such/hook"], "It cannot be judged."),
+        (["echo", "nonsense"], "It cannot be judged."),
+        (["sh", "-c", "kill -9 $$"], "It cannot be judged."),
+        (["echo", '{"hookSpecificOutput": {"permissionDecision": "allow"}}'], "used"),
+        (["echo", json.dumps({"hookSpecificOutput": DENIED})], "No."),
+    ],
+)
+def test_opencodes_plugin_lets_no_tool_be_used_unjudged(hook, said):
+    words = ["node", "--input-type=module", "-e", PLUGGED, PLUGIN.as_uri(), json.dumps(hook)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -32,11 +33,26 @@ def test_an_allow_needs_a_program_that_asks() -> None:
         ("claude", "headless", "plan"),
         ("aider", "interactive", "ask"),
         (["my", "agent"], "headless", "ask"),
+        ("gemini", "headless", "yolo"),
+        ("opencode", "interactive", "plan"),
     ):
         refused = refusal(harness, mode, permissions, told)
         assert refused is not None
         assert refused[0] == "allow"
     assert set(ASKING) <= set(GUARDED)
+
+
+@pytest.mark.parametrize("name", ["gemini", "opencode", "copilot"])
+def test_programs_that_are_answered_by_the_hook_keep_to_an_allow_but_not_of_servers(name):
+    for mode in ("headless", "interactive"):
+        for permissions in ("ask", "edits", "auto", "deny"):
+            assert refusal(name, mode, permissions, {"allow": ["run: make"]}) is None
+    refused = refusal(name, "headless", "ask", {"allow": ["run", "mcp: a.b"]})
+    assert refused is not None
+    assert "'mcp: a.b'" in refused[1]
+    held = hold(name, "deny", {"allow": ["run: make"], "deny": ["edit"]}, (), TREE)
+    assert (held.permissions, held.guards, held.words) == ("ask", ("PreToolUse",), ())
+    assert '"otherwise": "deny"' in json.dumps(held.wishes)
 
 
 def test_nothing_is_hooked_and_nothing_said_without_patterns() -> None:

@@ -49,7 +49,8 @@ def copied(name):
 
 
 @pytest.mark.parametrize("name", PROFILED)
-def test_a_printed_harness_is_the_harness(name, tmp_path):
+def test_a_printed_harness_is_the_harness(name, tmp_path, monkeypatch):
+    monkeypatch.setattr("fleet.harnesses.gemini.token_hex", str)  # else each time another
     brief, tree = tmp_path / "brief.md", tmp_path / "tree"
     tree.mkdir()
     (tree / ".git").write_text("gitdir: /r/.git/worktrees/w\n")

@@ -378,3 +378,52 @@ def test_links_that_go_in_circles_are_no_way_in(tree: Path) -> None:
         == "ask"
     )
     assert os.path.lexists(tree / "loop")
+
+
+@pytest.mark.parametrize(
+    ("tool", "wanted"),
+    [  # as gemini, opencode and copilot put it to their hooks
+        ("run_shell_command", {"command": "git -C . push", "description": "x"}),
+        ("bash", {"command": "git push", "workdir": "/srv/none"}),
+        ("Bash", {"command": "git push", "description": "scripted"}),
+        ("write_file", {"file_path": "/srv/none/docs/a.md", "content": "x"}),
+        ("replace", {"file_path": "docs/a.md", "old_string": "a", "new_string": "b"}),
+        ("write", {"filePath": "/srv/none/docs/a.md", "content": "x"}),
+        ("apply_patch", {"patchText": "*** Begin Patch\n*** Update File: docs/a.md\n"}),
+        ("Write", {"path": "/srv/none/docs/a.md", "file_text": "x"}),
+        ("Edit", {"path": "/srv/none/docs/a.md", "old_str": "a", "new_str": "b"}),
+        ("edit", {"file_path": "/srv/none/docs/a.md", "diff": "x"}),
+        ("run_shell_command", {"command": "echo x > a.md", "dir_path": "docs"}),
+        ("bash", {"command": "echo x > a.md", "workdir": "/srv/none/docs"}),
+        ("read_file", {"file_path": "secrets/a"}), ("Read", {"path": "/srv/none/secrets/a"}),
+        ("read", {"filePath": "/srv/none/secrets/a"}),
+        ("list_directory", {"dir_path": "secrets/b"}),
+        ("grep_search", {"pattern": "x", "dir_path": "secrets/b"}),
+        ("Grep", {"pattern": "x", "paths": "/srv/none/secrets/b"}),
+        ("grep", {"pattern": "x", "paths": ["src", "secrets/b"]}),
+        ("web_fetch", {"prompt": "Sum up https://a.example.org/x"}),
+        ("webfetch", {"url": "https://a.example.org/x", "format": "text"}),
+        ("mcp_tracker_add", {"id": 1}), ("tracker_add", {"id": 1}), ("tracker-add", {"id": 1}),
+    ],
+)  # fmt: skip
+def test_every_programs_tools_are_known_by_their_names_and_arguments(tool, wanted) -> None:
+    deny = [*PUSH, "edit: docs/**", "read: secrets/**", "fetch: *.example.org", "mcp: tracker.*"]
+    assert Policy([], deny).decide(tool, wanted, "/srv/none")[0] == "deny"
+    deny = ["run: rm", "edit: x", "read: x", "fetch: x.org", "mcp: x.*"]
+    assert Policy([], deny).decide(tool, wanted, "/srv/none") == ("ask", "")
+
+
+def test_what_a_tool_does_not_tell_is_asked_and_a_programs_own_is_no_servers() -> None:
+    policy = Policy(["run", "read"], [*PUSH, "read: secrets/**"])
+    for tool, wanted in (
+        ("read_many_files", {"include": ["**/*"]}),
+        ("write_bash", {"shellId": "1", "input": "git push"}),
+    ):
+        assert policy.decide(tool, wanted, "/srv/none")[0] == "ask"
+        assert policy.decide(tool, wanted, "/srv/none")[1]
+    servers = Policy([], ["mcp"])
+    for own in ("update_topic", "write_todos", "report_intent", "update_plan", "skill", "task"):
+        assert servers.decide(own, {}, "/srv/none") == ("ask", "")
+    assert servers.decide("any_thing", {}, "/srv/none") == ("deny", "mcp")
+    assert Policy(["mcp: any.thing"], []).decide("any_thing", {}, "/srv/none") == ("ask", "")
+    assert Policy(["any_thing"], []).decide("any_thing", {}, "/srv/none")[0] == "allow"

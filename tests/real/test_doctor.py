@@ -18,7 +18,7 @@ HOOKED = {
     "claude": ["permission", "session", "stop", "turn"],
     "codex": ["session", "stop", "turn"],
     "copilot": ["permission", "session", "stop", "turn"],
-    "gemini": ["session", "stop", "turn"],
+    "gemini": ["permission", "session", "stop", "turn"],
     "opencode": ["permission", "session", "stop", "turn"],
 }
 """The signs that each program gives; the others answer only."""

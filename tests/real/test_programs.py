@@ -4,6 +4,7 @@ show soon: not every program is run through every test.
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 
@@ -79,10 +80,14 @@ def test_a_limit_for_good_is_the_accounts_and_no_retry_is_spent(real, server: Mo
 
 
 @of("gemini")
-def test_what_is_not_permitted_is_not_done(real, server: ModelServer):
-    real.declare(server, [Turn.run("touch more.md"), *real.work("ada")])
+def test_whose_hooks_are_off_is_let_through_nothing_that_they_would_ask_about(real, server):
+    model = real.declare(server, [Turn.run("touch more.md"), *real.work("ada")])
+    settings = real.home / ".gemini/settings.json"
+    told = json.loads(settings.read_text())
+    settings.write_text(json.dumps({**told, "hooksConfig": {"enabled": False}}))
     real.must("launch", "--all")
     assert real.wait("ada").code == 0
+    assert "denied by policy" in model.asked(1)
     assert not (real.worktree("ada") / "more.md").exists()
 
 

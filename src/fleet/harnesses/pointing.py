@@ -118,6 +118,10 @@ POINTINGS: Final[Mapping[str, Pointing]] = {
             "GEMINI_CLI_HOME": "$HOME",
         },
         files={".gemini/settings.json": json.dumps(_GEMINI)},
+        permissions="ask",
+        command="touch PERMITTED.md",
+        asks=True,
+        silencers="`hooksConfig` or `admin` in its settings",
     ),
     "opencode": Pointing(
         env={

@@ -196,14 +196,16 @@ def _of_kind(kind: str, subject: object, worktree: str, cwd: str) -> tuple[list[
 
 
 def _of_address(text: str) -> tuple[list[Use], bool]:
-    """Returns the hosts that a text names; the whole text must be one to be clear."""
-    clear = _HOST.match(text) is not None
+    """Returns the hosts that a text names; where it is more than one address, none is allowed."""
     found = []
     for match in _URL.finditer(text):
         rest = re.split(r"[/?#\\\s]", text[match.end() :], maxsplit=1)[0].rpartition("@")[2]
         host = rest if rest.startswith("[") else rest.partition(":")[0]
         found.append(Use("fetch", [host.lower().rstrip(".")]))
-    return found, clear and bool(found)
+    if _HOST.match(text) is None:
+        for use in found:
+            use.exact = []
+    return found, bool(found)
 
 
 def _of_path(kind: str, path: str, worktree: str, cwd: str) -> Use:
