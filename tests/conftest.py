@@ -19,12 +19,14 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
+
+from support.forge import OF_THE_INTERPRETER, Forge
 
 SOURCE = Path(__file__).resolve().parent.parent / "src"
 REAL_HOME = "PYTEST_REAL_HOME"  # handed to the workers of xdist, whose HOME is poisoned already
@@ -312,10 +314,10 @@ class Finished:
 
 
 class FleetCommand:
-    """Runs `python -m fleet` as a person would: another process, no terminal, a time limit."""
+    """Runs `fleet` as a person would: another process, no terminal, a time limit."""
 
-    def __init__(self, cwd: Path) -> None:
-        self.cwd = cwd
+    def __init__(self, cwd: Path, forge: Forge) -> None:
+        self.cwd, self.forge = cwd, forge
 
     def __call__(
         self,
@@ -326,36 +328,58 @@ class FleetCommand:
         timeout_s: float = 60,
     ) -> Finished:
         """Returns how the command ended; fails the test when it does not end within `timeout_s`."""
-        argv = [sys.executable, "-m", "fleet", *map(str, arguments)]
-        told: dict[str, Any] = {"stdin": subprocess.DEVNULL}
-        if stdin is not None:
-            told = {"input": stdin.encode()}
+        words = [str(word) for word in arguments]
         # Files, not pipes: a coordinator that the command leaves behind may hold them open.
-        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-            try:
-                done = subprocess.run(
-                    argv,
-                    cwd=cwd or self.cwd,
-                    env={**os.environ, **(env or {})},
-                    stdout=out,
-                    stderr=err,
-                    timeout=timeout_s,
-                    check=False,
-                    **told,
-                )
-                code: int | None = done.returncode
-            except subprocess.TimeoutExpired:
-                code = None
+        with contextlib.ExitStack() as files:
+            into, out, err = (files.enter_context(tempfile.TemporaryFile()) for _ in range(3))
+            into.write((stdin or "").encode())
+            into.seek(0)
+            if stdin is None:
+                into = files.enter_context(Path(os.devnull).open("rb"))
+            code = self._run(words, cwd or self.cwd, env or {}, (into, out, err), timeout_s)
             texts = []
             for stream in (out, err):
                 stream.seek(0)
                 texts.append(stream.read().decode("utf-8", "replace"))
         if code is None:
-            pytest.fail(f"{' '.join(argv)} did not end in {timeout_s} s\n{texts[0]}\n{texts[1]}")
+            said = f"{texts[0]}\n{texts[1]}"
+            pytest.fail(f"fleet {' '.join(words)} did not end in {timeout_s} s\n{said}")
         return Finished(code, texts[0], texts[1])
+
+    def _run(
+        self,
+        words: list[str],
+        cwd: Path,
+        env: Mapping[str, str],
+        streams: Sequence[IO[bytes]],
+        timeout_s: float,
+    ) -> int | None:
+        """Returns the exit code, None when its time is over."""
+        environ = {**os.environ, **env}
+        if not any(name.startswith(OF_THE_INTERPRETER) for name in env):
+            handles = [stream.fileno() for stream in streams]
+            return self.forge.run(words, cwd, environ, handles, timeout_s)
+        argv = [sys.executable, "-m", "fleet", *words]
+        into, out, err = streams
+        try:
+            done = subprocess.run(
+                argv, cwd=cwd, env=environ, stdin=into, stdout=out, stderr=err,
+                timeout=timeout_s, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return None
+        return done.returncode
+
+
+@pytest.fixture(scope="session")
+def forge() -> Iterator[Forge]:
+    """What `fleet` commands are forked from."""
+    made = Forge()
+    yield made
+    made.close()
 
 
 @pytest.fixture
-def fleet_cli(tmp_path: Path) -> FleetCommand:
+def fleet_cli(tmp_path: Path, forge: Forge) -> FleetCommand:
     """Runs `fleet` with its arguments in `tmp_path` (or `cwd=`); returns code, stdout, stderr."""
-    return FleetCommand(tmp_path)
+    return FleetCommand(tmp_path, forge)

@@ -38,9 +38,9 @@ def test_a_coordinator_killed_again_and_again_runs_each_attempt_once(fleet: Scri
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
-        time.sleep(dice.uniform(0, 0.4))
+        time.sleep(dice.uniform(0, 1.0))
         with contextlib.suppress(OSError, ValueError):
             found = json.loads((fleet.state / "coordinator.json").read_text())
             os.kill(found["pid"], signal.SIGKILL)
