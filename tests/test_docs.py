@@ -45,7 +45,7 @@ def keys_of(text: str) -> list[str]:
 
 
 def the_commands():
-    from fleet.cli import overview, planning, running, talking, watching, withdrawing  # noqa: F401
+    from fleet.cli import flowing, overview, planning, running, talking, watching, withdrawing  # noqa: F401
     from fleet.cli.door import app
 
     return typer.main.get_command(app)

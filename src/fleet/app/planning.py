@@ -46,6 +46,35 @@ def check(place: FleetPlace) -> dict[str, Any]:
     }
 
 
+def check_workflow(place: FleetPlace, name: str, roles: Sequence[str] | None) -> dict[str, Any]:
+    """Returns `fleet.check/1` of a workflow file: its dialects, every problem and warning."""
+    from fleet.app.workflows import loaded, read_roles
+
+    problems: Sequence[Problem] = ()
+    warnings: Sequence[Problem] = ()
+    workflows: list[dict[str, Any]] = []
+    try:
+        found, loader = loaded(place, name, read_roles(list(roles or ())))
+        warnings = loader.warnings
+        workflows = [
+            {
+                "name": one.workflow.name,
+                "dialect": "graph" if one.workflow.form["dialect"] == "graph" else "step",
+                "steps": len(one.workflow.steps),
+            }
+            for one in found
+        ]
+    except InvalidPlan as invalid:
+        problems = invalid.problems
+    return {
+        "schema": "fleet.check/1",
+        "ok": not problems,
+        "workflows": workflows,
+        "problems": [_problem(one) for one in problems],
+        "warnings": [_problem(one) for one in warnings],
+    }
+
+
 def _problem(problem: Problem) -> dict[str, Any]:
     place = problem.place
     return {

@@ -36,14 +36,22 @@ def status(place: FleetPlace) -> dict[str, Any]:
 
 
 def task_status(place: FleetPlace, name: str) -> dict[str, Any]:
-    """Returns `fleet.task/1`: one task's row of the status, its questions, what its session shows.
+    """Returns `fleet.task/1`: one task's row of the status, its questions, what its session shows;
+    `fleet.run/1` where the id is a run's.
 
-    Raises NotFound for what is no task.
+    Raises NotFound for what is neither.
     """
     from fleet.app.sessions import screen_lines
 
     state = place.run_state()
-    task = resolve_task(place, name, state)
+    try:
+        task = resolve_task(place, name, state)
+    except NotFound:
+        from fleet.app.workflows import is_run, run_status
+
+        if is_run(place, name):
+            return run_status(place, name)
+        raise
     whole = status(place)
     row = next(one for one in whole["tasks"] if one["id"] == task)
     screen = screen_lines(place, state, task) if state is not None else []

@@ -42,7 +42,15 @@ def main(argv: Sequence[str]) -> int:
 def _typed(argv: Sequence[str]) -> int:
     import typer
 
-    from fleet.cli import overview, planning, running, talking, watching, withdrawing  # noqa: F401 - they add commands
+    from fleet.cli import (  # noqa: F401 - they add commands
+        flowing,
+        overview,
+        planning,
+        running,
+        talking,
+        watching,
+        withdrawing,
+    )
     from fleet.cli.door import door_for
 
     try:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from fleet.app.place import FleetPlace
 
-PLAN, RUN, WATCH, LAND, TALK, INSIDE, FIRST = (
-    "Plan", "Run", "Watch", "Land", "Questions", "Inside an agent", "First steps",
+PLAN, RUN, FLOW, WATCH, LAND, TALK, INSIDE, FIRST = (
+    "Plan", "Run", "Workflows", "Watch", "Land", "Questions", "Inside an agent", "First steps",
 )  # fmt: skip
 
 

@@ -147,12 +147,23 @@ def _near(ctx: typer.Context) -> FleetPlace | None:
 
 
 @app.command(rich_help_panel=PLAN)
-def check(ctx: typer.Context, as_json: Json = False) -> None:
-    """Check all documents and print every problem with its place."""
+def check(
+    ctx: typer.Context,
+    file: Annotated[
+        str | None, typer.Argument(metavar="[FILE]", help="A workflow; all documents without one.")
+    ] = None,
+    role: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=COMMAND", help="A command that plays a role."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check all documents, or a workflow, and print every problem with its place."""
     from fleet.app.planning import check as check_documents
+    from fleet.app.planning import check_workflow
     from fleet.render.errors import problem_lines
 
-    found = check_documents(here(ctx))
+    found = check_documents(here(ctx)) if file is None else check_workflow(here(ctx), file, role)
     if as_json:
         say_json(found)
     elif found["problems"]:
@@ -160,11 +171,15 @@ def check(ctx: typer.Context, as_json: Json = False) -> None:
     else:
         for warning in found["warnings"]:
             tell(f"{warning['place']}: warning: {warning['text']}")
+        for one in found.get("workflows", ()):
+            count = f"{one['steps']} step{'s' if one['steps'] != 1 else ''}"
+            say(f"{one['name']}: {one['dialect']} dialect, {count}")
         counts = ", ".join(
             f"{found[what]} {what.removesuffix('s') if found[what] == 1 else what}"
             for what in ("tasks", "agents", "phases")
+            if what in found
         )
-        say(f"{counts}: no problems")
+        say(f"{counts}: no problems" if counts else "no problems")
     raise typer.Exit(2 if found["problems"] else 0)
 
 

@@ -28,7 +28,7 @@ from fleet.cli.door import (
 def status(
     ctx: typer.Context,
     task: Annotated[
-        str | None, typer.Argument(metavar="ID", help="A task, with its screen; all without one.")
+        str | None, typer.Argument(metavar="ID", help="A task, with its screen, or a run.")
     ] = None,
     as_json: Json = False,
     width: Annotated[int | None, typer.Option(min=40, help="Columns to print in.")] = None,
@@ -54,6 +54,11 @@ def _task_status(ctx: typer.Context, task: str, *, as_json: bool, width: int | N
     from fleet.render.task import task_text
 
     found = task_status(here(ctx), task)
+    if found["schema"] == "fleet.run/1":
+        from fleet.render.flows import run_text
+
+        say_json(found) if as_json else say(run_text(found, columns(width)))
+        return
     if as_json:
         say_json(found)
     else:

@@ -27,6 +27,7 @@ MAX_DEPTH = 32
 MAX_NODES = 20_000
 
 Path = tuple[str | int, ...]
+Repeated = Callable[[str, dict[str, Any], int, int], str | None]
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff]")
 _SPECIAL = re.compile(r"[-+.~0-9nNtTfF]")
@@ -121,9 +122,13 @@ def read_markdown(text: str, file: str, *, positions: bool = False) -> Source:
     return source
 
 
-def read_yaml(text: str, file: str, *, positions: bool = False) -> Source:
-    """Returns the values of one YAML document; raises Unreadable."""
-    return _read(text, file, positions=positions)
+def read_yaml(
+    text: str, file: str, *, positions: bool = False, repeated: Repeated | None = None
+) -> Source:
+    """Returns the values of one YAML document; raises Unreadable. `repeated` may give a key that
+    stands twice another name: (key, mapping so far, line, column) -> name, or None for an error.
+    """
+    return _read(text, file, positions=positions, repeated=repeated)
 
 
 def resolve(text: str) -> int | float | bool | None:
@@ -152,8 +157,16 @@ def resolved(value: Any) -> Any:
     return value
 
 
-def _read(text: str, file: str, *, positions: bool, empty_is_fine: bool = False) -> Source:
+def _read(
+    text: str,
+    file: str,
+    *,
+    positions: bool,
+    empty_is_fine: bool = False,
+    repeated: Repeated | None = None,
+) -> Source:
     reader = _Reader(text, file, positions=positions)
+    reader.repeated = repeated
     try:
         value = reader.document()
     except yaml.YAMLError as error:
@@ -182,6 +195,7 @@ class _Reader:
         self.depth = 0
         self.anchors: dict[str, tuple[Any, int]] = {}
         self.open: set[str] = set()
+        self.repeated: Repeated | None = None
 
     def stop(self, text: str, event: Any, hint: str = "") -> NoReturn:
         mark: Any = event.start_mark
@@ -250,7 +264,11 @@ class _Reader:
         while type(event := self.next()) is not yaml.MappingEndEvent:
             key = self.key(event)
             if key in found:
-                self.stop(f"key {key!r} is there twice", event, f"first on line {lines[key]}")
+                mark = event.start_mark
+                name = self.repeated and self.repeated(key, found, mark.line + 1, mark.column + 1)
+                if not name:
+                    self.stop(f"key {key!r} is there twice", event, f"first on line {lines[key]}")
+                key = name
             lines[key] = event.start_mark.line + 1
             if self.positions:
                 self.source.keys[(*path, key)] = (lines[key], event.start_mark.column + 1)

@@ -174,7 +174,7 @@ def _work(fleet: Fleet, task: TaskDocument, phase: Phase, texts: Texts) -> dict[
         "task": task.id,
         "name": task.name or task.id,
         "phase": phase.id,
-        "agent": _agent(fleet, agent, texts),
+        "agent": agent_params(fleet, agent, texts),
         "brief": texts.keep(task.body),
         "rules": texts.keep(fleet.settings.rules),
         "deliverables": [one.text for one in task.deliverables],
@@ -187,7 +187,8 @@ def _work(fleet: Fleet, task: TaskDocument, phase: Phase, texts: Texts) -> dict[
     }
 
 
-def _agent(fleet: Fleet, agent: AgentDocument, texts: Texts) -> dict[str, object]:
+def agent_params(fleet: Fleet, agent: AgentDocument, texts: Texts) -> dict[str, object]:
+    """Returns an agent as the kind `agent` reads it."""
     told: dict[str, object] = {
         "id": agent.id,
         "name": agent.name or agent.id,

@@ -20,7 +20,7 @@ Found = Iterator[tuple[tuple[str | int, ...], str]]
 """Where a key stands in its document, and what it is called before people."""
 
 SETTINGS = (
-    "escalations", "loops", "patches", "envelope", "checkpoints", "mcp_servers", "functions",
+    "escalations", "loops", "patches", "envelope", "checkpoints", "mcp_servers",
     "notify",
 )  # fmt: skip
 """Keys of coordination.md that nothing obeys yet."""

@@ -35,12 +35,21 @@ def normal_form(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def problems_of(kind: str, error: ValidationError, source: Source, file: str) -> list[Problem]:
     """Returns what pydantic found, each problem at its place; `source` was read with positions."""
-    return [_problem(FORMS[kind], details, source, file) for details in error.errors()]
+    return problems_within(FORMS[kind], error, source, file)
 
 
-def _problem(form: type[Form], details: ErrorDetails, source: Source, file: str) -> Problem:
+def problems_within(
+    form: type[Form], error: ValidationError, source: Source, file: str, around: Path = ()
+) -> list[Problem]:
+    """Returns the same of a part of a document, which stands at the path `around`."""
+    return [_problem(form, details, source, file, around) for details in error.errors()]
+
+
+def _problem(
+    form: type[Form], details: ErrorDetails, source: Source, file: str, around: Path
+) -> Problem:
     kind, context = details["type"], details.get("ctx", {})
-    path = _path(details["loc"], source)
+    path = _path((*around, *details["loc"]), source)
     if "key" in context:
         path = (*path, str(context["key"]))
         return Problem(details["msg"], source.place(file, path, key=True))

@@ -40,6 +40,8 @@ class Told:
     answers: Sequence[tuple[str, str]] = ()
     note: str = ""
     note_from: str = "A person"
+    scratch: bool = False
+    """Whether it works in a folder that is no worktree: there is nothing to commit then."""
 
 
 def write(told: Told) -> str:
@@ -54,7 +56,7 @@ def write(told: Told) -> str:
         _wanted(told),
         _dependencies(told.dependencies),
         _answers(told.answers),
-        _COMMANDS,
+        _SCRATCH if told.scratch else _COMMANDS,
     ]
     return "\n\n".join(part.strip() for part in parts if part.strip()) + "\n"
 
@@ -86,6 +88,11 @@ def fence(text: str, limit: int) -> str:
 
 
 def _place(told: Told) -> str:
+    if told.scratch:
+        return (
+            f"Step `{told.task}`, agent `{told.agent}`, attempt {told.attempt}.\n"
+            f"You work in the folder `{told.worktree}`; what you say last is your output."
+        )
     lines = [
         f"Task `{told.task}`, agent `{told.agent}`, attempt {told.attempt}.",
         f"You work in the git worktree `{told.worktree}`, on branch `{told.branch}`, only there.",
@@ -109,7 +116,9 @@ def _again(told: Told) -> str:
 
 
 def _wanted(told: Told) -> str:
-    lines = []
+    lines: list[str] = []
+    if told.scratch:
+        return ""
     if told.deliverables:
         lines.append(f"Committed on `{told.branch}`, new or changed since its start:")
         lines += [f"- {one}" for one in told.deliverables]
@@ -160,3 +169,9 @@ changes.
 - `fleet done [--output FILE]` when you are finished, after the last commit; then end.
 - Commit often, on your branch. Do not switch branches, and do not touch other worktrees or the base
 branch."""
+
+_SCRATCH: Final = """\
+## While you work
+
+- `fleet ask "..." [--topic T]` when you cannot decide alone.
+- `fleet done [--output FILE]` when you are finished, to give your output as a file; then end."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from fleet.adapters.tmux import Tmux
     from fleet.core.messages import Command
     from fleet.core.plan import Plan, Step
-    from fleet.core.state import Answered
+    from fleet.core.state import Answered, StepState
     from fleet.errors import FleetError
 
 KINDS: dict[str, str] = {
@@ -44,6 +44,13 @@ KINDS: dict[str, str] = {
     "call": "fleet.kinds.call",
     "set": "fleet.kinds.set",
     "subplan": "fleet.kinds.subplan",
+    "evaluate": "fleet.kinds.evaluate",
+    "choose": "fleet.kinds.choose",
+    "map": "fleet.kinds.map",
+    "ask": "fleet.kinds.ask",
+    "brief": "fleet.kinds.brief",
+    "shell": "fleet.kinds.shell",
+    "tool": "fleet.kinds.tool",
 }
 """Kind -> the module that is it; nothing is imported until it is used."""
 
@@ -96,6 +103,8 @@ class World:
     run_child: Callable[[str, Plan, tuple[str, str, int]], Awaitable[str]]
     """Starts a run that answers to a step, or finds it again; returns how it ended."""
     cancel_run: Callable[[str], None]
+    thread: Callable[[str, str], Mapping[str, Any]] = lambda _thread, _run: {}
+    """Returns what the runs of a thread that began before a run have put out: step -> output."""
     endings: dict[str, asyncio.Future[Any]] = field(default_factory=dict)
     """By worktree: the ending of what an attempt left running there; the next one waits for it."""
     answers: dict[tuple[str, ...], tuple[float, asyncio.Future[str]]] = field(default_factory=dict)
@@ -131,6 +140,10 @@ class Work:
     """Patterns that a person has allowed this step's agent for the rest of the run."""
     plan_step: Callable[[str], Step | None] = lambda _name: None
     """Looks up any step of the plan as it stands now, also of another composite; None for none."""
+    look: Callable[[str], StepState | None] = lambda _name: None
+    """Looks up how any step of the run stands now, to be read only; None for none."""
+    behind: Callable[[str], Sequence[str]] = lambda _name: ()
+    """Returns the steps that need a step now."""
 
     @property
     def params(self) -> Mapping[str, Any]:

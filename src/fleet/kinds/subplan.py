@@ -19,7 +19,7 @@ async def run(work: Work) -> Outcome:
     """Returns {run, standing} as output when the child succeeded, else FAILED or STOPPED."""
     params: Any = work.params
     plan: Plan = codec.load_plan(params["plan"])
-    child = work.key.replace("/", ".")
+    child = str(params.get("run") or "") or work.key.replace("/", ".")
     parent = (work.run, work.step.id, work.attempt)
     ended = asyncio.ensure_future(work.world.run_child(child, plan, parent))
     stopped = asyncio.ensure_future(work.stop.wait())

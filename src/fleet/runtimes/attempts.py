@@ -88,6 +88,8 @@ class Attempts:
             facts=one.facts,
             siblings=siblings_of(state, whole),
             plan_step=lambda name: state.steps[name].step if name in state.steps else None,
+            look=state.known,
+            behind=lambda name: [one for one, _ in state.dependents.get(name, ())],
             now_ms=now_ms(),
             world=self.world,
             report=report,

@@ -17,7 +17,7 @@ import signal
 import sys
 import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -104,6 +104,10 @@ class Coordinator:
     def cancel_run(self, run: str) -> None:
         """Has a run of this process cancelled."""
         self.post(run, m.CancelRun(reason="its step was stopped"))
+
+    def thread(self, name: str, run: str) -> Mapping[str, object]:
+        """Returns what the runs of a thread that began before a run have put out."""
+        return self.runs.thread(name, run)
 
     async def serve(self) -> None:
         """Recovers, then takes commands until nothing is left to do or `leaving` is set."""

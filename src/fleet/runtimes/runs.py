@@ -21,6 +21,7 @@ from fleet.core.ledger import Ledger, grant, ledger_of, next_opening
 from fleet.core.plan import Failure
 from fleet.core.state import State, Uses, next_wakeup, uses_of, wants
 from fleet.errors import Rejected
+from fleet.views.runs import outputs_of
 
 if TYPE_CHECKING:
     from fleet.adapters.journal import Journal, Reader
@@ -71,6 +72,8 @@ class Runs:
         self.open = Uncommitted()
         self.wanting: set[str] = set()
         self.rung_ms = 0
+        self.ended: dict[str, dict[str, object]] = {}
+        """What ended runs of threads have put out, as far as somebody asked."""
 
     # --- recovery ---------------------------------------------------------------------------------
 
@@ -81,13 +84,18 @@ class Runs:
                 self._load(row.run)
         self._rebuild_ledger()
 
-    def _load(self, run: str) -> State | None:
+    def _read(self, run: str) -> tuple[State | None, int, int]:
+        """Returns a run's state from the journal, its last event, and that of its snapshot."""
         snapshot = self.reader.snapshot(run)
         state, seq = (codec.load_state(snapshot[1]), snapshot[0]) if snapshot else (None, 0)
-        self.snapshots[run] = seq
+        kept = seq
         for row in self.reader.events(run, after=seq):
             state, seq = evolve(state, codec.loads_event(row.body)), row.seq
             state.agenda.clear()
+        return state, seq, kept
+
+    def _load(self, run: str) -> State | None:
+        state, seq, self.snapshots[run] = self._read(run)
         if state is not None:
             self.states[run], self.seqs[run] = state, seq
             self.wanting.add(run)
@@ -109,6 +117,31 @@ class Runs:
         if run not in self.states and self.reader.last_seq(run):
             return self._load(run)
         return self.states.get(run)
+
+    def thread(self, name: str, before: str) -> dict[str, object]:
+        """Returns what the runs of a thread that began before a run have put out, by step, the
+        oldest first.
+        """
+        found = []
+        for row in self.reader.runs():
+            told = json.loads(row.summary)
+            if told.get("thread") == name and row.run != before:
+                found.append((told["started_ms"], row.run))
+        own = self.states[before].started_ms
+        outputs: dict[str, object] = {}
+        for started_ms, run in sorted(found):
+            if started_ms <= own:
+                outputs |= self._put_out(run)
+        return outputs
+
+    def _put_out(self, run: str) -> dict[str, object]:
+        if run in self.ended:
+            return self.ended[run]
+        state = self.states.get(run) or self._read(run)[0]
+        found = outputs_of(state) if state is not None else {}
+        if state is not None and state.ended:
+            self.ended[run] = found
+        return found
 
     # --- commands ---------------------------------------------------------------------------------
 
@@ -195,6 +228,9 @@ class Runs:
             "started_ms": state.started_ms,
             "ended_ms": state.ended_ms,
             "parent": state.parent,
+        }
+        summary |= {
+            name: state.about[name] for name in ("workflow", "thread") if name in state.about
         }
         self.open.runs[state.run] = (state.run, state.ended or "running", json.dumps(summary))
 

@@ -186,6 +186,10 @@ class Children(Protocol):
         """Has a child run cancelled."""
         ...
 
+    def thread(self, name: str, run: str) -> Mapping[str, Any]:
+        """Returns what the runs of a thread that began before a run have put out."""
+        ...
+
 
 async def judge(work: Work, place: Mapping[str, Any]) -> Mapping[str, Any]:
     """Returns what the check of an agent's step finds now; the kinds do not know each other."""
@@ -219,4 +223,5 @@ def make_world(
         judge=judge,
         run_child=children.run_child,
         cancel_run=children.cancel_run,
+        thread=children.thread,
     )

@@ -35,6 +35,7 @@ from fleet.harnesses import Report
 from fleet.harnesses.confinement import facts, leave
 from fleet.harnesses.secrets import known, mask, scrub
 from fleet.kinds import Work
+from fleet.kinds.agent.answering import answered
 from fleet.kinds.agent.preparing import (
     account_of,
     agent_of,
@@ -52,6 +53,7 @@ from fleet.kinds.agent.turns import Turns, answer_request
 from fleet.kinds.agent.usage import usage_of
 
 SAID_BYTES: Final = 16_384
+FLOW_SAID_BYTES: Final = 65_536  # other steps work with it
 TAIL_BYTES: Final = 4_096
 GRACE_S: Final = 10.0
 CLAIM_S: Final = 15.0
@@ -255,16 +257,23 @@ def _outcome(
         )
     said = _done(folder)
     said = report.output if said is None else said
-    output = {
+    limit = FLOW_SAID_BYTES if "flow" in work.params else SAID_BYTES
+    output: dict[str, Any] = {
         "worktree": dict(turns.place),
         "head": _head(work, turns.place),
-        "said": mask(said or "", secrets)[-SAID_BYTES:],
+        "said": mask(said or "", secrets)[-limit:],
         "session": report.session or launch.session,
         "usage": report.spent,
         "attempt": number_of(work),
     }
     if turns.green:
         output["judged"] = {name: turns.judged[name] for name in JUDGED}
+    if work.params.get("schema"):
+        output["value"], wrong = answered(output["said"], work.params["schema"])
+        if wrong:
+            told = f"{work.params['agent']['id']}: {wrong}"
+            found = _evidence(work, folder, launch)
+            return replace(_failed(Failure.TASK, told, found), usage=report.spent)
     return Outcome(
         ending=Ending.SUCCEEDED,
         text=text,
@@ -286,6 +295,8 @@ def _done(folder: AttemptFolder) -> str | None:
 
 def _head(work: Work, place: Mapping[str, Any]) -> str | None:
     repo = work.world.repository
+    if not place["admin"]:
+        return None
     tree = git.Worktree(
         path=Path(place["path"]),
         branch=str(place["branch"]),

@@ -95,7 +95,7 @@ def prepare(
         folder=folder.path,
         worktree=path,
         argv=list(prepared.argv),
-        admin_dir=Path(place["admin"]),
+        admin_dir=Path(place["admin"]) if place["admin"] else None,
         env={**prepared.env, **own},
         secrets=resolve(told.get("secrets") or {}, work.world.root),
         stdin=prepared.stdin,
@@ -227,6 +227,8 @@ def _text(work: Work, digest: object) -> str:
 
 def _brief(work: Work, place: Mapping[str, Any], harness: Harness) -> str:
     params, agent = work.params, work.params["agent"]
+    one: Any = work.inputs.get(f"{work.step.whole}.brief")  # of a workflow's step
+    made: Mapping[str, Any] = one["output"] if one else {}
     earlier = [
         f"{name} found at commit {str(one['evidence'].get('commit'))[:12]}:\n\n"
         + briefs.findings(one["evidence"], str(one.get("text") or ""))
@@ -252,7 +254,8 @@ def _brief(work: Work, place: Mapping[str, Any], harness: Harness) -> str:
             port=place.get("port"),
             rules=_text(work, params.get("rules")),
             prompt=_text(work, agent.get("prompt")),
-            body=_text(work, params.get("brief")),
+            body=_text(work, params.get("brief") or made.get("brief")),
+            scratch=not place["admin"],
             deliverables=params.get("deliverables") or (),
             checks=params.get("checks") or (),
             evidence=params.get("evidence") or (),

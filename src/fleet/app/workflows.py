@@ -1,0 +1,281 @@
+"""Use cases around workflows: run one, see runs, resume one, ask in the terminal."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from fleet import codec
+from fleet.app.calendars import time_of
+from fleet.app.place import FleetPlace
+from fleet.app.telling import changes, ensure_coordinator, prepare_coordinator, tell
+from fleet.core import messages as m
+from fleet.core.plan import SUCCEEDED, Need, Plan, Step, check, plan_of
+from fleet.errors import FleetError, NotFound, Rejected
+from fleet.files.flows.bundle import text_of_bundle
+from fleet.files.flows.inputs import checked_inputs, read_inputs
+from fleet.files.flows.loading import Loaded, Loader, find_file, read_roles
+from fleet.files.flows.lowering import Spot, scope_steps
+from fleet.files.kept import keep_text
+from fleet.files.tasks import Texts, own_limits
+from fleet.views.runs import run_of
+
+if TYPE_CHECKING:
+    from fleet.core.state import OpenQuestion, State
+
+__all__ = ["Asked", "follow", "read_pairs", "read_roles", "run_status", "runs", "start_run"]
+
+SEQUENCE: Final = "sequence"
+"""What the run of a file with several documents says it is of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a command says of a run."""
+
+    inputs: Mapping[str, str]
+    roles: Mapping[str, str]
+    thread: str = ""
+
+
+def read_pairs(texts: Sequence[str]) -> dict[str, str]:
+    """Returns the values of `K=V` texts by key; raises FleetError for anything else."""
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise FleetError(f"{text!r} is no input", hint="write it as NAME=VALUE")
+        found[name] = value
+    return found
+
+
+def loaded(place: FleetPlace, name: str, roles: Mapping[str, str]) -> tuple[list[Loaded], Loader]:
+    """Returns the documents of a workflow file, and the loader with its warnings; raises
+    InvalidPlan with every problem, and NotFound.
+    """
+    from fleet.harnesses import demands
+
+    fleet = place.documents
+    demands.require(fleet)
+    loader = Loader(fleet, roles)
+    return loader.load(find_file(place.root, Path.cwd(), name)), loader
+
+
+def start_run(place: FleetPlace, name: str, asked: Asked) -> list[str]:
+    """Starts the runs of a workflow file and returns their ids, in the order of its documents.
+
+    Raises InvalidPlan with every problem, of the file and of the inputs: nothing has started then.
+    """
+    prepare_coordinator(place)
+    found, _ = loaded(place, name, asked.roles)
+    inputs = [
+        checked_inputs(told, read_inputs(told, asked.inputs), one.workflow.form["file"])
+        for one in found
+        for told in (one.workflow.form["inputs"],)
+    ]
+    place.state.mkdir(mode=0o700, exist_ok=True)
+    run = _new_run(found[0].workflow.name if len(found) == 1 else Path(name).stem)
+    if len(found) == 1:
+        plan = _plan(place, found[0], inputs[0], run, asked)
+        tell(place, [m.StartRun(run=run, plan=plan)], run=run)
+        return [run]
+    children = [f"{run}.{number}" for number in range(1, len(found) + 1)]
+    plans = [
+        _plan(place, one, told, child, asked)
+        for one, told, child in zip(found, inputs, children, strict=True)
+    ]
+    plan = _sequence(run, children, plans)
+    tell(place, [m.StartRun(run=run, plan=plan)], run=run)
+    return children
+
+
+def _new_run(name: str) -> str:
+    slug = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:32] or "run"
+    return f"{slug}-{secrets.token_hex(3)}"
+
+
+def _plan(
+    place: FleetPlace, one: Loaded, inputs: Mapping[str, Any], run: str, asked: Asked
+) -> Plan:
+    """Returns the plan of one document, its texts kept."""
+    digest = kept(place, one)
+    form = one.workflow.form
+    thread = asked.thread or form["thread"]
+    spot = Spot(bundle=digest, of=one.bundle["main"], run=run)
+    names = {"outer": None, "inputs": dict(inputs), "thread": thread}
+    settings = place.documents.settings
+    plan = plan_of(
+        one.workflow.name,
+        scope_steps(one.bundle, spot, (), names),
+        limits={**own_limits(place.documents), **settings.limits},
+        about={
+            "workflow": one.workflow.name,
+            "thread": thread,
+            "dialect": form["dialect"],
+            "file": form["file"],
+            "roles": dict(asked.roles),
+        },
+    )
+    check(plan)
+    return plan
+
+
+def kept(place: FleetPlace, one: Loaded) -> str:
+    """Keeps a bundle with its texts and returns its digest."""
+    for digest, text in one.texts.items():
+        keep_text(place.state, digest, text)
+    bundle = Texts()
+    kept_as: str = bundle.keep(text_of_bundle(one.bundle))
+    keep_text(place.state, kept_as, bundle[kept_as])
+    return kept_as
+
+
+def _sequence(run: str, children: Sequence[str], plans: Sequence[Plan]) -> Plan:
+    """Returns the plan that has the documents of one file run in order, each a run of its own."""
+    steps = [
+        Step(
+            id=str(number),
+            kind="subplan",
+            params={"plan": codec.dump_plan(plan), "run": child},
+            needs=(Need(step=str(number - 1), on=SUCCEEDED),) if number > 1 else (),
+        )
+        for number, (child, plan) in enumerate(zip(children, plans, strict=True), 1)
+    ]
+    return plan_of(run, steps, about={"workflow": SEQUENCE})
+
+
+# --- looking --------------------------------------------------------------------------------------
+
+
+def find_run(place: FleetPlace, name: str) -> str:
+    """Returns the run of a workflow that an id or a unique prefix means; raises NotFound."""
+    known = [one["run"] for one in _summaries(place)]
+    if name in known:
+        return name
+    found = [one for one in known if one.startswith(name)]
+    if len(found) == 1:
+        return found[0]
+    raise NotFound("one run" if found else "run", name, found or known)
+
+
+def is_run(place: FleetPlace, name: str) -> bool:
+    """Returns whether a name, or a prefix of one, can only be a run's."""
+    return any(one["run"].startswith(name) for one in _summaries(place))
+
+
+def _summaries(place: FleetPlace) -> list[dict[str, Any]]:
+    reader = place.reader()
+    if reader is None:
+        return []
+    with closing(reader):
+        rows = [(row, json.loads(row.summary)) for row in reader.runs()]
+    found = [
+        {"run": row.run, "ended": "" if row.state == "running" else row.state, **told}
+        for row, told in rows
+        if told.get("workflow") not in (None, SEQUENCE)
+    ]
+    return sorted(found, key=lambda one: (one["started_ms"], one["run"]))
+
+
+def runs(place: FleetPlace) -> dict[str, Any]:
+    """Returns `fleet.runs/1`: the runs of workflows, the oldest first."""
+    rows = []
+    for one in _summaries(place):
+        word = one["ended"]
+        if not word:
+            state = place.run_state(one["run"])
+            word = run_of(state, time_of)["state"] if state is not None else "running"
+        rows.append(
+            {
+                "run": one["run"],
+                "workflow": one["workflow"],
+                "thread": one.get("thread") or None,
+                "state": word,
+                "started_at": time_of(one["started_ms"]),
+                "ended_at": time_of(one["ended_ms"]) if one["ended_ms"] else None,
+            }
+        )
+    return {"schema": "fleet.runs/1", "runs": rows}
+
+
+def run_status(place: FleetPlace, name: str) -> dict[str, Any]:
+    """Returns `fleet.run/1` of the run that an id or a unique prefix means; raises NotFound."""
+    state = place.run_state(find_run(place, name))
+    assert state is not None, "a run that was found is in the journal"
+    return run_of(state, time_of)
+
+
+def run_begun(place: FleetPlace, run: str) -> dict[str, Any]:
+    """Returns `fleet.run/1` of a run that was asked for; one behind another document waits."""
+    if place.run_state(run) is None:
+        return {"schema": "fleet.run/1", "run": run, "state": "waiting"}
+    return run_status(place, run)
+
+
+def foreseen(place: FleetPlace, name: str, roles: Mapping[str, str]) -> list[str]:
+    """Returns what a run of a file would begin with, in words; raises what `start_run` does."""
+    found, _ = loaded(place, name, roles)
+    return [f"would run {one.workflow.name}: {len(one.workflow.steps)} steps" for one in found]
+
+
+def follow(
+    place: FleetPlace, run: str, ask: Callable[[OpenQuestion], str | None] | None = None
+) -> dict[str, Any]:
+    """Returns `fleet.run/1` once a run has ended. `ask` puts an open question to whoever is at the
+    terminal and returns the answer; None leaves it open.
+    """
+    while place.run_state(run) is None:  # the run before it in its file goes on
+        if _will_never_start(place, run):
+            raise Rejected(f"{run} did not start: the document before it failed")
+        time.sleep(0.05)
+        ensure_coordinator(place)
+    left: set[str] = set()
+    for state in changes(place, run=run, poll_s=0.02):
+        if state.ended:
+            return run_of(state, time_of)
+        if ask is not None:
+            _put(place, state, ask, left)
+    raise AssertionError("changes end with their run")
+
+
+def _will_never_start(place: FleetPlace, run: str) -> bool:
+    whole, _, number = run.rpartition(".")
+    state = place.run_state(whole)
+    return state is not None and bool(state.ended) and state.known(number) is not None
+
+
+def _put(
+    place: FleetPlace,
+    state: State,
+    ask: Callable[[OpenQuestion], str | None],
+    left: set[str],
+) -> None:
+    from fleet.app.inbox import answer
+
+    for asked in list(state.questions.values()):
+        if asked.id in left:
+            continue
+        value = ask(asked)
+        if value is None:
+            left.add(asked.id)
+            continue
+        try:
+            answer(place, asked.id, value)
+        except (Rejected, NotFound):
+            continue  # somebody else was quicker, or it does not fit and is asked again
+
+
+def events_of(place: FleetPlace, run: str) -> Iterator[m.Event]:
+    """Yields the events of a run, oldest first."""
+    reader = place.reader()
+    if reader is not None:
+        with closing(reader):
+            for row in reader.events(run):
+                yield codec.loads_event(row.body)

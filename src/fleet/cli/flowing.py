@@ -1,0 +1,104 @@
+"""Workflows: run, runs."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fleet.cli.door import FLOW, DryRun, Json, app, columns, here, say, say_json, tell, usage
+
+if TYPE_CHECKING:
+    from fleet.core.state import OpenQuestion
+
+
+@app.command(rich_help_panel=FLOW)
+def run(
+    ctx: typer.Context,
+    file: Annotated[
+        str | None, typer.Argument(metavar="[FILE]", help="A workflow: a file, or its name.")
+    ] = None,
+    given: Annotated[
+        list[str] | None, typer.Option("--input", metavar="K=V", help="An input.")
+    ] = None,
+    thread: Annotated[str, typer.Option(metavar="T", help="The thread that it belongs to.")] = "",
+    role: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=COMMAND", help="A command that plays a role."),
+    ] = None,
+    resume: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Go on with a run that has failed.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Until it has ended.")] = False,
+    as_json: Json = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Run a workflow, or go on with a run that has failed."""
+    from fleet.app import workflows
+
+    place = here(ctx)
+    with usage():
+        inputs, roles = workflows.read_pairs(given or []), workflows.read_roles(role or [])
+        if (file is None) == (resume is None):
+            raise typer.BadParameter("give a FILE, or --resume RUN")
+    if dry_run:
+        for line in workflows.foreseen(place, file or "", roles):
+            say(line)
+        return
+    if resume is not None:
+        from fleet.app.redoing import resume_run
+
+        names = [resume_run(place, resume, roles)]
+    else:
+        asked = workflows.Asked(inputs=inputs, roles=roles, thread=thread)
+        names = workflows.start_run(place, str(file), asked)
+    if not wait:
+        for name in names:
+            if as_json:
+                say_json(workflows.run_begun(place, name))
+            else:
+                say(name)
+        return
+    raise typer.Exit(_waited(ctx, names, as_json=as_json))
+
+
+def _waited(ctx: typer.Context, names: list[str], *, as_json: bool) -> int:
+    from fleet.app import workflows
+    from fleet.render.flows import run_text
+
+    code = 0
+    ask = _ask if sys.stdin.isatty() else None
+    for name in names:
+        found = workflows.follow(here(ctx), name, ask)
+        if as_json:
+            say_json(found)
+        else:
+            say(run_text(found, columns(None)))
+        code = max(code, 0 if found["state"] == "succeeded" else 1)
+    return code
+
+
+def _ask(asked: OpenQuestion) -> str | None:
+    """Puts a question to whoever is at the terminal; None when that is left."""
+    from fleet.render.running import question_line
+
+    tell(question_line(asked.id, asked.question.message))
+    listed = "/".join(asked.question.choices)
+    sys.stderr.write(f"[{listed}] " if listed else "> ")
+    sys.stderr.flush()
+    line = sys.stdin.readline()
+    return line.strip() if line else None
+
+
+@app.command(rich_help_panel=FLOW)
+def runs(ctx: typer.Context, as_json: Json = False) -> None:
+    """List the runs of workflows."""
+    from fleet.app.workflows import runs as all_runs
+    from fleet.render.flows import runs_text
+
+    found: dict[str, Any] = all_runs(here(ctx))
+    if as_json:
+        say_json(found)
+    else:
+        say(runs_text(found["runs"], columns(None)))

@@ -1,0 +1,279 @@
+"""A workflow file and all that a run of it can reach: other workflows, agents of its roles,
+functions. Every problem is found here, with its place, before anything starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from fleet.core.plan import circle
+from fleet.errors import FleetError, InvalidPlan, NotFound, Place, Problem, did_you_mean
+from fleet.files.documents import AgentDocument
+from fleet.files.flows.checking import Check
+from fleet.files.flows.documents import Where, Workflow, walk
+from fleet.files.flows.lowering import seconds
+from fleet.files.flows.reading import Page, read_pages
+from fleet.files.source import Unreadable
+from fleet.files.tasks import Texts, agent_params, agent_starts, agent_uses
+
+if TYPE_CHECKING:
+    from fleet.files.fleet import Fleet
+
+FOLDER: Final = "workflows"
+ENDINGS: Final = (".yaml", ".yml", ".json")
+TOOLS: Final = frozenset({"memory.save", "memory.get", "memory.add", "memory.search"})
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """One document of a file, ready to run: its bundle, and the texts that this names."""
+
+    workflow: Workflow
+    bundle: Mapping[str, Any]
+    texts: Mapping[str, str]
+
+
+@dataclass(slots=True)
+class _Known:
+    """A document with what is needed to say where something stands in it."""
+
+    key: str
+    workflow: Workflow
+    check: Check
+
+
+@dataclass(slots=True)
+class Loader:
+    """Reads workflows of one fleet; `roles` are commands that play roles for this run."""
+
+    fleet: Fleet
+    roles: Mapping[str, str] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+
+    def load(self, path: Path) -> list[Loaded]:
+        """Returns the documents of a file in their order; raises InvalidPlan with all problems."""
+        found = self._documents(path)
+        loaded = [self._bundle(one, path) for one in found] if not self.problems else []
+        if self.problems:
+            raise InvalidPlan(dict.fromkeys(self.problems))
+        return loaded
+
+    def _documents(self, path: Path) -> list[_Known]:
+        shown = self._shown(path)
+        try:
+            pages = read_pages(path.read_bytes(), shown)
+        except OSError as error:
+            self.problems.append(Problem(f"cannot be read: {error.strerror}", Place(shown)))
+            return []
+        except Unreadable as error:
+            self.problems.append(error.problem)
+            return []
+        found = []
+        for number, page in enumerate(pages):
+            stem = path.stem if len(pages) == 1 else f"{path.stem}-{number + 1}"
+            known = self._known(page, stem, f"{shown}#{number}")
+            if known is not None:
+                found.append(known)
+        return found
+
+    def _known(self, page: Page, stem: str, key: str) -> _Known | None:
+        check = Check(page, stem, frozenset(self.fleet.settings.functions))
+        workflow = check.workflow()
+        self.problems += check.problems
+        self.warnings += page.warnings
+        return _Known(key, workflow, check) if workflow is not None else None
+
+    def _shown(self, path: Path) -> str:
+        try:
+            return path.resolve().relative_to(self.fleet.root.resolve()).as_posix()
+        except ValueError:
+            return str(path)
+
+    # --- what a document reaches ------------------------------------------------------------------
+
+    def _bundle(self, main: _Known, path: Path) -> Loaded:
+        texts = Texts()
+        workflows, links, agents = {main.key: main}, dict[str, str](), dict[str, Any]()
+        todo = [(main, "")]
+        needs: dict[str, list[str]] = {}
+        while todo:
+            one, agent = todo.pop()
+            needs[one.key] = []
+            self._roles(one, agent, agents, texts)
+            for at, name in _called(one.workflow):
+                called = self._find(name, path, one, at)
+                if called is None:
+                    continue
+                links[name] = called.key
+                needs[one.key].append(called.key)
+                if called.key not in workflows:
+                    workflows[called.key] = called
+                    step = _step(one.workflow, at)
+                    todo.append((called, str(step.get("agent") or agent)))
+        ring = circle(needs)
+        if ring:
+            names = " -> ".join(workflows[key].workflow.name for key in ring)
+            self.problems.append(
+                Problem(
+                    f"workflows call each other in a circle: {names}",
+                    Place(main.key.partition("#")[0]),
+                )
+            )
+        settings = self.fleet.settings
+        bundle = {
+            "main": main.key,
+            "workflows": {key: one.workflow.form for key, one in workflows.items()},
+            "links": links,
+            "agents": agents,
+            "functions": dict(settings.functions),
+            "base": settings.base,
+            "trees": f"{self.fleet.root}.worktrees",
+            "rules": texts.keep(settings.rules) if settings.rules else "",
+        }
+        return Loaded(main.workflow, bundle, texts)
+
+    def _find(self, name: str, path: Path, one: _Known, at: Where) -> _Known | None:
+        """Returns the workflow that a step calls: a file's name, or what a workflow is called."""
+        files = list(dict.fromkeys(_files(path.parent, self.fleet.root / FOLDER)))
+        near = [file for file in files if name in (file.stem, file.name)]
+        before = len(self.problems)
+        for file in near or files:
+            found = self._documents(file)
+            for known in found:
+                if (near and len(found) == 1) or known.workflow.name == name:
+                    return known
+            if not near:  # a file that is only looked into says nothing of its own problems
+                del self.problems[before:]
+        if len(self.problems) == before:
+            hint = did_you_mean(name, [file.stem for file in files])
+            one.check.say(f"no workflow {name!r}", at, hint)
+            self.problems += one.check.problems[-1:]
+        return None
+
+    def _roles(self, one: _Known, fallback: str, agents: dict[str, Any], texts: Texts) -> None:
+        for at, step in walk(one.workflow.steps):
+            said = _role(one.workflow, at, step) or fallback
+            if step["type"] == "delegate" and not said:
+                self._say(one, f"step {step['id']!r} names no agent", at, "give `agent`")
+            if step["type"] == "foreach" and said:
+                self._agent(said.removeprefix("@"), agents, texts)
+            if step["type"] == "mcp_call":
+                self._tool(one, at, step["tool"])
+            if step["type"] not in ("delegate", "escalate") or not said:
+                continue
+            role = said.removeprefix("@")
+            found = self._agent(role, agents, texts)
+            if found is None and step["type"] == "delegate":
+                hint = did_you_mean(role, self._all_roles()) or f"--role {role}=COMMAND gives one"
+                self._say(one, f"no agent has the role {role!r}", (*at, "agent"), hint)
+            elif found is not None:
+                self._workable(one, at, step, found)
+
+    def _say(self, one: _Known, text: str, at: Where, hint: str = "") -> None:
+        one.check.say(text, at, hint)
+        self.problems.append(one.check.problems[-1])
+
+    def _tool(self, one: _Known, at: Where, name: str) -> None:
+        if name not in TOOLS and name not in self.fleet.settings.functions:
+            hint = did_you_mean(name, TOOLS | self.fleet.settings.functions.keys())
+            more = "calls to MCP servers are not carried out by this version; `functions` may"
+            hint = hint or f"{more} name a function {name!r}"
+            self._say(one, f"no tool {name!r}", (*at, "tool"), hint)
+
+    def _workable(
+        self, one: _Known, at: Where, step: Mapping[str, Any], agent: AgentDocument
+    ) -> None:
+        form = one.workflow.form
+        alone = (step.get("workspace") or form["workspace"]) != "worktree"
+        if alone and agent.sandbox.kind != "none":
+            text = f"the sandboxed agent {agent.id!r} outside of a worktree"
+            self._say(one, f"{text} is not carried out by this version", at, "workspace: worktree")
+
+    def _all_roles(self) -> list[str]:
+        roles = [role for agent in self.fleet.agents.values() for role in agent.roles]
+        return [*self.roles, *self.fleet.agents, *roles]
+
+    def _agent(self, role: str, agents: dict[str, Any], texts: Texts) -> AgentDocument | None:
+        """Returns who plays a role, noted among `agents`: as this run says, else the agent of that
+        id, else the first agent, by id, that has the role.
+        """
+        found: AgentDocument | None
+        if role in self.roles:
+            found = AgentDocument(id=role, harness="shell", args=self.roles[role])
+        else:
+            playing = [one for one in self.fleet.agents.values() if role in one.roles]
+            found = self.fleet.agents.get(role) or next(iter(playing), None)
+        if found is not None and role not in agents:
+            uses = {"agents": 1, **agent_uses(found), **agent_starts(self.fleet, found)}
+            agents[role] = {
+                "agent": agent_params(self.fleet, found, texts),
+                "uses": uses,
+                "timeout_s": seconds(found.limits.timeout_ms),
+                "idle_s": seconds(found.limits.idle_ms),
+            }
+        return found
+
+
+def find_file(root: Path, here: Path, name: str) -> Path:
+    """Returns the file that a command's FILE means: a path, or a name in the fleet's workflows."""
+    direct = here / name
+    if direct.is_file():
+        return direct
+    files = list(_files(root / FOLDER))
+    for file in files:
+        if name in (file.stem, file.name):
+            return file
+    for file in files:
+        try:
+            names = [page.values.get("name") for page in read_pages(file.read_bytes(), file.name)]
+        except (OSError, Unreadable):
+            continue
+        if name in names:
+            return file
+    raise NotFound("workflow", name, [file.stem for file in files])
+
+
+def read_roles(texts: list[str]) -> dict[str, str]:
+    """Returns the commands of `--role NAME=COMMAND`; raises FleetError for anything else."""
+    found = {}
+    for text in texts:
+        name, equals, command = text.partition("=")
+        if not (name and equals and command.strip()):
+            raise FleetError(f"{text!r} is no role", hint="write it as NAME=COMMAND")
+        found[name.removeprefix("@")] = command
+    return found
+
+
+def _files(*folders: Path) -> Iterator[Path]:
+    for folder in folders:
+        if folder.is_dir():
+            yield from sorted(one for one in folder.iterdir() if one.suffix in ENDINGS)
+
+
+def _called(workflow: Workflow) -> Iterator[tuple[Where, str]]:
+    """Yields the workflows that a document's steps call, each with its place."""
+    for at, step in walk(workflow.steps):
+        if step["type"] == "foreach" and step.get("task"):
+            yield (*at, "task"), step["task"]
+        if step["type"] == "workflow":
+            key = "workflow" if step.get("workflow") else "file"
+            yield (*at, key), step[key]
+
+
+def _step(workflow: Workflow, at: Where) -> Mapping[str, Any]:
+    return next(step for where, step in walk(workflow.steps) if where == at[:-1])
+
+
+def _role(workflow: Workflow, at: Where, step: Mapping[str, Any]) -> str:
+    """Returns the role that a step says, else that of a foreach around it."""
+    if step["type"] == "escalate":
+        return str(step.get("to") or "")
+    said = str(step.get("agent") or "")
+    for where, other in walk(workflow.steps):
+        if not said and other["type"] == "foreach" and at[: len(where)] == where:
+            said = str(other.get("agent") or "")
+    return said

@@ -1,0 +1,95 @@
+"""The kind `ask`: a workflow's question to a person; its answer, checked and typed, is the output.
+
+The step asks and is tried again with the answer, so that one that does not fit (no number) asks
+once more, and no limit is held while a person thinks. A rejected approval fails the step, or goes
+to its `else`. A question ends by itself only where the workflow gives it a time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from fleet.core.messages import Ending, Outcome, Question, Then
+from fleet.core.plan import Patch
+from fleet.core.state import Answered
+from fleet.files.flows.lowering import joined, lower_list, spot_of
+from fleet.files.flows.scope import Scope
+from fleet.kinds import Work
+from fleet.kinds.flow import attempt, failed
+
+CHOICES = {"confirm": ("yes", "no"), "approve": ("approve", "reject")}
+
+
+async def run(work: Work) -> Outcome:
+    """Returns ASKED until there is an answer that fits, then the outcome that it makes."""
+    return await attempt(work, lambda scope: _answered(work, scope))
+
+
+def _answered(work: Work, scope: Scope) -> Outcome:
+    step = scope.step
+    if not work.answers:
+        return _asked(work, scope, "")
+    answer = work.answers[-1]
+    if step["type"] == "approve":
+        return _approved(work, scope, answer)
+    value: Any = answer.value
+    if answer.by == "timeout":
+        if "default" not in step:
+            return failed("nobody answered in time")
+        value = scope.evaluate(step["default"])
+    elif step.get("input") == "confirm":
+        value = {"confirmed": answer.value == "yes"}
+    elif step.get("input") == "number":
+        try:
+            value = _number(answer.value)
+        except ValueError:
+            return _asked(work, scope, f"{answer.value[:80]!r} is no number. ")
+    return Outcome(ending=Ending.SUCCEEDED, output=value)
+
+
+def _number(text: str) -> int | float:
+    found = float(text)
+    if found in (float("inf"), float("-inf")) or found != found:  # noqa: PLR0124 - not a number
+        raise ValueError(text)
+    return (
+        int(found) if found.is_integer() and "." not in text and "e" not in text.lower() else found
+    )
+
+
+def _approved(work: Work, scope: Scope, answer: Answered) -> Outcome:
+    step = scope.step
+    output = {"approved": answer.value == "approve", "by": answer.by, "note": answer.note}
+    if output["approved"]:
+        return Outcome(ending=Ending.SUCCEEDED, label="approve", output=output)
+    if not step.get("else"):
+        why = f": {answer.note}" if answer.note else ""
+        late = answer.by == "timeout"
+        return failed("nobody approved in time" if late else f"rejected by {answer.by}{why}")
+    spot = spot_of(scope.flow, work.run)
+    spot = replace(spot, at=(*spot.at, "else"), pos=(*spot.pos, 0))
+    steps, ends = lower_list(scope.bundle, spot, [work.step.id])
+    one = work.look(work.step.whole)
+    assert one is not None, "an approval with `else` has a join"
+    join = joined(one.step, ends, last=work.step.id)
+    patch = Patch(put=(*steps, join), reason=f"{scope.flow['id']} was rejected")
+    return Outcome(ending=Ending.SUCCEEDED, label="reject", output=output, patch=patch)
+
+
+def _asked(work: Work, scope: Scope, before: str) -> Outcome:
+    step = scope.step
+    kind = step["type"] if step["type"] != "prompt" else step.get("input", "text")
+    message = scope.render(step.get("message") or step["question"])
+    choices = CHOICES.get(kind, tuple(step.get("choices") or ()))
+    late_ms = step.get("timeout_ms")
+    question = Question(
+        message=f"{before}{message}",
+        kind="approval" if kind == "approve" else kind,
+        choices=choices,
+        whom=str(step.get("by") or step.get("to") or "person"),
+        topic=str(step.get("topic") or ""),
+        then=Then.AGAIN,
+        expires_at_ms=None if late_ms is None else work.now_ms + late_ms,
+        about={"workflow": scope.form["name"], "step": work.step.whole},
+    )
+    return Outcome(ending=Ending.ASKED, question=question)
