@@ -39,6 +39,9 @@ class NoChildren:
     def cancel_run(self, run: str) -> None:
         raise AssertionError(f"nobody cancels {run}")
 
+    def thread(self, name: str, run: str) -> dict[str, Any]:
+        return {}
+
 
 class PlannedAttempts(Attempts):
     """Attempts whose kinds can look up any step of the plan."""

@@ -6,7 +6,7 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -226,7 +226,7 @@ def foreseen(place: FleetPlace, name: str, roles: Mapping[str, str]) -> list[str
 
 
 def follow(
-    place: FleetPlace, run: str, ask: Callable[[OpenQuestion], str | None] | None = None
+    place: FleetPlace, run: str, ask: Callable[[OpenQuestion, str], str | None] | None = None
 ) -> dict[str, Any]:
     """Returns `fleet.run/1` once a run has ended. `ask` puts an open question to whoever is at the
     terminal and returns the answer; None leaves it open.
@@ -254,28 +254,23 @@ def _will_never_start(place: FleetPlace, run: str) -> bool:
 def _put(
     place: FleetPlace,
     state: State,
-    ask: Callable[[OpenQuestion], str | None],
+    ask: Callable[[OpenQuestion, str], str | None],
     left: set[str],
 ) -> None:
+    """Puts the open questions of a run, each until an answer fits or somebody else gave one."""
     from fleet.app.inbox import answer
 
     for asked in list(state.questions.values()):
-        if asked.id in left:
-            continue
-        value = ask(asked)
-        if value is None:
-            left.add(asked.id)
-            continue
-        try:
-            answer(place, asked.id, value)
-        except (Rejected, NotFound):
-            continue  # somebody else was quicker, or it does not fit and is asked again
-
-
-def events_of(place: FleetPlace, run: str) -> Iterator[m.Event]:
-    """Yields the events of a run, oldest first."""
-    reader = place.reader()
-    if reader is not None:
-        with closing(reader):
-            for row in reader.events(run):
-                yield codec.loads_event(row.body)
+        wrong = ""
+        while asked.id not in left:
+            value = ask(asked, wrong)
+            if value is None:
+                left.add(asked.id)
+                break
+            try:
+                answer(place, asked.id, value)
+                break
+            except NotFound:
+                break  # somebody else was quicker
+            except Rejected as refusal:
+                wrong = f"{refusal.text}; {refusal.hint}"

@@ -79,11 +79,13 @@ def _waited(ctx: typer.Context, names: list[str], *, as_json: bool) -> int:
     return code
 
 
-def _ask(asked: OpenQuestion) -> str | None:
-    """Puts a question to whoever is at the terminal; None when that is left."""
-    from fleet.render.running import question_line
+def _ask(asked: OpenQuestion, wrong: str) -> str | None:
+    """Puts a question to whoever is at the terminal, and what is wrong with the last answer; None
+    when the terminal is left.
+    """
+    from fleet.render.text import plain
 
-    tell(question_line(asked.id, asked.question.message))
+    tell(plain(wrong or asked.question.message))
     listed = "/".join(asked.question.choices)
     sys.stderr.write(f"[{listed}] " if listed else "> ")
     sys.stderr.flush()

@@ -45,22 +45,29 @@ def run_of(state: State, time_of: Callable[[int], str]) -> dict[str, Any]:
 
 
 def result_of(state: State) -> Any:
-    """Returns what a run came to: what its `return` gives; of the graph dialect the outputs of the
-    steps that no other needs, by id, as far as there are any.
+    """Returns what a run came to: what its `return` gives; of the graph dialect the outputs, by id,
+    of the steps that succeeded and behind which none did.
     """
     if state.about.get("dialect") == "graph":
-        found = {}
-        for name, parts in _rows(state).items():
-            main = _main(name, parts)
-            outside = [one for one, _ in state.dependents.get(main.step.id, ())]
-            if main.standing in DONE and not [one for one in outside if one != END]:
-                found[name] = value_of(state.known, main.step.id)
-        return found
+        done = {
+            name: main.step.id
+            for name, parts in _rows(state).items()
+            if (main := _main(name, parts)).standing in DONE
+        }
+        return {
+            name: value_of(state.known, main)
+            for name, main in done.items()
+            if not any(state.steps[one].step.whole in done for one in _behind(state, main))
+        }
     end = state.known(END)
     last = state.known(str(flow_of(end).get("last") or "")) if end is not None else None
     if last is None or flow_of(last).get("type") != "return" or last.standing not in DONE:
         return None
     return value_of(state.known, last.step.id)
+
+
+def _behind(state: State, name: str) -> list[str]:
+    return [one for one, _ in state.dependents.get(name, ())]
 
 
 def outputs_of(state: State) -> dict[str, object]:

@@ -225,10 +225,19 @@ def _text(work: Work, digest: object) -> str:
         raise Rejected(f"the text {digest} of {work.params['task']} is not there: {lost}") from lost
 
 
+def _made(work: Work) -> Mapping[str, Any]:
+    """Returns what the step before a workflow's agent has made for it, {} for a task's."""
+    told = (
+        one["output"]
+        for name, one in work.inputs.items()
+        if name.startswith(f"{work.step.whole}.brief") and one.get("output")
+    )
+    return next(told, {})
+
+
 def _brief(work: Work, place: Mapping[str, Any], harness: Harness) -> str:
     params, agent = work.params, work.params["agent"]
-    one: Any = work.inputs.get(f"{work.step.whole}.brief")  # of a workflow's step
-    made: Mapping[str, Any] = one["output"] if one else {}
+    made = _made(work)
     earlier = [
         f"{name} found at commit {str(one['evidence'].get('commit'))[:12]}:\n\n"
         + briefs.findings(one["evidence"], str(one.get("text") or ""))

@@ -1,0 +1,213 @@
+"""Workflows through the `fleet` command: both dialects as people write them, with scripted agents."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fleet.app.place import FleetPlace
+from fleet.app.workflows import Asked, follow, start_run
+from support.scripted_fleet import ScriptedFleet, until
+
+FILES = Path(__file__).parent / "workflows"
+GRAPHS = sorted(FILES.glob("*.json"))
+TOOLS = """\
+def tasks(description, requirements):
+    return [f"{description}: part {n}" for n in range(7)]
+
+def merge(plan, feedback):
+    return f"{plan} / {feedback}"
+
+def analyze(results):
+    return f"{len(results['sources'])} sources"
+
+def search(query, max_results):
+    return {"sources": [f"{query} #{n}" for n in range(int(max_results))]}
+"""
+SAYS = """\
+echo "<$FLEET_TASK> $(sed -n '/^## Task/,/^## While/p' "$FLEET_BRIEF" | sed -n 3p)"
+"""
+
+
+@pytest.fixture
+def flows(fleet: ScriptedFleet) -> ScriptedFleet:
+    """A fleet with an agent for each role, which says its name and the first line of its task."""
+    for role in ("orchestrator", "dev", "ux"):
+        told = json.dumps({"id": role, "role": role, "harness": "shell", "args": SAYS})
+        fleet.put(f"agents/{role}.yaml", told)
+    return fleet.write()
+
+
+def run_of(fleet: ScriptedFleet, name: str) -> dict:
+    return fleet.must("status", name, "--json").json()
+
+
+def steps_of(run: dict) -> dict:
+    return {one["id"]: one for one in run["steps"]}
+
+
+def ended(fleet: ScriptedFleet, names: list[str]) -> list[dict]:
+    return [follow(FleetPlace(fleet.root), name) for name in names]
+
+
+def test_every_graph_runs_in_order_with_its_references_filled_in(flows):
+    place, asked = FleetPlace(flows.root), Asked(inputs={}, roles={})
+    started = {path.name: start_run(place, str(path), asked) for path in GRAPHS}
+    names = [name for runs in started.values() for name in runs]
+    for run in ended(flows, names):
+        assert run["state"] == "succeeded", run
+        steps = steps_of(run)
+        for name, step in steps.items():
+            assert step["output"].startswith(f"<{name}>")
+            assert ".output}" not in step["output"]
+            for need in step["needs"]:
+                assert steps[need]["ended_at"] <= step["started_at"]
+    assert len(started["iterative-fix-and-re-review.json"]) == 5
+    (crisis,) = map(steps_of, ended(flows, started["cascading-failure-investigation.json"]))
+    cause = crisis["identify-root-cause"]["output"]
+    assert all(crisis[name]["output"][:30] in cause for name in ("analyze-logs",))
+    review = ended(flows, started["iterative-fix-and-re-review.json"])
+    assert [one["started_at"] for one in review] == sorted(one["started_at"] for one in review)
+    assert {one["thread"] for one in review} == {"pr-iteration-test"}
+    last = review[-1]["run"]
+    brief = next((flows.state / "attempts" / last).rglob("brief.md")).read_text()
+    assert "Earlier in this thread" in brief
+    assert "<request-review>" in brief
+
+
+THREADED = """\
+// the first round
+{"threadId": "talk", "workflow": {"id": "first", "role": "dev", "task": "one {not.a.reference}"}}
+{"threadId": "talk", "workflow": [{"id": "second", "role": "dev", "task": "to {thread.first.output}"}]}
+"""
+
+
+def test_a_failure_stays_in_its_branch_and_is_gone_on_with(flows):
+    mended = flows.top / "mended"
+    graph = {
+        "workflow": [
+            {"id": "a", "role": "dev", "task": "begin"},
+            {"id": "bad", "role": "flaky", "task": "try {a.output}", "deps": ["a"]},
+            {"id": "good", "role": "dev", "task": "go on", "deps": ["a"]},
+            {"id": "behind", "role": "dev", "task": "use {bad.output}", "deps": ["bad", "good"]},
+        ]
+    }
+    path = flows.put("graph.json", json.dumps(graph))
+    role = f"flaky=test -e {mended} && {SAYS}"
+    failed = flows("run", path, "--wait", "--json", "--role", role)
+    run = json.loads(failed.stdout)
+    assert failed.code == 1
+    assert run["state"] == "failed"
+    assert run["result"] == {"good": "<good> go on"}
+    states = {name: one["state"] for name, one in steps_of(run).items()}
+    assert states == {"a": "succeeded", "bad": "failed", "good": "succeeded", "behind": "unreached"}
+    mended.touch()
+    flows.must("run", "--resume", run["run"], "--wait")
+    after = run_of(flows, run["run"])
+    assert after["state"] == "succeeded"
+    assert after["result"] == {"behind": "<behind> use <bad> try <a> begin"}
+    for name in ("a", "good"):
+        assert steps_of(after)[name] == steps_of(run)[name]
+    refused = flows("run", "--resume", run["run"])
+    assert refused.code == 1
+    assert "only a run that has failed" in refused.stderr
+
+
+def test_documents_of_a_file_run_in_order_and_share_their_thread(flows):
+    path = flows.put("talk.json", THREADED)
+    done = flows.must("run", path, "--wait", "--json")
+    first, second = (json.loads(line) for line in done.stdout.splitlines())
+    assert first["ended_at"] <= second["started_at"]
+    assert second["result"] == {"second": "<second> to <first> one {not.a.reference}"}
+    alone = json.dumps(
+        {"threadId": "other", "workflow": {"role": "dev", "task": "{thread.first.output}"}}
+    )
+    lost = flows("run", flows.put("alone.json", alone), "--wait", "--json")
+    assert lost.code == 1
+    assert "no earlier run of the thread" in lost.json()["steps"][0]["error"]
+
+
+@pytest.fixture
+def planning(fleet: ScriptedFleet) -> ScriptedFleet:
+    """A fleet in which the interactive planning workflow and its sub-task lie as they stand."""
+    fleet.settings["functions"] = {
+        "generate_research_tasks": "planning_tools:tasks",
+        "merge_plan_with_feedback": "planning_tools:merge",
+        "analyze_search_results": "planning_tools:analyze",
+        "web.search": "planning_tools:search",
+    }
+    fleet.put("planning_tools.py", TOOLS)
+    for name in ("interactive-planning.yaml", "research_task.yaml"):
+        fleet.put(f"workflows/{name}", (FILES / name).read_text())
+    for role in ("task", "code-standards-reviewer"):
+        script = f'cat "$FLEET_BRIEF" > {fleet.top}/{role}.brief; echo {role} says so'
+        told = {"id": role, "harness": "shell", "args": script}
+        fleet.put(f"agents/{role}.yaml", json.dumps(told))
+    return fleet.write()
+
+
+def question(fleet: ScriptedFleet, kind: str) -> dict:
+    def asked():
+        found = fleet.must("inbox", "--json").json()["questions"]
+        return next((one for one in found if one["kind"] == kind), None)
+
+    return until(asked, f"a question of kind {kind}")
+
+
+def test_interactive_planning_runs_to_its_return(planning):
+    told = "task_description=Build {{ 6 * 7 }}"
+    name = planning.must("run", "planning:interactive", "--input", told).stdout.strip()
+    first = question(planning, "text")
+    assert "I'll help you with: Build {{ 6 * 7 }}" in first["message"]
+    assert run_of(planning, name)["state"] == "waiting"
+    os.kill(planning.coordinator() or 0, signal.SIGKILL)  # questions outlive it
+    planning.must("answer", first["id"], "Fast, and {{ inputs.task_description }}")
+    planning.must("approve", question(planning, "confirm")["id"])
+    (run,) = ended(planning, [name])
+    plan = "task says so / code-standards-reviewer says so"
+    assert run["result"] == {"success": True, "plan": plan, "approved": True, "saved": True}
+    steps = steps_of(run)
+    found = steps["research-phase"]["output"]
+    assert [one["query"] for one in found] == [f"Build {{{{ 6 * 7 }}}}: part {n}" for n in range(5)]
+    assert found[1]["findings"] == "5 sources"
+    inner = [steps[f"research-phase[{n}]/search-web"] for n in range(5)]
+    assert max(one["queued_at"] for one in inner) <= min(one["ended_at"] for one in inner)
+    brief = (planning.top / "task.brief").read_text()
+    assert "Requirements: Fast, and {{ inputs.task_description }}" in brief
+    refused = planning("run", "planning:interactive", "--input", "max_research_tasks=many")
+    assert refused.code == 2
+    assert "'task_description' is required" in refused.stderr
+    assert "'max_research_tasks' must be of type number" in refused.stderr
+
+
+def test_a_terminal_that_waits_is_asked(planning):
+    mine, theirs = pty.openpty()
+    argv = [sys.executable, "-m", "fleet", "run", "interactive-planning", "--wait", "--json"]
+    told = ["--input", "task_description=Build", "--input", "max_research_tasks=1"]
+    child = subprocess.Popen(
+        [*argv, *told], cwd=planning.root, stdin=theirs, stdout=subprocess.PIPE, stderr=theirs
+    )
+    os.close(theirs)
+    for marker, line in (
+        (b"objectives", b"Nothing more\n"),
+        (b"[yes/no]", b"maybe\n"),
+        (b"no answer", b"no\n"),
+    ):
+        said = b""
+        while marker not in said:
+            assert select.select([mine], [], [], 30)[0], said
+            said += os.read(mine, 4096)
+        os.write(mine, line)
+    out, _ = child.communicate(timeout=60)
+    os.close(mine)
+    run = json.loads(out)
+    assert run["state"] == "succeeded"
+    assert run["result"]["approved"] is False

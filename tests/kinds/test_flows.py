@@ -1,0 +1,299 @@
+"""Each type of step does what it says, in document order, whatever expands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fleet.adapters.memory import Memory
+from support.flow_world import FlowWorld, outputs, states
+
+TOOLS = """\
+def double(value): return 2 * value
+def web(query): return {"found": [query]}
+def broken(): raise ValueError("no such thing")
+"""
+FUNCTIONS = "functions: {double: 'tools:double', web.find: 'tools:web', bad: 'tools:broken'}\n"
+
+
+@pytest.fixture
+def flow(tmp_path: Path, tmux_socket: str) -> FlowWorld:
+    return FlowWorld(tmp_path, tmux_socket, FUNCTIONS, tools_py=TOOLS)
+
+
+def test_state_is_what_the_nearest_step_before_has_set(flow):
+    run = flow.play("""
+initial_state: {x: 1, y: [1, 2]}
+steps:
+  - {id: a, type: set_state, updates: {x: "{{ state.x + 1 }}", z: "{{ state.y }}"}}
+  - {id: b, type: set_state, updates: {x: "{{ state.x * 10 }}"}}
+  - {id: c, type: return, value: {x: "{{ state.x }}", z: " {{ state.z }} ", text: "x={{ state.x }}"}}
+""")
+    assert run["state"] == "succeeded"
+    assert run["result"] == {"x": 20, "z": [1, 2], "text": "x=20"}
+
+
+def test_a_condition_adds_the_branch_that_it_takes_and_no_other(flow):
+    run = flow.play("""
+inputs: {deep: {type: boolean, default: true}}
+steps:
+  - id: outer
+    type: condition
+    if: "{{ inputs.deep }}"
+    then:
+      - id: inner
+        type: condition
+        if: inputs.deep and false
+        then: [{id: never, type: set_state, updates: {x: 1}}]
+        else: [{id: taken, type: set_state, updates: {x: 2}}]
+    else: [{id: other, type: set_state, updates: {x: 3}}]
+  - {id: end, type: return, value: "{{ state.x }}"}
+""")
+    assert run["result"] == 2
+    assert {"never", "other"}.isdisjoint(states(run))
+
+
+def test_loops_go_round_until_their_condition_says_so(flow):
+    run = flow.play("""
+initial_state: {n: 0, log: ""}
+steps:
+  - id: count
+    type: while
+    condition: state.n < 3
+    max: 5
+    steps:
+      - {id: more, type: set_state, updates: {n: "{{ state.n + 1 }}", log: "{{ state.log }}{{ round }}"}}
+      - {id: seen, type: set_state, updates: {last: "{{ steps.more.output.n }}"}}
+  - id: back
+    type: repeat
+    until: "{{ state.n == 1 }}"
+    max: 5
+    steps: [{id: less, type: set_state, updates: {n: "{{ state.n - 1 }}"}}]
+  - {id: end, type: return, value: ["{{ state.n }}", "{{ state.log }}", "{{ state.last }}"]}
+""")
+    assert run["result"] == [1, "123", 3]
+
+
+def test_a_loop_that_would_go_on_after_its_last_round_has_failed(flow):
+    run = flow.play("""
+steps:
+  - {id: w, type: while, condition: "true", max: 2, steps: [{id: s, type: set_state, updates: {x: 1}}]}
+  - {id: after, type: set_state, updates: {y: 1}}
+""")
+    assert run["state"] == "failed"
+    assert states(run)["after"] == "unreached"
+    assert "after 2 rounds" in next(one["error"] for one in run["steps"] if one["id"] == "w")
+
+
+def test_foreach_keeps_order_and_what_an_item_sets_stays_in_it(flow):
+    run = flow.play("""
+initial_state: {x: 0, found: []}
+steps:
+  - id: each
+    type: foreach
+    items: "{{ range(40) | list }}"
+    max_parallel: 3
+    output_to: found
+    steps:
+      - {id: own, type: set_state, updates: {x: "{{ state.x + item + index }}"}}
+      - {id: out, type: return, value: "{{ state.x }}"}
+  - {id: none, type: foreach, items: [], steps: [{id: idle, type: set_state, updates: {x: 9}}]}
+  - {id: end, type: return, value: ["{{ state.x }}", "{{ state.found }}", "{{ steps.none.output }}"]}
+""")
+    assert run["result"] == [0, [2 * n for n in range(40)], []]
+
+
+def test_a_subworkflow_sees_its_inputs_and_nothing_of_its_caller(flow):
+    flow.put(
+        "sub.yaml",
+        """
+name: adds
+inputs: {a: {type: number, required: true}, b: {type: number, default: 5}}
+initial_state: {sum: "{{ inputs.a + inputs.b }}"}
+steps:
+  - id: early
+    type: condition
+    if: "{{ state.sum > 6 }}"
+    then: [{id: stop, type: return, value: big}]
+  - {id: late, type: return, value: "{{ state.sum }}"}
+""",
+    )
+    run = flow.play("""
+steps:
+  - {id: small, type: workflow, workflow: adds, inputs: {a: 1}}
+  - {id: big, type: workflow, file: sub.yaml, inputs: {a: 10}}
+  - {id: each, type: foreach, items: [{a: 1}, {a: 2}], task: sub}
+  - {id: wrong, type: workflow, workflow: adds, inputs: {a: text}}
+""")
+    found = outputs(run)
+    assert (found["small"], found["big"], found["each"]) == (6, "big", [6, "big"])
+    assert run["state"] == "failed"
+    assert "must be of type number" in run["steps"][-1]["error"]
+    assert "big/late" not in found
+
+
+def test_return_ends_the_workflow_where_it_stands(flow):
+    run = flow.play("""
+steps:
+  - {id: a, type: return, value: early}
+  - {id: b, type: set_state, updates: {x: 1}}
+""")
+    assert (run["state"], run["result"]) == ("succeeded", "early")
+    assert "b" not in states(run)
+
+
+def test_a_command_gets_values_as_variables_and_never_as_its_own_text(flow):
+    hostile = "\"; touch pwned; $(touch pwned) `touch pwned` ' \\ {{ 7 * 7 }}"
+    run = flow.play(
+        """
+inputs: {text: {type: string}}
+steps:
+  - {id: bare, type: shell, command: "printf %s {{ inputs.text }}; echo aside >&2"}
+  - {id: double, type: shell, command: 'printf %s "{{ inputs.text }}"'}
+  - {id: single, type: shell, command: "printf %s '{{ inputs.text }}'"}
+  - {id: words, type: shell, command: [printf, "%s", "{{ inputs.text }}"]}
+  - {id: named, type: shell, command: 'printf %s "$T"', env: {T: "{{ steps.bare.output }}"}}
+  - {id: red, type: shell, command: "ls; echo no >&2; exit 3"}
+""",
+        inputs={"text": hostile},
+    )
+    found = outputs(run)
+    assert {found[name] for name in ("bare", "double", "single", "words", "named")} == {hostile}
+    assert run["steps"][-1]["error"] == "the command exited with 3\nno"
+    assert not list(flow.world.folder.rglob("pwned"))
+
+
+def test_tools_are_built_in_or_functions_of_the_fleet(flow):
+    run = flow.play("""
+steps:
+  - {id: save, type: mcp_call, tool: memory.save, parameters: {key: k, value: {a: "{{ double(21) }}"}}}
+  - {id: add, type: mcp_call, tool: memory.add, parameters: {category: notes, content: "the blue whale"}}
+  - {id: get, type: mcp_call, tool: memory.get, parameters: {key: k}}
+  - {id: search, type: mcp_call, tool: memory.search, parameters: {query: 'whale "OR'}}
+  - {id: own, type: mcp_call, tool: web.find, parameters: {query: q}, output_to: hits}
+  - {id: bad, type: mcp_call, tool: bad, needs_state: [hits]}
+""")
+    found = outputs(run)
+    assert found["get"] == {"found": True, "value": {"a": 42}}
+    assert found["search"]["results"] == []
+    assert found["own"] == {"found": ["q"]}
+    assert run["steps"][-1]["error"] == "bad: ValueError: no such thing"
+    results = Memory(flow.world.folder).search("WHALE")["results"]
+    assert results == [{"key": None, "category": "notes", "content": "the blue whale"}]
+
+
+@pytest.mark.parametrize(
+    ("told", "given", "output"),
+    [
+        ("input: confirm", ("no",), {"confirmed": False}),
+        ("input: number", ("many", "12"), 12),
+        ("input: choice, choices: [red, green]", ("green",), "green"),
+        ("input: text", ("{{ inputs }}",), "{{ inputs }}"),
+    ],
+)
+def test_an_answer_is_checked_and_typed(flow, told, given, output):
+    run = flow.play(
+        f"steps: [{{id: ask, type: prompt, message: 'How?', {told}, output_to: said}},"
+        " {id: end, type: return, value: '{{ state.said }}'}]",
+        answers=given,
+    )
+    assert (run["state"], run["result"]) == ("succeeded", output)
+
+
+def test_a_rejection_ends_the_run_or_goes_where_the_workflow_says(flow):
+    ends = flow.play(
+        "steps: [{id: ok, type: approve, message: Go?}, {id: go, type: set_state, updates: {x: 1}}]",
+        answers=("reject",),
+    )
+    assert (ends["state"], states(ends)["go"]) == ("failed", "unreached")
+    assert ends["steps"][0]["error"] == "rejected by ada"
+    goes = flow.play(
+        """
+steps:
+  - {id: ok, type: approve, message: Go?, else: [{id: back, type: return, value: back}]}
+  - {id: go, type: return, value: went}
+""",
+        answers=("reject",),
+    )
+    assert (goes["state"], goes["result"]) == ("succeeded", "back")
+
+
+def test_a_prompt_ends_in_time_only_where_the_workflow_says_so(flow):
+    run = flow.play("""
+steps:
+  - {id: a, type: prompt, message: Now?, timeout: 0.05, default: later, output_to: x}
+  - {id: b, type: approve, message: Now?, timeout: 0.05}
+""")
+    assert outputs(run)["a"] == "later"
+    assert run["steps"][1]["error"] == "nobody approved in time"
+
+
+def test_an_agents_words_are_data_wherever_they_go(flow):
+    hostile = "{{ inputs.secret }} {a.output} $(touch pwned)"
+    run = flow.play(
+        """
+inputs: {secret: {default: hidden}}
+steps:
+  - {id: a, type: delegate, agent: "@dev", instructions: "say it", output_to: said}
+  - {id: b, type: delegate, agent: dev, instructions: "again: {{ state.said }}"}
+  - {id: c, type: shell, command: "printf %s {{ steps.a.output }}"}
+  - {id: d, type: set_state, updates: {copy: "{{ state.said }}"}}
+""",
+        roles={"dev": f"cat <<'E'\n{hostile}\nE\ngrep again: $FLEET_BRIEF >&2; cp $FLEET_BRIEF ."},
+    )
+    assert run["state"] == "succeeded"
+    found = outputs(run)
+    assert found["a"] == found["c"] == found["d"]["copy"] == hostile
+    brief = flow.world.folder / "scratch/plan/b/work/brief.md"
+    assert f"again: {hostile}" in brief.read_text()
+    assert (flow.world.folder / "scratch/plan/b/outputs/a.md").read_text() == hostile
+    assert not list(flow.world.folder.rglob("pwned"))
+
+
+def test_an_agents_output_follows_its_schema_or_is_tried_again(flow):
+    said = json.dumps({"verdict": "good"})
+    run = flow.play(
+        """
+steps:
+  - id: judge
+    type: delegate
+    agent: dev
+    instructions: Judge.
+    attempts: 2
+    output: {type: object, required: [verdict]}
+  - {id: end, type: return, value: "{{ steps.judge.output.verdict }}"}
+""",
+        roles={"dev": f"case $FLEET_ATTEMPT in 1) echo fine;; *) echo '{said}';; esac"},
+    )
+    assert run["result"] == "good"
+    assert run["steps"][0]["attempts"] == 2
+
+
+def test_a_step_in_a_worktree_of_its_own_starts_from_the_base(flow):
+    run = flow.play(
+        """
+steps:
+  - {id: work, type: delegate, agent: dev, workspace: worktree, instructions: Look.}
+  - {id: look, type: shell, workspace: worktree, command: "git rev-parse --abbrev-ref HEAD"}
+""",
+        roles={"dev": "git rev-parse --abbrev-ref HEAD; test -e coordination.md"},
+    )
+    assert outputs(run) == {"work": "fleet/plan/work", "look": "fleet/plan/look"}
+
+
+@pytest.mark.parametrize(
+    ("step", "error"),
+    [
+        ("{id: s, type: foreach, items: '{{ 3 }}', steps: [{id: t, type: return}]}", "no list"),
+        ('{id: s, type: set_state, updates: {x: "{{ state.x.y }}"}}', "has no attribute 'y'"),
+        ("{id: s, type: set_state, updates: {x: \"{{ 'a' * 10 ** 9 }}\"}}", "longer than"),
+        ('{id: s, type: set_state, needs_state: [x], updates: {x: "{{ item }}"}}', "has set: x"),
+        ('{id: s, type: set_state, updates: {x: "{{ item }}"}}', "'item' is undefined"),
+    ],
+)
+def test_what_an_expression_may_not_be_is_the_steps_own_failure(flow, step, error):
+    run = flow.play(f"initial_state: {{x: null}}\nsteps: [{step}]")
+    assert run["state"] == "failed"
+    assert error in run["steps"][0]["error"]

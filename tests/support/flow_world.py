@@ -1,0 +1,70 @@
+"""Workflows at work without a coordinator: documents are loaded and lowered, the kernel decides,
+and the runtime's own attempts run in this process.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fleet.app import workflows
+from fleet.app.place import FleetPlace
+from fleet.core import messages as m
+from fleet.files.flows.inputs import checked_inputs
+from fleet.files.flows.loading import Loader
+from fleet.runtimes.runs import now_ms
+from fleet.views.runs import run_of
+from support.kind_world import KindWorld
+
+SETTINGS = "---\nfleet: flows\nbase: main\n{more}---\nRules.\n"
+
+
+class FlowWorld:
+    """A repository whose workflows are played; `more` are further lines of its settings."""
+
+    def __init__(self, top: Path, socket: str, more: str = "", **files: str) -> None:
+        named = {
+            name.replace("__", "/").replace("_py", ".py"): text for name, text in files.items()
+        }
+        told = {"coordination.md": SETTINGS.format(more=more), **named}
+        self.world = KindWorld(top, socket, told)
+        self.place = FleetPlace(self.world.root)
+
+    def put(self, name: str, text: str) -> Path:
+        path = self.world.root / "workflows" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        return path
+
+    def play(
+        self,
+        text: str,
+        *,
+        inputs: dict[str, Any] | None = None,
+        roles: dict[str, str] | None = None,
+        answers: tuple[str, ...] = (),
+    ) -> dict[str, Any]:
+        """Returns `fleet.run/1` of a workflow that was played until nothing goes on; each answer
+        is given to the one question that is open then.
+        """
+        path = self.put("played.yaml", text)
+        one = Loader(self.place.documents, roles or {}).load(path)[0]
+        told = checked_inputs(one.workflow.form["inputs"], inputs or {})
+        asked = workflows.Asked(inputs={}, roles={})
+        self.world.state = None
+        state = self.world.play(workflows._plan(self.place, one, told, "plan", asked))
+        for value in answers:
+            (question,) = state.questions
+            answer = m.AnswerQuestion(id=question, value=value, by="ada", at_ms=now_ms())
+            state = self.world.play(None, answer)
+        return run_of(state, lambda at_ms: str(at_ms))
+
+
+def outputs(run: dict[str, Any]) -> dict[str, Any]:
+    """Returns what each step has put out."""
+    return {one["id"]: one["output"] for one in run["steps"]}
+
+
+def states(run: dict[str, Any]) -> dict[str, str]:
+    """Returns how each step stands."""
+    return {one["id"]: one["state"] for one in run["steps"]}
