@@ -214,6 +214,10 @@ PLANTS: dict[str, list[tuple[str, str, str]]] = {
         ("app", "from pydantic import BaseModel", "fleet.app -> pydantic"),
         ("cli", "import pydantic", "fleet.cli -> pydantic"),
     ],
+    "templates are compiled for workflows only": [
+        ("render.planted", "import jinja2", "fleet.render.planted -> jinja2"),
+        ("kinds.planted", "from jinja2 import Template", "fleet.kinds.planted -> jinja2"),
+    ],
     "kinds do not know each other": [
         (
             "kinds.planted",

@@ -1,4 +1,4 @@
-"""Workflows through the `fleet` command: both dialects as people write them, with scripted agents."""
+"""Workflows through the `fleet` command: both dialects as people write them, scripted agents."""
 
 from __future__ import annotations
 
@@ -86,7 +86,8 @@ def test_every_graph_runs_in_order_with_its_references_filled_in(flows):
 THREADED = """\
 // the first round
 {"threadId": "talk", "workflow": {"id": "first", "role": "dev", "task": "one {not.a.reference}"}}
-{"threadId": "talk", "workflow": [{"id": "second", "role": "dev", "task": "to {thread.first.output}"}]}
+{"threadId": "talk", "workflow": [{"id": "second", "role": "dev", "task": "to {thread.first.output}"}]
+}
 """
 
 

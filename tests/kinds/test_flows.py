@@ -29,7 +29,9 @@ initial_state: {x: 1, y: [1, 2]}
 steps:
   - {id: a, type: set_state, updates: {x: "{{ state.x + 1 }}", z: "{{ state.y }}"}}
   - {id: b, type: set_state, updates: {x: "{{ state.x * 10 }}"}}
-  - {id: c, type: return, value: {x: "{{ state.x }}", z: " {{ state.z }} ", text: "x={{ state.x }}"}}
+  - id: c
+    type: return
+    value: {x: "{{ state.x }}", z: " {{ state.z }} ", text: "x={{ state.x }}"}
 """)
     assert run["state"] == "succeeded"
     assert run["result"] == {"x": 20, "z": [1, 2], "text": "x=20"}
@@ -64,7 +66,9 @@ steps:
     condition: state.n < 3
     max: 5
     steps:
-      - {id: more, type: set_state, updates: {n: "{{ state.n + 1 }}", log: "{{ state.log }}{{ round }}"}}
+      - id: more
+        type: set_state
+        updates: {n: "{{ state.n + 1 }}", log: "{{ state.log }}{{ round }}"}
       - {id: seen, type: set_state, updates: {last: "{{ steps.more.output.n }}"}}
   - id: back
     type: repeat
@@ -79,7 +83,11 @@ steps:
 def test_a_loop_that_would_go_on_after_its_last_round_has_failed(flow):
     run = flow.play("""
 steps:
-  - {id: w, type: while, condition: "true", max: 2, steps: [{id: s, type: set_state, updates: {x: 1}}]}
+  - id: w
+    type: while
+    condition: "true"
+    max: 2
+    steps: [{id: s, type: set_state, updates: {x: 1}}]
   - {id: after, type: set_state, updates: {y: 1}}
 """)
     assert run["state"] == "failed"
@@ -100,7 +108,9 @@ steps:
       - {id: own, type: set_state, updates: {x: "{{ state.x + item + index }}"}}
       - {id: out, type: return, value: "{{ state.x }}"}
   - {id: none, type: foreach, items: [], steps: [{id: idle, type: set_state, updates: {x: 9}}]}
-  - {id: end, type: return, value: ["{{ state.x }}", "{{ state.found }}", "{{ steps.none.output }}"]}
+  - id: end
+    type: return
+    value: ["{{ state.x }}", "{{ state.found }}", "{{ steps.none.output }}"]
 """)
     assert run["result"] == [0, [2 * n for n in range(40)], []]
 
@@ -168,8 +178,14 @@ steps:
 def test_tools_are_built_in_or_functions_of_the_fleet(flow):
     run = flow.play("""
 steps:
-  - {id: save, type: mcp_call, tool: memory.save, parameters: {key: k, value: {a: "{{ double(21) }}"}}}
-  - {id: add, type: mcp_call, tool: memory.add, parameters: {category: notes, content: "the blue whale"}}
+  - id: save
+    type: mcp_call
+    tool: memory.save
+    parameters: {key: k, value: {a: "{{ double(21) }}"}}
+  - id: add
+    type: mcp_call
+    tool: memory.add
+    parameters: {category: notes, content: "the blue whale"}
   - {id: get, type: mcp_call, tool: memory.get, parameters: {key: k}}
   - {id: search, type: mcp_call, tool: memory.search, parameters: {query: 'whale "OR'}}
   - {id: own, type: mcp_call, tool: web.find, parameters: {query: q}, output_to: hits}
@@ -204,7 +220,8 @@ def test_an_answer_is_checked_and_typed(flow, told, given, output):
 
 def test_a_rejection_ends_the_run_or_goes_where_the_workflow_says(flow):
     ends = flow.play(
-        "steps: [{id: ok, type: approve, message: Go?}, {id: go, type: set_state, updates: {x: 1}}]",
+        "steps: [{id: ok, type: approve, message: Go?},"
+        " {id: go, type: set_state, updates: {x: 1}}]",
         answers=("reject",),
     )
     assert (ends["state"], states(ends)["go"]) == ("failed", "unreached")

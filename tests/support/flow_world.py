@@ -57,7 +57,7 @@ class FlowWorld:
             (question,) = state.questions
             answer = m.AnswerQuestion(id=question, value=value, by="ada", at_ms=now_ms())
             state = self.world.play(None, answer)
-        return run_of(state, lambda at_ms: str(at_ms))
+        return run_of(state, str)
 
 
 def outputs(run: dict[str, Any]) -> dict[str, Any]:

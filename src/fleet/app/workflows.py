@@ -156,7 +156,7 @@ def _sequence(run: str, children: Sequence[str], plans: Sequence[Plan]) -> Plan:
 
 def find_run(place: FleetPlace, name: str) -> str:
     """Returns the run of a workflow that an id or a unique prefix means; raises NotFound."""
-    known = [one["run"] for one in _summaries(place)]
+    known: list[str] = [one["run"] for one in _summaries(place)]
     if name in known:
         return name
     found = [one for one in known if one.startswith(name)]

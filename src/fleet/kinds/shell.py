@@ -16,7 +16,7 @@ from fleet.adapters.layout import scratch_path
 from fleet.core.messages import Ending, Outcome
 from fleet.errors import FleetError
 from fleet.files.flows.commands import referring
-from fleet.files.flows.expressions import text_of
+from fleet.files.flows.sandbox import text_of
 from fleet.files.flows.scope import Scope
 from fleet.harnesses.commands import run_command
 from fleet.kinds import Work

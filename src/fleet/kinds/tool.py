@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from fleet.core.messages import Ending, Outcome
 from fleet.errors import FleetError
-from fleet.files.flows.expressions import plain
+from fleet.files.flows.sandbox import plain
 from fleet.files.flows.scope import Scope
 from fleet.kinds import Work
 from fleet.kinds.flow import attempted, failed

@@ -40,8 +40,8 @@ def value_of(look: Look, name: str) -> Any:
     output: Any = one.output
     if one.step.kind == "agent" and isinstance(output, Mapping):
         return output["value"] if "value" in output else output.get("said")
-    if flow.get("type") in ("condition", "while", "repeat", "foreach", "workflow", "verify"):
-        return output if flow["type"] == "verify" else None
+    if flow.get("type") in ("condition", "while", "repeat", "foreach", "workflow"):
+        return None  # what opens it says what it expands to, which is nobody else's affair
     return output
 
 

@@ -14,11 +14,15 @@ from pydantic import ValidationError
 from fleet.core.plan import circle
 from fleet.errors import Problem, did_you_mean
 from fleet.files.flows.documents import ALONE, REFERENCE, Where, Workflow, walk, writes
-from fleet.files.flows.expressions import NAMES, Refused, is_template, uses
+from fleet.files.flows.expressions import NAMES, is_template, uses
 from fleet.files.flows.forms import LISTS, STEP_FORMS, GraphForm, NodeForm, StepForm, WorkflowForm
 from fleet.files.flows.reading import Page
+from fleet.files.flows.sandbox import Refused
 from fleet.files.forms import Form
 from fleet.files.validate import problems_within
+
+LATER = frozenset({"verify", "adapt"})
+"""Types of step that a document may name and nothing carries out yet."""
 
 UNRENDERED = frozenset({"id", "type", "name", "output_to", "needs", "needs_state", "workspace"})
 """Keys of a step in which nothing is evaluated."""
@@ -132,11 +136,8 @@ class Check:
             self.say("a condition has `then`, `else` or both", at)
         if kind == "prompt" and (step.get("input") == "choice") != bool(step.get("choices")):
             self.say("`choices` belong to `input: choice`, and that to them", at)
-        if kind == "verify" and not step.get("checks"):
-            what = "a verify by an agent" if step.get("agent") else "a verify without `checks`"
-            self.say(f"{what} is not carried out by this version", at, "give `checks`")
-        if kind == "adapt":
-            self.say("a step of type adapt is not carried out by this version", at, "take it out")
+        if kind in LATER:
+            self.say(f"a step of type {kind} is not carried out by this version", at, "take it out")
 
     def _ids(self, steps: Sequence[Mapping[str, Any]]) -> None:
         first: dict[str, Where] = {}

@@ -25,7 +25,7 @@ LAST: Final = 1 << 40
 
 EXPANDS: Final = {
     "condition": "choose", "while": "choose", "repeat": "choose", "foreach": "map",
-    "workflow": "map", "verify": "verify",
+    "workflow": "map",
 }  # fmt: skip
 """Type -> the kind of the step that expands it before its join."""
 
@@ -93,25 +93,7 @@ def _lowered(
 ) -> list[Step]:
     main = spot.prefix + step["id"]
     form = bundle["workflows"][spot.of]
-    flow: dict[str, Any] = {
-        "bundle": spot.bundle,
-        "of": spot.of,
-        "at": [*spot.at, number],
-        "id": step["id"],
-        "type": step["type"],
-        "scope": spot.scope,
-        "prefix": spot.prefix,
-        "pos": [*spot.pos, number],
-        "agent": spot.agent,
-    }
-    if spot.round:
-        flow["round"] = spot.round
-    if spot.uses:
-        flow["uses"] = dict(spot.uses)
-    if step.get("output_to"):
-        flow["out"] = step["output_to"]
-    if _calls(bundle, step):
-        flow["tools"] = True
+    flow = _flow(bundle, spot, number, step)
     kind = KINDS.get(step["type"])
     if step["type"] in EXPANDS or step.get("else"):
         if flow["type"] in ("while", "repeat"):
@@ -151,6 +133,30 @@ def _lowered(
             whole=main,
         ),
     ]
+
+
+def _flow(bundle: Bundle, spot: Spot, number: int, step: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what a kernel step's params say of the workflow."""
+    flow: dict[str, Any] = {
+        "bundle": spot.bundle,
+        "of": spot.of,
+        "at": [*spot.at, number],
+        "id": step["id"],
+        "type": step["type"],
+        "scope": spot.scope,
+        "prefix": spot.prefix,
+        "pos": [*spot.pos, number],
+        "agent": spot.agent,
+    }
+    if spot.round:
+        flow["round"] = spot.round
+    if spot.uses:
+        flow["uses"] = dict(spot.uses)
+    if step.get("output_to"):
+        flow["out"] = step["output_to"]
+    if _calls(bundle, step):
+        flow["tools"] = True
+    return flow
 
 
 def role_of(bundle: Bundle, step: Mapping[str, Any], fallback: str) -> str:

@@ -16,6 +16,7 @@ from fleet.core.state import StepState
 from fleet.files.flows import expressions
 from fleet.files.flows.bundle import Bundle, kept_bundle
 from fleet.files.flows.documents import REFERENCE, step_at, walk, writes
+from fleet.files.flows.sandbox import Refused
 from fleet.views import flows
 from fleet.views.flows import Look, as_text
 
@@ -163,7 +164,7 @@ class Scope:
             name = found[2]
             if found[1]:
                 if name not in earlier:
-                    raise expressions.Refused(f"{found[0]}: no earlier run of the thread has it")
+                    raise Refused(f"{found[0]}: no earlier run of the thread has it")
                 return as_text(earlier[name])
             one = flows.step_before(self.look, self.one, name)
             return as_text(flows.value_of(self.look, one.step.id))

@@ -1,0 +1,217 @@
+"""Workflow files: what holds lowers, and everything else is told at its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fleet.errors import FleetError, InvalidPlan
+from fleet.files.flows.commands import referring
+from fleet.files.flows.expressions import evaluate
+from fleet.files.flows.loading import Loader
+from fleet.files.load import load
+from support.git_repo import GitRepo
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory):
+    root = tmp_path_factory.mktemp("flows") / "shop"
+    files = {
+        "coordination.md": "---\nfleet: shop\nbase: main\nfunctions: {mix: 'tools:mix'}\n---\n",
+        "agents/ada.yaml": "role: dev\nharness: shell\nargs: echo\n",
+        "workflows/one.yaml": "steps: [{id: s, type: workflow, workflow: two}]\n",
+        "workflows/two.yaml": "steps: [{id: s, type: foreach, items: [1], task: one}]\n",
+    }
+    GitRepo(root, files=files)
+    return load(root, use_cache=False)
+
+
+def problems(fleet, text: str, name: str = "f.yaml") -> list[str]:
+    path = Path(fleet.root) / name
+    path.write_text(text)
+    try:
+        Loader(fleet).load(path)
+    except InvalidPlan as invalid:
+        return [str(one) for one in invalid.problems]
+    return []
+
+
+NODE = '{"id": "%s", "role": "dev", "task": "%s", "deps": [%s]}'
+
+
+def graph(*nodes: tuple[str, str, str]) -> str:
+    listed = ",\n".join(NODE % node for node in nodes)
+    return '// a graph\n{"workflow": [\n' + listed + "\n]}\n"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "told"),
+    [
+        ([("a", "x", '"b"')], "f.json:3:50: step 'a' depends on 'b', which is not there"),
+        (
+            [("a", "x", '"b"'), ("b", "x", '"a"')],
+            "f.json:3:49: steps depend on each other in a circle: a -> b -> a",
+        ),
+        ([("a", "x", ""), ("a", "x", "")], "f.json:4:8: step 'a' is there twice (first on line 3)"),
+        (
+            [("a", "x", ""), ("b", "{a.output}", "")],
+            "f.json:4:36: {a.output} is not among what 'b' depends on (add 'a' to its deps)",
+        ),
+        (
+            [("a", "x", ""), ("b", "{aa.output}", "")],
+            "f.json:4:36: {aa.output} names no step (did you mean 'a'?)",
+        ),
+    ],
+)
+def test_a_graph_that_does_not_hold_is_told_at_its_place(fleet, nodes, told):
+    assert problems(fleet, graph(*nodes), "f.json") == [told]
+
+
+def test_several_documents_keep_their_lines(fleet):
+    text = (
+        graph(("a", "say \\ud83d\\ude00 // no comment", ""))
+        + "\n// more\n"
+        + graph(("b", "x", '"c"'))
+    )
+    assert problems(fleet, text, "f.json") == [
+        "f.json:9:50: step 'b' depends on 'c', which is not there"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("steps", "told"),
+    [
+        ("- {id: a, type: promt}", "f.yaml:2:17: no type of step 'promt' (did you mean 'prompt'?)"),
+        (
+            "- {id: a, type: return, vlue: 1}",
+            "f.yaml:2:25: unknown key 'vlue' (did you mean 'value'?)",
+        ),
+        ("- {id: a, type: return, value: '{{ inputs.y }}'}", "f.yaml:2:32: no input 'y'"),
+        (
+            "- {id: a, type: return, value: '{{ state.y }}'}",
+            "f.yaml:2:32: nothing sets the state 'y'",
+        ),
+        (
+            "- {id: a, type: return, value: '{{ steps.a.output }}'}",
+            "f.yaml:2:32: step 'a' does not stand before this one",
+        ),
+        (
+            "- {id: a, type: return, value: '{{ mixx(1) }}'}",
+            "f.yaml:2:32: no name 'mixx' in an expression (did you mean 'mix'?)",
+        ),
+        (
+            "- {id: a, type: return, value: '{{ (( }}'}",
+            "f.yaml:2:32: cannot be evaluated: line 1 of it: unexpected '}', expected ')'",
+        ),
+        (
+            "- {id: a, type: return, value: \"{{ ''.__class__ }}\"}",
+            "f.yaml:2:32: cannot be evaluated: line 1 of it: names such as '__class__'"
+            " are not allowed",
+        ),
+        (
+            "- {id: a, type: return, needs: [b]}",
+            "f.yaml:2:33: step 'a' needs 'b', which stands nowhere",
+        ),
+        (
+            "- {id: a, type: delegate, instructions: x}",
+            "f.yaml:2:3: step 'a' names no agent (give `agent`)",
+        ),
+        (
+            "- {id: a, type: delegate, instructions: x, agent: '@bob'}",
+            "f.yaml:2:51: no agent has the role 'bob' (--role bob=COMMAND gives one)",
+        ),
+        (
+            "- {id: a, type: mcp_call, tool: memory.sav}",
+            "f.yaml:2:33: no tool 'memory.sav' (did you mean 'memory.save'?)",
+        ),
+        (
+            "- {id: a, type: verify, of: a, checks: [x]}",
+            "f.yaml:2:3: a step of type verify is not carried out by this version (take it out)",
+        ),
+        (
+            "- {id: a, type: workflow, workflow: gone}",
+            "f.yaml:2:37: no workflow 'gone' (did you mean 'one'?)",
+        ),
+        (
+            "- {id: a, type: workflow, workflow: one}",
+            "f.yaml: workflows call each other in a circle: one -> two -> one",
+        ),
+        (
+            "- {id: a, type: set_state, type: set_state, updates: {}}",
+            "f.yaml:2:28: key 'type' is there twice (first on line 2)",
+        ),
+    ],
+)
+def test_steps_that_do_not_hold_are_told_at_their_place(fleet, steps, told):
+    assert problems(fleet, f"steps:\n{steps}\n") == [told]
+
+
+def test_a_role_is_an_agents_id_or_role(fleet):
+    for role in ("ada", "@dev"):
+        assert not problems(
+            fleet, f"steps:\n- {{id: a, type: delegate, instructions: x, agent: '{role}'}}\n"
+        )
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        "{{ 'a' * 10 ** 8 }}",
+        "{{ ['a'] * 10 ** 8 }}",
+        "{{ 9 ** (9 ** 9) }}",
+        "{{ range(10 ** 8) | list }}",
+        "{% for a in range(9999) %}{% for b in range(9999) %}.{% endfor %}{% endfor %}",
+        "{% macro m(n) %}{{ m(n) }}{{ m(n) }}{% endmacro %}{{ m(1) }}",
+        "{% set x = 'a' * 900000 %}{{ x ~ x }}",
+        "{{ ('a' * 9999).replace('a', 'b' * 9999) }}",
+        "{{ ('a' * 9999) | replace('a', 'b' * 9999) }}",
+        "{{ '{:>99999999}'.format(1) }}",
+        "{{ '%99999999d' % 1 }}",
+        "{{ 'a'.ljust(99999999) }}",
+        "{{ 'a' | center(99999999) }}",
+        "{{ (range(9999) | list) | join('a' * 9999) }}",
+        "{{ [].append }}",
+        "{{ inputs.__class__ }}",
+        "{{ inputs['__class__'] }}",
+        "{{ inputs | attr('__class__') }}",
+        "{{ ['x'] | map(attribute='__class__') | list }}",
+        "{{ now.__globals__ }}",
+        "{{ self }}",
+        "{{ lipsum }}",
+        "{{ " + "(" * 500 + ")" * 500 + " }}",
+    ],
+)
+def test_bombs_and_insides_are_refused(bomb):
+    with pytest.raises(FleetError):
+        evaluate(bomb, {"inputs": {"x": 1}, "now": str}, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("{{ state.items[:2] }}\n", [1, 2]),
+        (" {{ state.text }} ", "{{ state.items }}"),
+        ("{{ state.text }}!", "{{ state.items }}!"),
+        ("{{ state.none }}", None),
+        ("a {{ state.items }} {{ state.none }}", "a [1, 2, 3] null"),
+        ("{{ state.items | tojson(indent=1) }}", "[\n 1,\n 2,\n 3\n]"),
+        ("{% for n in state.items if n > 1 %}{{ n }};{% endfor %}", "2;3;"),
+        ("{{ 'plan' | hash }}", "2a3c92f7d0bb8b67"),
+    ],
+)
+def test_a_sole_expression_keeps_its_type_and_what_it_finds_is_data(text, value):
+    state = {"items": [1, 2, 3], "text": "{{ state.items }}", "none": None}
+    if "hash" in text:
+        assert len(evaluate(text, {}, {})) == 16
+        return
+    assert evaluate(text, {"state": state}, {}) == value
+
+
+def test_an_expression_in_a_command_is_a_variable_quoted_as_its_place_asks():
+    text, found = referring('a {{ x }} "b {{ y }}" \'c {{ z }}\' \\" {{ w }}')
+    one, two, three, four = (f"${{FLOW_VALUE_{n}}}" for n in range(1, 5))
+    assert text == f'a "{one}" "b {two}" \'c \'"{three}"\'\' \\" "{four}"'
+    assert list(found.values()) == ["{{ x }}", "{{ y }}", "{{ z }}", "{{ w }}"]
+    with pytest.raises(FleetError):
+        referring("{% if x %}a{% endif %}")
