@@ -6,7 +6,6 @@ import json
 import os
 import pty
 import select
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -86,8 +85,8 @@ def test_every_graph_runs_in_order_with_its_references_filled_in(flows):
 THREADED = """\
 // the first round
 {"threadId": "talk", "workflow": {"id": "first", "role": "dev", "task": "one {not.a.reference}"}}
-{"threadId": "talk", "workflow": [{"id": "second", "role": "dev", "task": "to {thread.first.output}"}]
-}
+{"threadId": "talk", "workflow":
+    [{"id": "second", "role": "dev", "task": "to {thread.first.output}"}]}
 """
 
 
@@ -169,7 +168,7 @@ def test_interactive_planning_runs_to_its_return(planning):
     first = question(planning, "text")
     assert "I'll help you with: Build {{ 6 * 7 }}" in first["message"]
     assert run_of(planning, name)["state"] == "waiting"
-    os.kill(planning.coordinator() or 0, signal.SIGKILL)  # questions outlive it
+    until(lambda: planning.coordinator() is None, "the coordinator's leave: nothing is left to do")
     planning.must("answer", first["id"], "Fast, and {{ inputs.task_description }}")
     planning.must("approve", question(planning, "confirm")["id"])
     (run,) = ended(planning, [name])

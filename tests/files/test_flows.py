@@ -106,8 +106,10 @@ def test_several_documents_keep_their_lines(fleet):
         ),
         (
             "- {id: a, type: return, value: \"{{ ''.__class__ }}\"}",
-            "f.yaml:2:32: cannot be evaluated: line 1 of it: names such as '__class__'"
-            " are not allowed",
+            (
+                "f.yaml:2:32: cannot be evaluated: line 1 of it: names such as '__class__'"
+                " are not allowed"
+            ),
         ),
         (
             "- {id: a, type: return, needs: [b]}",
@@ -126,8 +128,8 @@ def test_several_documents_keep_their_lines(fleet):
             "f.yaml:2:33: no tool 'memory.sav' (did you mean 'memory.save'?)",
         ),
         (
-            "- {id: a, type: verify, of: a, checks: [x]}",
-            "f.yaml:2:3: a step of type verify is not carried out by this version (take it out)",
+            "- {id: a, type: verify, of: a, agent: ada}",
+            "f.yaml:2:3: a verify by an agent is not carried out by this version (give `checks`)",
         ),
         (
             "- {id: a, type: workflow, workflow: gone}",

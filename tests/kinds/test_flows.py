@@ -314,3 +314,27 @@ def test_what_an_expression_may_not_be_is_the_steps_own_failure(flow, step, erro
     run = flow.play(f"initial_state: {{x: null}}\nsteps: [{step}]")
     assert run["state"] == "failed"
     assert error in run["steps"][0]["error"]
+
+
+@pytest.mark.parametrize(("rounds", "state"), [(3, "succeeded"), (2, "failed")])
+def test_what_a_verify_finds_is_the_rework_of_the_step_that_it_judges(flow, rounds, state):
+    run = flow.play(
+        f"""
+steps:
+  - {{id: work, type: delegate, agent: dev, instructions: Write three lines., output_to: said}}
+  - id: judge
+    type: verify
+    of: work
+    attempts: {rounds}
+    checks: ['test "$(wc -l < lines)" -ge 3 || (echo too few lines; exit 1)']
+  - {{id: end, type: return, value: ["{{{{ state.said }}}}", "{{{{ steps.work.output }}}}"]}}
+""",
+        roles={"dev": "echo line >> lines; grep -c 'too few lines' $FLEET_BRIEF | tail -1; true"},
+    )
+    assert run["state"] == state
+    if state == "succeeded":
+        said, again = run["result"]
+        assert said == again != "0"
+        assert outputs(run)["judge"]["rounds"] == 3
+    else:
+        assert states(run) == {"work": "succeeded", "judge": "failed", "end": "unreached"}

@@ -133,7 +133,7 @@ def test_a_world_is_made_of_a_repository_and_nothing_else(repo, tmp_path):
         logged = []
         folder = repo.root / ".fleet"
         folder.mkdir()
-        children = SimpleNamespace(run_child=None, cancel_run=None)
+        children = SimpleNamespace(run_child=None, cancel_run=None, thread=None)
         log = lambda *told, **_: logged.append(told)  # noqa: E731
         found = make_world(repo.root, folder, sessions, log, children)
         assert found.repository.resolve("refs/heads/main") == repo.head()

@@ -51,6 +51,7 @@ KINDS: dict[str, str] = {
     "brief": "fleet.kinds.brief",
     "shell": "fleet.kinds.shell",
     "tool": "fleet.kinds.tool",
+    "verify": "fleet.kinds.verify",
 }
 """Kind -> the module that is it; nothing is imported until it is used."""
 

@@ -21,10 +21,12 @@ from fleet.files.flows.sandbox import Refused
 from fleet.files.forms import Form
 from fleet.files.validate import problems_within
 
-LATER = frozenset({"verify", "adapt"})
+LATER = frozenset({"adapt"})
 """Types of step that a document may name and nothing carries out yet."""
 
-UNRENDERED = frozenset({"id", "type", "name", "output_to", "needs", "needs_state", "workspace"})
+UNRENDERED = frozenset(
+    {"id", "type", "name", "output_to", "needs", "needs_state", "workspace", "checks", "output"}
+)
 """Keys of a step in which nothing is evaluated."""
 
 
@@ -136,6 +138,9 @@ class Check:
             self.say("a condition has `then`, `else` or both", at)
         if kind == "prompt" and (step.get("input") == "choice") != bool(step.get("choices")):
             self.say("`choices` belong to `input: choice`, and that to them", at)
+        if kind == "verify" and not step.get("checks"):
+            what = "a verify by an agent" if step.get("agent") else "a verify without `checks`"
+            self.say(f"{what} is not carried out by this version", at, "give `checks`")
         if kind in LATER:
             self.say(f"a step of type {kind} is not carried out by this version", at, "take it out")
 

@@ -25,7 +25,7 @@ LAST: Final = 1 << 40
 
 EXPANDS: Final = {
     "condition": "choose", "while": "choose", "repeat": "choose", "foreach": "map",
-    "workflow": "map",
+    "workflow": "map", "verify": "verify",
 }  # fmt: skip
 """Type -> the kind of the step that expands it before its join."""
 
@@ -103,7 +103,7 @@ def _lowered(
             kind=EXPANDS.get(step["type"], "ask"),
             params={"flow": flow},
             needs=tuple(needs),
-            ladder=ladder_of(step),
+            ladder=MACHINE if step["type"] == "verify" else ladder_of(step),
             whole=main,
         )
         joined = {**flow, "pos": [*flow["pos"], LAST], "main": True}

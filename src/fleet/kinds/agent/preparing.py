@@ -225,6 +225,10 @@ def _text(work: Work, digest: object) -> str:
         raise Rejected(f"the text {digest} of {work.params['task']} is not there: {lost}") from lost
 
 
+def _where(evidence: Mapping[str, Any]) -> str:
+    return f" at commit {str(evidence['commit'])[:12]}" if evidence.get("commit") else ""
+
+
 def _made(work: Work) -> Mapping[str, Any]:
     """Returns what the step before a workflow's agent has made for it, {} for a task's."""
     told = (
@@ -239,7 +243,7 @@ def _brief(work: Work, place: Mapping[str, Any], harness: Harness) -> str:
     params, agent = work.params, work.params["agent"]
     made = _made(work)
     earlier = [
-        f"{name} found at commit {str(one['evidence'].get('commit'))[:12]}:\n\n"
+        f"{name} found{_where(one['evidence'])}:\n\n"
         + briefs.findings(one["evidence"], str(one.get("text") or ""))
         for name, one in work.inputs.items()
         if one.get("standing") == "failed" and isinstance(one.get("evidence"), Mapping)
