@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from fleet.cli import main
-from fleet.cli.door import FIRST, INSIDE, LAND, PLAN, RUN, TALK, WATCH, app, columns
+from fleet.cli.door import FIRST, FLOW, INSIDE, LAND, PLAN, RUN, TALK, WATCH, app, columns
 from support.git_repo import GitRepo
 
-GROUPS = {FIRST, INSIDE, LAND, PLAN, RUN, TALK, WATCH}
+GROUPS = {FIRST, FLOW, INSIDE, LAND, PLAN, RUN, TALK, WATCH}
 READING = {
     "check": "fleet.check/1", "plan": "fleet.plan/1", "status": "fleet.status/1",
     "gate": "fleet.gates/1", "metrics": "fleet.metrics/1", "inbox": "fleet.inbox/1",
