@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fleet.adapters.memory import Memory
+from fleet.errors import FleetError
 from support.flow_world import FlowWorld, outputs, states
 
 TOOLS = """\
@@ -338,3 +339,16 @@ steps:
         assert outputs(run)["judge"]["rounds"] == 3
     else:
         assert states(run) == {"work": "succeeded", "judge": "failed", "end": "unreached"}
+
+
+def test_a_memory_is_carried_to_another_fleet(tmp_path):
+    here, there = Memory(tmp_path / "a"), Memory(tmp_path / "b")
+    here.save("k", {"deep": [1]}, namespace="n")
+    here.add("notes", "red fox", origin="r/s/1")
+    here.add("notes", "red fox", origin="r/s/1")  # the same attempt, after a crash
+    assert there.restore(here.entries()) == 2
+    assert there.entries() == here.entries()
+    assert there.get("k", namespace="n") == {"found": True, "value": {"deep": [1]}}
+    assert [one["content"] for one in there.search("fox")["results"]] == ["red fox"]
+    with pytest.raises(FleetError):
+        here.save("big", "x" * (1 << 20))

@@ -274,3 +274,28 @@ def _put(
                 break  # somebody else was quicker
             except Rejected as refusal:
                 wrong = f"{refusal.text}; {refusal.hint}"
+
+
+# --- memory ---------------------------------------------------------------------------------------
+
+
+def memory_text(place: FleetPlace) -> str:
+    """Returns `fleet.memory/1`, all that workflows remember, as text."""
+    from fleet.adapters.memory import Memory
+
+    told = {"schema": "fleet.memory/1", "entries": Memory(place.state).entries()}
+    return json.dumps(told, ensure_ascii=False)
+
+
+def restore_memory(place: FleetPlace, file: Path, *, dry_run: bool) -> int:
+    """Keeps what was exported and returns how many entries; raises FleetError for another file."""
+    from fleet.adapters.memory import Memory
+
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))
+        entries: list[Mapping[str, Any]] = [
+            {**one, "content": one["content"]} for one in told["entries"]
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as wrong:
+        raise FleetError(f"{file} holds no exported memory: {wrong!r}") from wrong
+    return len(entries) if dry_run else Memory(place.state).restore(entries)

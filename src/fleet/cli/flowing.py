@@ -1,8 +1,9 @@
-"""Workflows: run, runs."""
+"""Workflows: run, runs, memory."""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -104,3 +105,39 @@ def runs(ctx: typer.Context, as_json: Json = False) -> None:
         say_json(found)
     else:
         say(runs_text(found["runs"], columns(None)))
+
+
+memory_app = typer.Typer(
+    add_completion=False, rich_markup_mode=None, help="Export and import what workflows remember."
+)
+
+
+@memory_app.command("export")
+def export(
+    ctx: typer.Context,
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Else printed.")] = None,
+) -> None:
+    """Write all that workflows remember as JSON."""
+    from fleet.app.workflows import memory_text
+
+    text = memory_text(here(ctx))
+    if file is None:
+        say(text)
+    else:
+        file.write_text(text + "\n", encoding="utf-8")
+
+
+@memory_app.command("import")
+def import_(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `memory export` wrote.")],
+    dry_run: DryRun = False,
+) -> None:
+    """Keep what was exported beside what is there; the same key is replaced."""
+    from fleet.app.workflows import restore_memory
+
+    count = restore_memory(here(ctx), file, dry_run=dry_run)
+    say(f"{'would keep' if dry_run else 'kept'} {count} entries")
+
+
+app.add_typer(memory_app, name="memory", rich_help_panel=FLOW)

@@ -6,7 +6,7 @@ change any more; nothing is carried from step to step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,9 +24,9 @@ Functions = Mapping[str, Callable[..., Any]]
 
 
 class _Looked(Mapping[str, Any]):
-    """A mapping whose values are looked up one by one; `names` are all that there can be."""
+    """A mapping whose values are looked up one by one; `names` gives all that there can be."""
 
-    def __init__(self, find: Callable[[str], Any], names: list[str]) -> None:
+    def __init__(self, find: Callable[[str], Any], names: Callable[[], Iterable[str]]) -> None:
         self.find, self.names = find, names
 
     def __getitem__(self, name: str) -> Any:
@@ -40,7 +40,7 @@ class _Looked(Mapping[str, Any]):
         return True
 
     def __iter__(self) -> Iterator[str]:
-        return (name for name in self.names if name in self)
+        return (name for name in dict.fromkeys(self.names()) if name in self)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -83,8 +83,14 @@ class Scope:
         told = {**flows.start_of(self.look, self.flow["scope"])}
         if self.flow["type"] == "start":
             told |= {key: self.flow[key] for key in ("inputs", "item", "index") if key in self.flow}
-        all_steps = [step for _, step in walk(self.form["steps"])]
-        known = [*self.form["initial_state"], *(n for step in all_steps for n in writes(step))]
+
+        def variables() -> Iterator[str]:
+            yield from self.form["initial_state"]
+            for _, step in walk(self.form["steps"]):
+                yield from writes(step)
+
+        def ids() -> Iterator[str]:
+            return (step["id"] for _, step in walk(self.form["steps"]))
 
         def state(name: str) -> Any:
             return flows.state_of(self.look, self.one, name)
@@ -96,9 +102,9 @@ class Scope:
         return {
             "now": self.now,
             "inputs": told.get("inputs", {}),
-            "state": _Looked(state, list(dict.fromkeys(known))),
-            "steps": _Looked(output, [step["id"] for step in all_steps]),
-            "thread": _Looked(self._thread, []),
+            "state": _Looked(state, variables),
+            "steps": _Looked(output, ids),
+            "thread": _Looked(self._thread, self.thread),
             **{key: told[key] for key in ("item", "index") if key in told},
             **({"round": self.flow["round"]} if "round" in self.flow else {}),
         }
