@@ -352,3 +352,16 @@ def test_a_memory_is_carried_to_another_fleet(tmp_path):
     assert [one["content"] for one in there.search("fox")["results"]] == ["red fox"]
     with pytest.raises(FleetError):
         here.save("big", "x" * (1 << 20))
+
+
+def test_a_reference_is_filled_in_once_and_never_looked_at_again(flow):
+    hostile = "{{ 7 * 7 }} {a.output} {b.output}"
+    run = flow.play(
+        """
+workflow:
+  - {id: a, role: dev, task: Say it.}
+  - {id: b, role: dev, task: "got <{a.output}> {other}", deps: [a]}
+""",
+        roles={"dev": f"grep -o 'got.*' $FLEET_BRIEF || cat <<'E'\n{hostile}\nE\n"},
+    )
+    assert run["result"] == {"b": f"got <{hostile}> {{other}}"}
