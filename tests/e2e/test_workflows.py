@@ -109,6 +109,8 @@ def test_a_failure_stays_in_its_branch_and_is_gone_on_with(flows):
     assert run["result"] == {"good": "<good> go on"}
     states = {name: one["state"] for name, one in steps_of(run).items()}
     assert states == {"a": "succeeded", "bad": "failed", "good": "succeeded", "behind": "unreached"}
+    again = flows("run", "--resume", run["run"], "--wait", "--json")
+    assert (again.code, steps_of(again.json())["bad"]["attempts"]) == (1, 2)
     mended.touch()
     flows.must("run", "--resume", run["run"], "--wait")
     after = run_of(flows, run["run"])

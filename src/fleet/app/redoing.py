@@ -78,11 +78,11 @@ def redo_patch(state: State, bundle: Bundle, digest: str) -> Patch:
 def _copies(state: State, one: StepState, bundle: Bundle, digest: str) -> list[Step]:
     """Returns a further copy of a failed step, an agent's with what it is told anew."""
     step = _renewed(one.step, bundle, digest)
-    number = 2
-    while f"{step.id}.{number}" in state.steps:
+    base, number = step.whole if step.kind == "agent" else step.id, 2
+    while {f"{base}.{number}", f"{base}.brief.{number}"} & state.steps.keys():
         number += 1
     behind = Need(step=step.id, on=FAILED)
-    copy = replace(step, id=f"{step.id}.{number}", needs=(*step.needs, behind), released=True)
+    copy = replace(step, id=f"{base}.{number}", needs=(*step.needs, behind), released=True)
     told = state.known(f"{one.step.whole}.brief") if step.kind == "agent" else None
     if told is None:
         return [copy]
@@ -130,18 +130,14 @@ def _redo_sequence(place: FleetPlace, whole: str, run: str) -> None:
     state = place.run_state(whole)
     if state is None or state.ended != "failed":
         return
-    name = next(
-        one for one in sorted(state.failures) if state.steps[one].step.params.get("run") == run
-    )
-    put, needs = [], {}
-    edges = state.dependents.get(name, [])
-    if any(on == FAILED for _, on in edges):
+    for name in sorted(state.failures):
+        edges = state.dependents.get(name, [])
+        step = state.steps[name].step
+        if step.params.get("run") == run and not any(on == FAILED for _, on in edges):
+            break
+    else:
         return
-    step = state.steps[name].step
     again = replace(step, id=f"{name}.again", needs=(Need(step=name, on=FAILED),))
-    put.append(again)
-    for other, _ in edges:
-        needs[other] = NeedsChange(add=(Need(step=again.id),), remove=(name,))
-    tell(
-        place, [m.RevisePlan(patch=Patch(put=tuple(put), needs=needs, reason="resumed"))], run=whole
-    )
+    put = (again,)
+    needs = {other: NeedsChange(add=(Need(step=again.id),), remove=(name,)) for other, _ in edges}
+    tell(place, [m.RevisePlan(patch=Patch(put=put, needs=needs, reason="resumed"))], run=whole)
