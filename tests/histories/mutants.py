@@ -286,6 +286,6 @@ MUTANTS = [
     Mutant(
         "what a revert took out stays out",
         reverted_and_landed_again,
-        ((undo._reopened, '"reverted": taken.reverted', '"reverted": False'),),
+        ((undo._undone, '"reverted": taken.reverted', '"reverted": False'),),
     ),
 ]
