@@ -78,6 +78,7 @@ def test_without_the_flag_a_person_is_asked(fleet: ScriptedFleet) -> None:
     (asked,) = fleet.must("inbox", "--json").json()["questions"]
     assert asked["choices"] == ["land-rest", "rework", "hold"]
     fleet.must("answer", asked["id"], "rework")
+    until(lambda: fleet.row("bad")["attempt"] == 2, "the rework")
     assert fleet.wait("bad").code == 0
     assert fleet.rev() == before
     assert fleet.must("merge", "build").code == 0

@@ -244,14 +244,18 @@ class ScriptedFleet:
         coordinator = self.coordinator()
         if coordinator is not None:
             os.kill(coordinator, signal.SIGKILL)
+        found = (self.state / "attempts").rglob("claim")
+        claims = [one for one in found if not (one.parent / "exit").exists()]
+        for claim in claims:  # first, so that none lives to tell how its agent ended
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(json.loads(claim.read_text())["pid"], signal.SIGKILL)
         self.tmux("kill-server")
         for one in self.agents():
             with contextlib.suppress(psutil.Error):
                 one.kill()
         until(lambda: not self.agents(), "the end of all agents")
         me = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-        found = (self.state / "attempts").rglob("claim")
-        for claim in (one for one in found if not (one.parent / "exit").exists()):
+        for claim in claims:
             told = {"pid": os.getpid(), "start_ticks": int(me[19]), "boot_id": "another"}
             claim.write_text(json.dumps(told))
         identity = self.state / "coordinator.json"
