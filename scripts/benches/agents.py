@@ -3,7 +3,8 @@
     main([-n=ROUNDS] [--programs=NAME,...])
 
 The programs are those that `tests/real` has installed (PYTEST_REAL_CACHE or .real), their model is
-scripted and on loopback. The floor of a turn is the same command without fleet and its hooks.
+scripted and on loopback. The floor of a turn is the same command without fleet and its hooks, in a
+worktree as well: programs are slower there than in the repository's own checkout (codex by 180 ms).
 """
 
 from __future__ import annotations
@@ -40,30 +41,34 @@ class Program:
         (self.bin / name).symlink_to(binary)
         self.permissions = "yolo" if name == "mini" else "edits"
 
-    def _scene(self, server: object, *, driven: bool) -> tuple[Path, dict[str, str]]:
-        """Returns a fresh repository and what the program's environment needs."""
+    def _scene(self, server: object) -> tuple[Path, Path, dict[str, str]]:
+        """Returns a fresh repository, where the program's worktree is to be, and what its
+        environment needs.
+        """
         from support.agent_programs import KEY, KEYS, point, working
 
         self.count += 1
         root = scenes.make_repository(self.folder / f"r{self.count}", 20)
         for name in ("name", "email"):  # gemini's shell sees the repository's configuration only
             subprocess.run(["git", "config", f"user.{name}", "bench"], cwd=root, check=True)
-        work = root.parent / f"{root.name}.worktrees" / "ada" if driven else root
+        work = root.parent / f"{root.name}.worktrees" / "ada"
         model = server.play(  # type: ignore[attr-defined]
             f"m{self.count}", working(self.name, "ada"), cwd=work, toolless=self.name == "aider"
         )
-        return root, {**point(self.name, self.home, root, model.url), KEYS[self.name]: KEY}
+        return root, work, {**point(self.name, self.home, root, model.url), KEYS[self.name]: KEY}
 
     def bare(self, server: object) -> float:
         """Returns the seconds of the program's own command, as fleet would call it."""
         from fleet.harnesses import AgentFacts, find_harness
 
-        root, env = self._scene(server, driven=False)
+        root, work, env = self._scene(server)
+        add = ["git", "worktree", "add", "-q", "-b", "ada", str(work)]
+        subprocess.run(add, cwd=root, check=True)
         brief = root.parent / f"{root.name}.md"
         brief.write_text("Write ada.md.")
         attempt = self.folder / f"attempt{self.count}"
         agent = AgentFacts(id="ada", harness=self.name, permissions=self.permissions)
-        made = find_harness(self.name).prepare(agent, brief, attempt, root, None)
+        made = find_harness(self.name).prepare(agent, brief, attempt, work, None)
         for path, text in made.files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
@@ -79,17 +84,18 @@ class Program:
         began = time.perf_counter()
         with (made.stdin or brief).open("rb") as stdin:
             subprocess.run(
-                argv, cwd=root, stdin=stdin,
-                env={**os.environ, **told, **env, "PATH": path, "PWD": str(root)},
+                argv, cwd=work, stdin=stdin,
+                env={**os.environ, **told, **env, "PATH": path, "PWD": str(work)},
                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True,
             )  # fmt: skip
         took = time.perf_counter() - began
-        assert (root / "ada.md").exists()
+        assert (work / "ada.md").exists()
+        shutil.rmtree(work.parent)
         return took
 
     def driven(self, server: object) -> float:
         """Returns the seconds from the wrapper's claim to its exit record, turn judged and all."""
-        root, env = self._scene(server, driven=True)
+        root, _, env = self._scene(server)
         agent = {
             "id": "ada",
             "harness": self.name,
@@ -105,11 +111,13 @@ class Program:
             "---\nagent: ada\ndeliverables: [ada.md]\n---\n\nWrite ada.md.\n"
         )
         try:
-            for words in (("launch", "--all"), ("wait", "ada", "--timeout", "240")):
-                subprocess.run(
-                    scenes.fleet("-C", str(root), *words), check=True, capture_output=True
-                )
             folder = root / ".fleet/attempts/plan/ada%2Fwork/1"
+            launch = scenes.fleet("-C", str(root), "launch", "--all")
+            subprocess.run(launch, check=True, capture_output=True)
+            # Waited for without another command of fleet's, whose start would run beside the turn.
+            scenes.until((folder / "exit").exists)
+            wait = scenes.fleet("-C", str(root), "wait", "ada", "--timeout", "240")
+            subprocess.run(wait, check=True, capture_output=True)
             ended_ms = json.loads((folder / "exit").read_text())["ended_at_ms"]
             return float(ended_ms) / 1000 - (folder / "claim").stat().st_mtime
         finally:
