@@ -100,6 +100,14 @@ def test_stop_leaves_it_shut_without_asking_again_until_an_edit_grants_more():
         assert wanted(run) == ["b"]
 
 
+def test_an_answer_whose_own_patch_grants_more_is_no_second_answer():
+    with play(two()) as run:
+        run.quietly(granted("a"), ended("a", usage={"usd": 2}))
+        patch = Patch(budgets={"ann": {"usd": 9}})
+        run.tell(m.AnswerQuestion(id="r.q1", value="stop", patch=patch)).expect(PlanRevised(2))
+        assert (run.state.questions, wanted(run)) == ({}, ["b"])
+
+
 def test_a_budget_that_is_lifted_holds_nothing_back():
     with play(two()) as run:
         run.quietly(granted("a"), ended("a", usage={"usd": 2}))

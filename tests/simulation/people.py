@@ -181,7 +181,7 @@ def _by_kind(dice: Random, state: State, one: StepState, mark: str) -> m.Outcome
                 refusals=("reject",), then=m.Then.AGAIN,
             )  # fmt: skip
             return m.Outcome(ending=m.Ending.ASKED, question=question)
-        if dice.random() < 0.2:
+        if one.step.params.get("tasks") and dice.random() < 0.2:
             return _moved(state, one)
     if kind == "merge" and dice.random() < 0.3:
         return _conflict(state, one)

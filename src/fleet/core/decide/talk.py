@@ -50,6 +50,8 @@ def answer_question(draft: Draft, command: m.AnswerQuestion) -> None:
         if problems:
             raise Rejected("the patch was refused: " + "; ".join(str(p) for p in problems))
         apply(draft, command.patch, command.by)
+        if asked.id not in draft.state.questions:
+            return  # a budget's, which the patch has granted anew
     answer(draft, asked.id, command.value, command.by, command.note, revised=bool(command.patch))
 
 
