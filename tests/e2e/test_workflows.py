@@ -109,6 +109,8 @@ def test_a_failure_stays_in_its_branch_and_is_gone_on_with(flows):
     assert run["result"] == {"good": "<good> go on"}
     states = {name: one["state"] for name, one in steps_of(run).items()}
     assert states == {"a": "succeeded", "bad": "failed", "good": "succeeded", "behind": "unreached"}
+    would = flows.must("run", "--resume", run["run"], "--dry-run").stdout
+    assert (would, run_of(flows, run["run"])) == (f"would go on with {run['run']}\n", run)
     again = flows("run", "--resume", run["run"], "--wait", "--json")
     assert (again.code, steps_of(again.json())["bad"]["attempts"]) == (1, 2)
     mended.touch()
@@ -129,6 +131,11 @@ def test_documents_of_a_file_run_in_order_and_share_their_thread(flows):
     first, second = (json.loads(line) for line in done.stdout.splitlines())
     assert first["ended_at"] <= second["started_at"]
     assert second["result"] == {"second": "<second> to <first> one {not.a.reference}"}
+    later = json.dumps(
+        {"workflow": {"id": "third", "role": "dev", "task": "{thread.first.output}"}}
+    )
+    done = flows.must("run", flows.put("later.json", later), "--thread", "talk", "--wait", "--json")
+    assert done.json()["result"] == {"third": "<third> <first> one {not.a.reference}"}
     alone = json.dumps(
         {"threadId": "other", "workflow": {"role": "dev", "task": "{thread.first.output}"}}
     )
@@ -184,10 +191,24 @@ def test_interactive_planning_runs_to_its_return(planning):
     assert max(one["queued_at"] for one in inner) <= min(one["ended_at"] for one in inner)
     brief = (planning.top / "task.brief").read_text()
     assert "Requirements: Fast, and {{ inputs.task_description }}" in brief
-    refused = planning("run", "planning:interactive", "--input", "max_research_tasks=many")
-    assert refused.code == 2
-    assert "'task_description' is required" in refused.stderr
-    assert "'max_research_tasks' must be of type number" in refused.stderr
+    wrong = ("run", "planning:interactive", "--input", "max_research_tasks=many")
+    for words in (wrong, (*wrong, "--dry-run")):
+        refused = planning(*words)
+        assert refused.code == 2
+        assert "'task_description' is required" in refused.stderr
+        assert "'max_research_tasks' must be of type number" in refused.stderr
+    would = planning.must("run", "planning:interactive", "--input", told, "--dry-run").stdout
+    assert would.startswith("would run planning:interactive: ")
+    assert len(planning.must("runs", "--json").json()["runs"]) == 1
+
+    kept = planning.top / "memory.json"
+    planning.must("memory", "export", kept)
+    entries = json.loads(kept.read_text())["entries"]
+    assert entries
+    (planning.state / "memory.db").unlink()
+    assert planning.must("memory", "import", kept, "--dry-run").stdout.startswith("would keep ")
+    assert planning.must("memory", "import", kept).stdout == f"kept {len(entries)} entries\n"
+    assert json.loads(planning.must("memory", "export").stdout)["entries"] == entries
 
 
 def test_a_terminal_that_waits_is_asked(planning):

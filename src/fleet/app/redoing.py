@@ -27,8 +27,12 @@ if TYPE_CHECKING:
 Bundle = Mapping[str, Any]
 
 
-def resume_run(place: FleetPlace, name: str, roles: Mapping[str, str]) -> str:
-    """Goes on with a run that has failed and returns its id; raises Rejected for any other."""
+def resume_run(
+    place: FleetPlace, name: str, roles: Mapping[str, str], *, dry_run: bool = False
+) -> str:
+    """Goes on with a run that has failed, unless `dry_run`, and returns its id; raises Rejected for
+    any other, and InvalidPlan when its file does not hold any more.
+    """
     run = find_run(place, name)
     state = place.run_state(run)
     assert state is not None, "a run that was found is in the journal"
@@ -40,6 +44,8 @@ def resume_run(place: FleetPlace, name: str, roles: Mapping[str, str]) -> str:
     number = int(run.rpartition(".")[2]) - 1 if state.parent else 0
     if number >= len(found):
         raise Rejected(f"{told['file']} has no document {number + 1} any more")
+    if dry_run:
+        return run
     digest = kept(place, found[number])
     patch = redo_patch(state, found[number].bundle, digest)
     tell(place, [m.RevisePlan(patch=patch)], run=run)
@@ -51,7 +57,6 @@ def resume_run(place: FleetPlace, name: str, roles: Mapping[str, str]) -> str:
 def redo_patch(state: State, bundle: Bundle, digest: str) -> Patch:
     """Returns the patch that puts a copy behind each step that failed and that nothing took up."""
     put: list[Step] = []
-    needs: dict[str, NeedsChange] = {}
     renewed: dict[str, Step] = {}
     for name in sorted(state.failures):
         edges = state.dependents.get(name, [])
@@ -72,7 +77,7 @@ def redo_patch(state: State, bundle: Bundle, digest: str) -> Patch:
         one = state.steps[name]
         if one.standing is Standing.UNREACHED and not one.attempt and name not in renewed:
             renewed[name] = _renewed(one.step, bundle, digest)
-    return Patch(put=(*put, *renewed.values()), needs=needs, reason="resumed")
+    return Patch(put=(*put, *renewed.values()), reason="resumed")
 
 
 def _copies(state: State, one: StepState, bundle: Bundle, digest: str) -> list[Step]:

@@ -74,12 +74,7 @@ def start_run(place: FleetPlace, name: str, asked: Asked) -> list[str]:
     Raises InvalidPlan with every problem, of the file and of the inputs: nothing has started then.
     """
     prepare_coordinator(place)
-    found, _ = loaded(place, name, asked.roles)
-    inputs = [
-        checked_inputs(told, read_inputs(told, asked.inputs), one.workflow.form["file"])
-        for one in found
-        for told in (one.workflow.form["inputs"],)
-    ]
+    found, inputs = _asked_for(place, name, asked)
     place.state.mkdir(mode=0o700, exist_ok=True)
     run = _new_run(found[0].workflow.name if len(found) == 1 else Path(name).stem)
     if len(found) == 1:
@@ -94,6 +89,19 @@ def start_run(place: FleetPlace, name: str, asked: Asked) -> list[str]:
     plan = _sequence(run, children, plans)
     tell(place, [m.StartRun(run=run, plan=plan)], run=run)
     return children
+
+
+def _asked_for(
+    place: FleetPlace, name: str, asked: Asked
+) -> tuple[list[Loaded], list[dict[str, Any]]]:
+    """Returns the documents of a file, each with its inputs; raises as `start_run` does."""
+    found, _ = loaded(place, name, asked.roles)
+    inputs = [
+        checked_inputs(told, read_inputs(told, asked.inputs), one.workflow.form["file"])
+        for one in found
+        for told in (one.workflow.form["inputs"],)
+    ]
+    return found, inputs
 
 
 def _new_run(name: str) -> str:
@@ -219,9 +227,9 @@ def run_begun(place: FleetPlace, run: str) -> dict[str, Any]:
     return run_status(place, run)
 
 
-def foreseen(place: FleetPlace, name: str, roles: Mapping[str, str]) -> list[str]:
+def foreseen(place: FleetPlace, name: str, asked: Asked) -> list[str]:
     """Returns what a run of a file would begin with, in words; raises what `start_run` does."""
-    found, _ = loaded(place, name, roles)
+    found, _ = _asked_for(place, name, asked)
     return [f"would run {one.workflow.name}: {len(one.workflow.steps)} steps" for one in found]
 
 

@@ -95,6 +95,9 @@ def _listed(command: CommandInfo) -> CommandInfo:
 
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+Roles = Annotated[
+    list[str] | None, typer.Option("--role", metavar="NAME=COMMAND", help="A command for a role.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Tasks or agents.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="A task, an agent, or a unique prefix.")]

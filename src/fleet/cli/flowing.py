@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fleet.cli.door import FLOW, DryRun, Json, app, columns, here, say, say_json, tell, usage
+from fleet.cli.door import FLOW, DryRun, Json, Roles, app, columns, here, say, say_json, tell, usage
 
 if TYPE_CHECKING:
     from fleet.core.state import OpenQuestion
@@ -24,10 +24,7 @@ def run(
         list[str] | None, typer.Option("--input", metavar="K=V", help="An input.")
     ] = None,
     thread: Annotated[str, typer.Option(metavar="T", help="The thread that it belongs to.")] = "",
-    role: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=COMMAND", help="A command that plays a role."),
-    ] = None,
+    role: Roles = None,
     resume: Annotated[
         str | None, typer.Option(metavar="RUN", help="Go on with a run that has failed.")
     ] = None,
@@ -43,16 +40,18 @@ def run(
         inputs, roles = workflows.read_pairs(given or []), workflows.read_roles(role or [])
         if (file is None) == (resume is None):
             raise typer.BadParameter("give a FILE, or --resume RUN")
-    if dry_run:
-        for line in workflows.foreseen(place, file or "", roles):
-            say(line)
-        return
+    asked = workflows.Asked(inputs=inputs, roles=roles, thread=thread)
     if resume is not None:
         from fleet.app.redoing import resume_run
 
-        names = [resume_run(place, resume, roles)]
+        names = [resume_run(place, resume, roles, dry_run=dry_run)]
+        if dry_run:
+            say(f"would go on with {names[0]}")
+            return
+    elif dry_run:
+        say("\n".join(workflows.foreseen(place, str(file), asked)))
+        return
     else:
-        asked = workflows.Asked(inputs=inputs, roles=roles, thread=thread)
         names = workflows.start_run(place, str(file), asked)
     if not wait:
         for name in names:
@@ -87,7 +86,7 @@ def _ask(asked: OpenQuestion, wrong: str) -> str | None:
     from fleet.render.text import plain
 
     tell(plain(wrong or asked.question.message))
-    listed = "/".join(asked.question.choices)
+    listed = plain("/".join(asked.question.choices))
     sys.stderr.write(f"[{listed}] " if listed else "> ")
     sys.stderr.flush()
     line = sys.stdin.readline()

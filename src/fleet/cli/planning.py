@@ -13,6 +13,7 @@ from fleet.cli.door import (
     PLAN,
     DryRun,
     Json,
+    Roles,
     app,
     columns,
     here,
@@ -152,10 +153,7 @@ def check(
     file: Annotated[
         str | None, typer.Argument(metavar="[FILE]", help="A workflow; all documents without one.")
     ] = None,
-    role: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=COMMAND", help="A command that plays a role."),
-    ] = None,
+    role: Roles = None,
     as_json: Json = False,
 ) -> None:
     """Check all documents, or a workflow, and print every problem with its place."""
