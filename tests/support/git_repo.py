@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 _DATE = "1700000000 +0000"
@@ -45,7 +46,7 @@ class GitRepo:
             raise AssertionError(f"git {args}: {done.stderr.decode('utf-8', 'replace')}")
         return done.stdout.decode("utf-8", "surrogateescape").strip()
 
-    def write(self, files: dict[str, str | None], cwd: Path | None = None) -> None:
+    def write(self, files: Mapping[str, str | bytes | None], cwd: Path | None = None) -> None:
         """Writes files (None deletes) into a checkout."""
         for name, text in files.items():
             path = (cwd or self.root) / name
@@ -53,7 +54,7 @@ class GitRepo:
                 path.unlink()
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+            path.write_bytes(text if isinstance(text, bytes) else text.encode())
 
     def commit(
         self, files: dict[str, str | None], message: str = "change", cwd: Path | None = None

@@ -41,13 +41,7 @@ class Scene:
         self.user.git("worktree", "add", "-q", "-b", "t", str(self.tree))
 
     def put(self, files: dict[str, str | bytes | None], cwd: Path | None = None) -> None:
-        for name, content in files.items():
-            path = (cwd or self.tree) / name
-            if content is None:
-                path.unlink()
-                continue
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        self.user.write(files, cwd or self.tree)
 
     def commit(self, cwd: Path | None = None) -> None:
         self.user.git("add", "-A", cwd=cwd or self.tree)
