@@ -327,6 +327,7 @@ class World:
         if isinstance(event, m.QuestionAnswered) and event.value == "retry":
             about = state.answers[event.id].question.about.get("quarantine", "")
             self.ledger.reopen([about])
+            self.rests.pop(about, None)  # who says `retry` waits for nothing
         if isinstance(event, m.AttemptStarted):
             self.ledger.take(states.uses_of(state.steps[event.step].step), event.at_ms)
             for name in state.steps[event.step].step.uses:
