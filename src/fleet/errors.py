@@ -81,6 +81,15 @@ class NotFound(FleetError):
         )
 
 
+class Ambiguous(NotFound):
+    """The beginning of several names, `choices`, where one is to be meant."""
+
+    def __init__(self, what: str, name: str, choices: Sequence[str]) -> None:
+        super().__init__(what, name, choices)
+        self.text = f"{name!r} may be several {what}s"
+        self.args, self.hint = (self.text,), f"one of: {', '.join(choices)}"
+
+
 class ToolFailed(FleetError):
     """An outside program failed: its argv, exit code (None when it was killed on time-out) and what
     it said.

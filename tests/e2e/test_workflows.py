@@ -123,6 +123,9 @@ def test_a_failure_stays_in_its_branch_and_is_gone_on_with(flows):
     refused = flows("run", "--resume", run["run"])
     assert refused.code == 1
     assert "only a run that has failed" in refused.stderr
+    assert 'result: {"behind": "<behind> use' in flows.must("status", run["run"]).stdout
+    flows.must("run", path, "--role", role)
+    assert "'graph' may be several runs" in flows("status", "graph").stderr
 
 
 def test_documents_of_a_file_run_in_order_and_share_their_thread(flows):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from fleet import codec
 from fleet.core.evolve import evolve
 from fleet.core.state import Standing
-from fleet.errors import FleetError, NotFound, Rejected
+from fleet.errors import Ambiguous, FleetError, NotFound, Rejected
 from fleet.views.tasks import tasks_of
 
 if TYPE_CHECKING:
@@ -104,7 +104,8 @@ def resolve_task(place: FleetPlace, name: str, state: State | None, *, ready: bo
     """Returns the task that an id means: a task, an agent's next task, or a unique prefix of one.
 
     An exact match beats a prefix and a task beats an agent; with `ready` an agent's next task is
-    the first that waits to be launched. Raises NotFound, naming what is close.
+    the first that waits to be launched. Raises NotFound, naming what is close, and
+    Ambiguous.
     """
     tasks = task_facts(state) if state else _documented(place)
     agents: dict[str, list[str]] = {}
@@ -119,7 +120,7 @@ def resolve_task(place: FleetPlace, name: str, state: State | None, *, ready: bo
             told = agents.get(found[0], [])
             return found[0] if names is tasks else next_of(told, state, ready=ready)
         if found:
-            raise NotFound("one task", name, found)
+            raise Ambiguous("task" if names is tasks else "agent", name, found)
     raise NotFound("task or agent", name, [*tasks, *agents])
 
 

@@ -18,7 +18,7 @@ from fleet.app.place import FleetPlace
 from fleet.app.telling import changes, ensure_coordinator, prepare_coordinator, tell
 from fleet.core import messages as m
 from fleet.core.plan import SUCCEEDED, Need, Plan, Step, check, plan_of
-from fleet.errors import FleetError, NotFound, Rejected
+from fleet.errors import Ambiguous, FleetError, NotFound, Rejected
 from fleet.files.flows.bundle import text_of_bundle
 from fleet.files.flows.inputs import checked_inputs, read_inputs
 from fleet.files.flows.loading import Loaded, Loader, find_file, read_roles
@@ -163,14 +163,18 @@ def _sequence(run: str, children: Sequence[str], plans: Sequence[Plan]) -> Plan:
 
 
 def find_run(place: FleetPlace, name: str) -> str:
-    """Returns the run of a workflow that an id or a unique prefix means; raises NotFound."""
+    """Returns the run of a workflow that an id or a unique prefix means; raises NotFound, and
+    Ambiguous.
+    """
     known: list[str] = [one["run"] for one in _summaries(place)]
     if name in known:
         return name
     found = [one for one in known if one.startswith(name)]
     if len(found) == 1:
         return found[0]
-    raise NotFound("one run" if found else "run", name, found or known)
+    if found:
+        raise Ambiguous("run", name, found)
+    raise NotFound("run", name, known)
 
 
 def is_run(place: FleetPlace, name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -52,5 +53,6 @@ def _took(step: Mapping[str, Any]) -> str:
 
 
 def _first(value: Any) -> str:
-    text = value if isinstance(value, str) else "" if value is None else str(value)
+    told = "" if value is None else json.dumps(value, ensure_ascii=False)
+    text = value if isinstance(value, str) else told
     return " ".join(text.split())[:200]
