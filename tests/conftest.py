@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import hypothesis
 import pytest
 
 from support.forge import OF_THE_INTERPRETER, Forge
@@ -32,6 +33,12 @@ SOURCE = Path(__file__).resolve().parent.parent / "src"
 REAL_HOME = "PYTEST_REAL_HOME"  # handed to the workers of xdist, whose HOME is poisoned already
 LEAST_FREE_BYTES = 1 << 30
 STOP_TIMEOUT_S = 10
+
+# No property is held to a time, neither for what it does nor for what it is given.
+hypothesis.settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("untimed")
 
 WATCHED = (
     ".gitconfig",
