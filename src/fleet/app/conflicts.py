@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -35,6 +35,9 @@ KEPT_PAIRS: Final = 50_000
 
 Answers = dict[str, list[Any]]
 """`ours theirs` -> [[path, kind, [[ours first, last], [theirs first, last]] ...] ...]."""
+
+Held = dict[str, bool]
+"""`commit tip` -> whether the tip contains the commit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,29 +159,46 @@ def foresee(
         if named[one] != named[other] and (not wanted or {one, other} & wanted)
     }
     path = place.state / "cache" / "conflicts.json"
-    kept = _read(path)
+    kept, held = _read(path)
     fresh: list[Pair] = [pair for pair in dict.fromkeys(pairs.values()) if _key(pair) not in kept]
     looked = fresh[:most]
     if looked:
         told = forecast(repository, looked)
         kept |= {_key(pair): [_row(one) for one in clashes] for pair, clashes in told.items()}
-        _write(path, kept, set(named.values()))
     clashes = {names: kept[_key(pair)] for names, pair in pairs.items() if kept.get(_key(pair))}
-    if clashes:
-        joined = _joined(repository, {sha for names in clashes for sha in pairs[names]}, named)
-        clashes = {n: told for n, told in clashes.items() if not joined(*pairs[n])}
+    live = set(named.values())
+    news = _held(repository, {sha for names in clashes for sha in pairs[names]}, live, held)
+    if looked or news:
+        held |= news
+        _write(path, kept, held, live)
+    clashes = {n: told for n, told in clashes.items() if not _joined(pairs[n], live, held)}
     return Outlook(clashes, len(pairs), len(looked), len(fresh) - len(looked))
 
 
-def _joined(
-    repository: Repository, commits: set[str], named: Mapping[str, str]
-) -> Callable[[str, str], bool]:
-    """Returns what tells whether a live branch holds both of two commits: there they are resolved,
-    and they meet no other way. Costs one look at the branches for each of `commits`.
+def _joined(pair: Pair, live: set[str], held: Held) -> bool:
+    """Returns whether a live branch holds both of two commits: there they are resolved, and they
+    meet no other way.
     """
-    live = set(named.values())
-    holders = {sha: repository.tips_that_hold(sha) & live for sha in commits}
-    return lambda one, other: bool(holders[one] & holders[other])
+    return any(all(held[_key((sha, tip))] for sha in pair) for tip in live)
+
+
+def _held(repository: Repository, commits: set[str], live: set[str], known: Held) -> Held:
+    """Returns which tips contain which commits, of those pairs that are not known yet. Costs one
+    look at the branches for each commit or tip that has come since.
+    """
+    unknown = {(sha, tip) for sha in commits for tip in live if _key((sha, tip)) not in known}
+    tips = {tip for _, tip in unknown}
+    # What has moved is new both as a commit and as a tip; of the rest only the moved are unknown.
+    new = {sha for sha in commits if all((sha, tip) in unknown for tip in live)}
+    found: Held = {}
+    for sha in new:
+        holders = repository.tips_that_hold(sha)
+        found |= {_key((sha, tip)): tip in holders for tip in live}
+    for tip in tips:
+        left = [sha for sha in commits - new if (sha, tip) in unknown]
+        holds = repository.tips_held_by(tip) if left else set()
+        found |= {_key((sha, tip)): sha in holds for sha in left}
+    return found
 
 
 def _key(pair: Pair) -> str:
@@ -194,20 +214,21 @@ def _path(path: str, kind: str, lines: Sequence[Sequence[Sequence[int]]]) -> dic
     return {"path": path, "kind": kind, "lines": spots}
 
 
-def _read(path: Path) -> Answers:
+def _read(path: Path) -> tuple[Answers, Held]:
     with suppress(OSError, ValueError):
         kept = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(kept, dict):
-            return kept
-    return {}
+        if isinstance(kept, dict) and all(isinstance(kept.get(k), dict) for k in ("pairs", "held")):
+            return kept["pairs"], kept["held"]
+    return {}, {}
 
 
-def _write(path: Path, kept: Answers, live: set[str]) -> None:
+def _write(path: Path, kept: Answers, held: Held, live: set[str]) -> None:
     """Keeps answers, those of commits that are heads no more only while there is room."""
     if len(kept) > KEPT_PAIRS:
         kept = {key: told for key, told in kept.items() if set(key.split()) <= live}
+    held = {key: told for key, told in held.items() if set(key.split()) <= live}
     with suppress(OSError):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = path.with_name(f".conflicts.{os.getpid()}")
-        draft.write_text(json.dumps(kept), encoding="utf-8")
+        draft.write_text(json.dumps({"pairs": kept, "held": held}), encoding="utf-8")
         draft.replace(path)

@@ -86,13 +86,13 @@ def test_a_base_that_moved_is_never_taken_back(repo, user, landed):
     assert back(repo, before, after) == git.BaseMoved(moved)
     way = git.way_back(repo, "main", old=before, new=after)
     assert (way.reverts, "moved on" in way.why) == (True, True)
-    made = git.revert(repo, moved, old=before, new=after, name="undo/p", message="Revert p")
+    made = git.revert(repo, moved, [(before, after)], name="undo/p", message=lambda _: "Revert p")
     assert user.git("show", f"{made.commit}:dir/c.txt") == "somebody else"
     assert user.git("show", f"{made.commit}:a.txt") == "a"
     assert (made.known, user.git("rev-parse", f"{made.commit}^")) == (False, moved)
     user.write({"a.txt": "built upon\n"})
     built = user.commit({})
-    clash = git.revert(repo, built, old=before, new=after, name="undo/p", message="Revert p")
+    clash = git.revert(repo, built, [(before, after)], name="undo/p", message=lambda _: "Revert p")
     assert clash.paths == ("a.txt",)
 
 

@@ -136,6 +136,11 @@ class Repository:
         asked = ("for-each-ref", "--format=%(objectname)", f"--contains={_object(sha)}", refs.HEADS)
         return set(self.site.git(*asked).lines)
 
+    def tips_held_by(self, sha: str) -> set[str]:
+        """Returns the tips of those branches that a commit contains."""
+        asked = ("for-each-ref", "--format=%(objectname)", f"--merged={_object(sha)}", refs.HEADS)
+        return set(self.site.git(*asked).lines)
+
     def merge_base(self, a: str, b: str) -> str | None:
         """Returns the best common ancestor of two commits, or None when they share none."""
         asked = self.site.git("merge-base", _object(a), _object(b), accept=(0, 1))
