@@ -21,7 +21,7 @@ from pathlib import Path
 import scenes
 
 from fleet.adapters.git import Assembled, Part, Repository, assemble, remove_trial, trial_checkout
-from fleet.app.conflicts import foresee
+from fleet.app.foresight import foresee
 from fleet.app.place import FleetPlace
 
 FILES, BRANCHES, LIVE, PAST = 10_000, 20, 50, 20_000

@@ -50,11 +50,12 @@ class WorktreeInfo:
 @record(kw_only=False)
 class Repository:
     """A repository: the root of its main worktree and the git directory that all worktrees
-    share.
+    share; `work_tree` is where merges find the attributes of files, for as long as they do.
     """
 
     root: Path
     common: Path
+    work_tree: Path | None = None
 
     @classmethod
     def at(cls, root: Path) -> Repository:
@@ -87,7 +88,7 @@ class Repository:
     @property
     def site(self) -> Site:
         """Where questions about refs and objects are asked."""
-        return Site(self.common, self.common)
+        return Site(self.common, self.common, self.work_tree)
 
     def current_branch(self) -> str | None:
         """Returns the branch that the main worktree is on, or None when its HEAD is detached."""

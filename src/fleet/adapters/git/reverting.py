@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fleet.adapters.git import merging, refs
+from fleet.adapters.git.attributes import as_declared
 from fleet.adapters.git.repository import Repository
 
 
@@ -37,11 +38,12 @@ def revert(
     """
     assert ranges, "nothing to revert"
     sign = merging.signs(repo)
-    for old, new in ranges:
-        made = merging.pick(repo, onto, old, new, None)
-        if isinstance(made, merging.Clash):
-            return made
-        onto = merging.commit(repo, made.oid, [onto], message(new), None, sign=sign)
+    with as_declared(repo, onto) as declared:
+        for old, new in ranges:
+            made = merging.pick(declared, onto, old, new, None)
+            if isinstance(made, merging.Clash):
+                return made
+            onto = merging.commit(repo, made.oid, [onto], message(new), None, sign=sign)
     tree = repo.tree(onto)
     anchor = refs.CANDIDATE + "/".join(refs.component(part) for part in name.split("/"))
     refs.transact(repo.site, [refs.put(anchor, onto)], why="fleet: candidate")
