@@ -96,6 +96,18 @@ def test_a_base_that_moved_is_never_taken_back(repo, user, landed):
     assert clash.paths == ("a.txt",)
 
 
+def test_a_move_that_never_was_stands_nowhere_once_its_commit_is_gone(repo, user, landed, die_at):
+    _, after = landed
+    lost = user.branch("t2", {"c.txt": "c\n"})
+    die_at("git.land.after_undo", f"land(repo, 'main', {after!r}, {lost!r}, name='run/q')")
+    git.recover_landings(repo)
+    user.git("branch", "-D", "t2")
+    user.git("-c", "gc.reflogExpireUnreachable=now", "gc", "-q", "--prune=now")
+    assert repo.resolve(lost) is None
+    told = [(m.new == lost, git.stands(repo, m)) for m in git.recorded_moves(repo)]
+    assert told == [(False, True), (True, False)]
+
+
 def test_who_has_seen_it_decides_how_it_goes_back(repo, user, landed):
     before, after = landed
     assert not git.way_back(repo, "main", old=before, new=after).reverts
