@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from fleet.adapters.layout import attempt_path
 from fleet.errors import NotFound
+from fleet.files.rework import Course
 
 if TYPE_CHECKING:
     from fleet.adapters.attempts import ExitRecord, Launch
@@ -179,6 +181,24 @@ class Work:
             if not any(pair):
                 break
         return found
+
+    def verified(self, task: str) -> tuple[str, Mapping[str, Any]]:
+        """Returns the latest green check of a task among what this step needs, and what it and its
+        attempt left; the task's join, with an empty name, where no check is among that.
+        """
+        checks = [
+            (int(step.rpartition(".")[2]) if step[-1].isdigit() else 1, step)
+            for step, one in self.inputs.items()
+            if re.fullmatch(re.escape(task) + r"/check(\.\d+)?", step)
+            and one.get("standing") == "succeeded"
+        ]
+        check = max(checks)[1] if checks else ""
+        return check, self.inputs.get(check) or self.inputs.get(task) or {}
+
+    @property
+    def course(self) -> Course:
+        """The run as it stands, as rework asks for it."""
+        return Course(self.look, self.behind)
 
     def environment(
         self,

@@ -22,6 +22,8 @@ STATES = (
 )  # fmt: skip
 """Every state that a task can be in."""
 
+_ORDER = ("worktree", "agent", "check")
+
 LINE = ("waiting", "ready", "starting", "working", "checking", "verified", "accepted", "merged")
 """States in the order in which a task that fares well comes by them."""
 
@@ -32,6 +34,8 @@ class TaskSteps:
 
     join: StepState
     worktree: StepState | None = None
+    renewals: list[StepState] = field(default_factory=list)
+    """The worktree once more, in later rounds of a verifier."""
     works: list[StepState] = field(default_factory=list)
     checks: list[StepState] = field(default_factory=list)
 
@@ -44,8 +48,8 @@ class TaskSteps:
     @property
     def inner(self) -> list[StepState]:
         """All steps but the join, first to last."""
-        rounds = [one for pair in _rounds(self.works, self.checks) for one in pair]
-        return [self.worktree, *rounds] if self.worktree else rounds
+        first = [self.worktree] if self.worktree else []
+        return sorted([*first, *self.renewals, *self.works, *self.checks], key=_place)
 
     @property
     def last_work(self) -> StepState | None:
@@ -82,9 +86,9 @@ class TaskSteps:
         return total
 
 
-def _rounds(works: list[StepState], checks: list[StepState]) -> list[tuple[StepState, ...]]:
-    longest = max(len(works), len(checks))
-    return [(*works[n : n + 1], *checks[n : n + 1]) for n in range(longest)]
+def _place(one: StepState) -> tuple[int, int]:
+    """Returns where a step stands among those of its task: its round, then what it does there."""
+    return int(str(one.step.params.get("round", 1))), _ORDER.index(one.step.kind)
 
 
 @dataclass(slots=True)
@@ -157,7 +161,9 @@ def tasks_of(state: State) -> dict[str, TaskSteps]:
         task = tasks.get(one.step.whole)
         if task is None or one is task.join:
             continue
-        if one.step.kind == "worktree":
+        if one.step.kind == "worktree" and task.worktree is not None:
+            task.renewals.append(one)
+        elif one.step.kind == "worktree":
             task.worktree = one
         elif one.step.kind == "agent":
             task.works.append(one)

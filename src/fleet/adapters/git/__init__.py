@@ -95,6 +95,9 @@ if TYPE_CHECKING:
         prove_rescued,
         remove,
     )
+    from fleet.adapters.git.renewal import (
+        renew,
+    )
     from fleet.adapters.git.repository import (
         Change,
         Repository,
@@ -228,6 +231,7 @@ else:
             "prove_rescued",
             "remove",
         ),
+        "renewal": ("renew",),
         "repository": (
             "Change",
             "Repository",
@@ -363,6 +367,7 @@ __all__ = [
     "recover_landings",
     "remove",
     "remove_trial",
+    "renew",
     "rescue",
     "restore",
     "restore_branch",

@@ -53,7 +53,7 @@ from fleet.kinds.agent.turns import Turns, answer_request
 from fleet.kinds.agent.usage import usage_of
 
 SAID_BYTES: Final = 16_384
-FLOW_SAID_BYTES: Final = 65_536  # other steps work with it
+FLOW_SAID_BYTES: Final = 65_536  # other steps work with it; a verdict is read
 TAIL_BYTES: Final = 4_096
 GRACE_S: Final = 10.0
 CLAIM_S: Final = 15.0
@@ -257,7 +257,9 @@ def _outcome(
         )
     said = _done(folder)
     said = report.output if said is None else said
-    limit = FLOW_SAID_BYTES if "flow" in work.params else SAID_BYTES
+    limit = SAID_BYTES
+    if "flow" in work.params or "schema" in work.params:
+        limit = FLOW_SAID_BYTES
     output: dict[str, Any] = {
         "worktree": dict(turns.place),
         "head": _head(work, turns.place),

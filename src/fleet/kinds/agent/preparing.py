@@ -239,6 +239,32 @@ def _made(work: Work) -> Mapping[str, Any]:
     return next(told, {})
 
 
+def _verdicts(work: Work) -> list[tuple[str, Mapping[str, Any]]]:
+    """Returns the verdicts that sent this work back, or that a verifier gave before: whose each is,
+    and what it was.
+    """
+    found = []
+    for name in work.params.get("verdicts") or ():
+        one = work.look(str(name))
+        told = [one.evidence, one.output] if one is not None else []
+        found += [
+            (one.step.whole, kept)
+            for kept in told
+            if one is not None and isinstance(kept, Mapping) and kept.get("verdict")
+        ]
+    return found
+
+
+def _judges(work: Work, place: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Returns the tasks that a verifier judges, with their branches and commits."""
+    after: Mapping[str, Any] = place.get("after") or {}
+    return [
+        (str(one["id"]), str(one["branch"]), str(after[one["id"]]["commit"]))
+        for one in work.params.get("verifies") or ()
+        if one["id"] in after
+    ]
+
+
 def _brief(work: Work, place: Mapping[str, Any], harness: Harness) -> str:
     params, agent = work.params, work.params["agent"]
     made = _made(work)
@@ -248,6 +274,14 @@ def _brief(work: Work, place: Mapping[str, Any], harness: Harness) -> str:
         for name, one in work.inputs.items()
         if one.get("standing") == "failed" and isinstance(one.get("evidence"), Mapping)
     ]
+    judges, verdicts = _judges(work, place), _verdicts(work)
+    if not judges:
+        task = str(params["task"])
+        earlier += [
+            f"`{whose}` judged this at commit {str(one['verdict']['commits'].get(task))[:12]} and "
+            f"sent it back:\n\n{briefs.verdict(one, task)}"
+            for whose, one in verdicts
+        ]
     if work.attempt > 1:
         before = AttemptFolder(work.folder.parent / str(work.attempt - 1))
         report = report_of(work, harness, before, before.exit_record())
@@ -274,6 +308,8 @@ def _brief(work: Work, place: Mapping[str, Any], harness: Harness) -> str:
             evidence=params.get("evidence") or (),
             dependencies=place.get("after") or {},
             earlier=earlier,
+            judges=judges,
+            judged_before="\n\n".join(briefs.verdict(one) for _, one in verdicts if judges),
             answers=[(a.question.message, f"{a.value} {a.note}".strip()) for a in work.answers],
             note=str(params.get("note") or ""),
             note_from=str(params.get("note_from") or "A person"),
