@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-GRAVE: Final = ("critical", "high")
-SEVERITIES: Final = (*GRAVE, "medium", "low", "info")
+from fleet.views.verdicts import GRAVE, SEVERITIES
+
 FINDINGS: Final = 50
 """How many findings a verdict holds at most."""
 
@@ -52,23 +52,9 @@ def schema(tasks: Sequence[str]) -> dict[str, Any]:
 
 
 def blamed(findings: Sequence[Mapping[str, Any]], tasks: Sequence[str]) -> list[str]:
-    """Returns which of the judged tasks findings are about, in their order: all where one of them
-    names none, or where there are none.
+    """Returns which of the judged tasks are sent back, in their order: those that the grave
+    findings are about (without any, all findings), and all where one of these names none.
     """
-    named = {one.get("task") for one in findings}
+    grave = [one for one in findings if one["severity"] in GRAVE]
+    named = {one.get("task") for one in grave or findings}
     return [name for name in tasks if not named or None in named or name in named]
-
-
-def grave_first(findings: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Returns findings, the gravest first, else in their order."""
-    return sorted(findings, key=lambda one: SEVERITIES.index(one["severity"]))
-
-
-def summary(findings: Sequence[Mapping[str, Any]]) -> str:
-    """Returns findings as one line: the gravest in its words, and how many more there are."""
-    if not findings:
-        return ""
-    first, *rest = grave_first(findings)
-    more = f"; {len(rest)} more finding{'s' * (len(rest) != 1)}" if rest else ""
-    about = f"{first['task']}: " if first.get("task") else ""
-    return f"{first['severity']}: {about}{' '.join(str(first['text']).split())}{more}"

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from fleet.files.verdicts import EXAMPLE, GRAVE, SEVERITIES, grave_first
+from fleet.files.verdicts import EXAMPLE
+from fleet.views.verdicts import GRAVE, SEVERITIES, grave_first
 
 SAID_CHARS: Final = 4_000
 TAIL_CHARS: Final = 3_000

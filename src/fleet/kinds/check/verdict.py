@@ -8,16 +8,20 @@ are used up; then its ladder goes on.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
+from fleet.adapters.attempts import plain
 from fleet.core.messages import Ending, Outcome
 from fleet.core.plan import Failure
 from fleet.core.state import Standing, StepState
 from fleet.files.rejudging import last_check, rounds_of, send_back
-from fleet.files.verdicts import blamed, summary
+from fleet.files.verdicts import blamed
 from fleet.kinds import Work
+from fleet.views.verdicts import summary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +36,8 @@ class Verdict:
     back: Sequence[str] = ()
     moved: Mapping[str, str] = field(default_factory=dict)
     overtaken: Sequence[str] = ()
+    digest: str = ""
+    """What names the agent's verdict and all that the commands printed."""
     astray: str = ""
     """Why the verdict is about something else: that is the verifier's own failure."""
 
@@ -49,6 +55,7 @@ class Verdict:
             "back": list(self.back),
             "moved": dict(self.moved),
             "overtaken": list(self.overtaken),
+            "digest": self.digest,
         }
 
     def in_words(self) -> str:
@@ -74,7 +81,10 @@ def conclude(work: Work, place: Mapping[str, Any], checks: Sequence[Mapping[str,
     branches = {str(one["id"]): str(one["branch"]) for one in work.params["verifies"]}
     commits = {name: str(after[name]["commit"]) for name in branches if name in after}
     told = _told(work)
-    findings = list(told.get("findings") or ())
+    findings = [
+        {name: plain(str(value)) for name, value in one.items()}
+        for one in told.get("findings") or ()
+    ]
     red = [str(one["text"]) for one in checks if not one["passed"]]
     back: list[str] = []
     if not told.get("passed", True):
@@ -96,6 +106,7 @@ def conclude(work: Work, place: Mapping[str, Any], checks: Sequence[Mapping[str,
         back=back,
         moved=moved,
         overtaken=overtaken,
+        digest=_digest(told, checks),
         astray=_astray(work, told.get("commits") or {}, commits)
         or ("it does not pass, and nothing that it judges has a commit" if lost else ""),
     )
@@ -133,6 +144,11 @@ def _told(work: Work) -> Mapping[str, Any]:
         if isinstance(output, Mapping) and isinstance(output.get("value"), Mapping):
             return output["value"]  # type: ignore[no-any-return]
     return {}
+
+
+def _digest(told: Mapping[str, Any], checks: Sequence[Mapping[str, Any]]) -> str:
+    kept = [dict(told), [[one["text"], one["digest"]] for one in checks]]
+    return f"sha256:{sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()}"
 
 
 def _is_overtaken(work: Work, task: str, sha: str) -> bool:
