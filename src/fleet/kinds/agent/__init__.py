@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import time
 from collections.abc import Mapping
@@ -24,7 +23,6 @@ from fleet.adapters.attempts import (
     AttemptFolder,
     ExitRecord,
     Launch,
-    tail,
     tail_parts,
 )
 from fleet.adapters.crash import crash_point
@@ -35,7 +33,7 @@ from fleet.harnesses import Report
 from fleet.harnesses.confinement import facts, leave
 from fleet.harnesses.secrets import known, mask, scrub
 from fleet.kinds import Work
-from fleet.kinds.agent.answering import answered
+from fleet.kinds.agent.answering import answered, given
 from fleet.kinds.agent.preparing import (
     account_of,
     agent_of,
@@ -255,7 +253,7 @@ def _outcome(
             evidence=_evidence(work, folder, launch),
             usage=report.spent,
         )
-    said = _done(folder)
+    said = given(folder)
     said = report.output if said is None else said
     limit = SAID_BYTES
     if "flow" in work.params or "schema" in work.params:
@@ -283,16 +281,6 @@ def _outcome(
         evidence=_decided(work, folder),
         usage=report.spent,
     )
-
-
-def _done(folder: AttemptFolder) -> str | None:
-    """Returns what `fleet done --output` left, None when it gave nothing."""
-    try:
-        told = json.loads(tail(folder.path / "done.json", 8 * SAID_BYTES))
-    except ValueError:
-        return None
-    output = told.get("output") if isinstance(told, dict) else None
-    return output if isinstance(output, str) else None
 
 
 def _head(work: Work, place: Mapping[str, Any]) -> str | None:

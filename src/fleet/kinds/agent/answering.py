@@ -1,4 +1,6 @@
-"""An agent's last words as the value that a workflow's step asks for by a schema."""
+"""An agent's last words, and the value in them that a schema asks for: a verdict, or the output of
+a workflow's step.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,20 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from fleet.adapters.attempts import AttemptFolder, tail
+
+DONE_BYTES: Final = 131_072
 _FENCED: Final = re.compile(r"```[a-z]*\n(.*?)\n```", re.DOTALL)
+
+
+def given(folder: AttemptFolder) -> str | None:
+    """Returns what `fleet done --output` left, None when it gave nothing."""
+    try:
+        told = json.loads(tail(folder.path / "done.json", DONE_BYTES))
+    except ValueError:
+        return None
+    output = told.get("output") if isinstance(told, dict) else None
+    return output if isinstance(output, str) else None
 
 
 def answered(said: str, schema: Mapping[str, Any]) -> tuple[Any, str]:

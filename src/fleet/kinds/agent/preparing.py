@@ -20,6 +20,7 @@ from fleet.harnesses import brief as briefs
 from fleet.harnesses.confinement import confined, explained, home_beside, moved
 from fleet.harnesses.secrets import NAMES_VARIABLE, resolve
 from fleet.kinds import Work
+from fleet.kinds.agent.answering import answered, given
 
 TAIL_BYTES: Final = 4_096
 STOPPED: Final = "stopped"
@@ -255,6 +256,14 @@ def _verdicts(work: Work) -> list[tuple[str, Mapping[str, Any]]]:
     return found
 
 
+def _misspoken(work: Work, before: AttemptFolder, report: Report) -> str:
+    """Returns why what an attempt said last is not what was asked for, nothing when it is."""
+    if not work.params.get("schema"):
+        return ""
+    said = given(before)
+    return answered(report.output or "" if said is None else said, work.params["schema"])[1]
+
+
 def _judges(work: Work, place: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Returns the tasks that a verifier judges, with their branches and commits."""
     after: Mapping[str, Any] = place.get("after") or {}
@@ -290,6 +299,8 @@ def _brief(work: Work, place: Mapping[str, Any], harness: Harness) -> str:
         elif not report.ok:
             shown = briefs.fence(before.output_tail(TAIL_BYTES), briefs.TAIL_CHARS)
             earlier.append(f"The attempt before this one failed: {report.text}\n\n{shown}")
+        elif wrong := _misspoken(work, before, report):
+            earlier.append(f"The attempt before this one failed: {wrong}")
     return briefs.write(
         briefs.Told(
             task=str(params["task"]),
