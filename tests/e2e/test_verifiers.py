@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
-from support.scripted_fleet import ScriptedFleet, until
+from support.scripted_fleet import PATIENCE_S, ScriptedFleet, until
 
 PASSED = '{"passed": true, "findings": []}'
 
@@ -74,8 +78,22 @@ def test_what_a_verifier_finds_is_mended_and_judged_again(fleet: ScriptedFleet) 
     smoke = "phase: p\nverifies: [web, api]\nchecks: ['test -e api.md -a -e web.md']"
     fleet.put("tasks/smoke.md", f"---\n{smoke}\n---\n")
     fleet.write()
-    fleet.must("launch", "--all")
-    assert fleet.wait("api", "web", "qa", "docs", "smoke", timeout_s=60).code == 0
+    # the coordinator dies while it brings a verifier's worktree to the commits of the next round
+    up = subprocess.Popen(
+        [sys.executable, "-m", "fleet", "up"],
+        cwd=fleet.root,
+        env={**os.environ, "FLEET_CRASH_AT": "git.land.after_files"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        until(lambda: fleet.coordinator() == up.pid, "the coordinator that is to die")
+        fleet.must("launch", "--all")
+        assert fleet.wait("api", "web", "qa", "docs", "smoke", timeout_s=60).code == 0
+        assert up.wait(PATIENCE_S) == -signal.SIGKILL, "it was never brought up to date"
+    finally:
+        up.kill()
+        up.wait()
     assert fleet.ran() == {"api 1": 1, "api 2": 1, "web 1": 1, "qa 1": 1, "qa 2": 1, "docs 1": 1}
 
     # the rework is told what was found, the gravest with its evidence; nothing comes through raw

@@ -25,6 +25,7 @@ OF_A_LANDING = (
 )
 """In the order in which a merge passes them; those of its trials stand apart."""
 
+OF_A_RENEWAL = tuple(point for point in OF_A_LANDING if point.startswith("git.land."))
 OF_A_TRIAL = ("git.trial.after_admin", "git.trial.after_files", "git.trial.after_removal")
 OF_A_PART = ("kinds.merge.after_rest",)
 OF_AN_UNDO = (
