@@ -33,13 +33,21 @@ class Rejudging:
     fresh: dict[str, str] = field(default_factory=dict)
     """The check that each task will have been verified by last, by task."""
 
-    def add_need(self, name: str, step: str, *, instead_of: str = "") -> None:
-        """Has a step that stays need another, in the place of a third where one is named."""
-        known = self.needs.get(name, NeedsChange())
-        gone = (instead_of,) if instead_of else ()
+    def move_need(self, name: str, task: str) -> None:
+        """Has a step that stays need the check that a task is to be verified by last, in the place
+        of its earlier ones.
+        """
+        known, one = self.needs.get(name, NeedsChange()), self.course.look(name)
+        gone = [need.step for need in one.step.needs if self.is_check(need, task)] if one else []
         self.needs[name] = NeedsChange(
-            add=(*known.add, Need(step=step)), remove=(*known.remove, *gone)
+            add=(*known.add, Need(step=self.fresh[task])), remove=(*known.remove, *gone)
         )
+
+    def is_check(self, need: Need, task: str) -> bool:
+        """Whether a need is on the success of a check of a task."""
+        one = self.course.look(need.step)
+        mine = one is not None and (one.step.kind, one.step.whole) == ("check", task)
+        return mine and need.on == SUCCEEDED
 
     def patch(self, reason: str) -> Patch:
         """Returns what has come together."""
@@ -79,7 +87,7 @@ def send_back(
         _one_more(draft, check, task, rounds[task], tries=tries.get(task), before=waiting)
         for name in waiting:
             if name not in names.values():
-                draft.add_need(name, draft.fresh[task])
+                draft.move_need(name, task)
     for one in verifiers:
         mine = one == check.params["task"]
         judge_again(draft, one, rounds[one], spent=spent if mine else None, red=mine)
@@ -151,9 +159,7 @@ def judge_again(
     draft.put += [*put, judged]
     draft.fresh[verifier] = judged.id
     for name in waiting:
-        one = draft.course.look(name)
-        needed = one is not None and any(need.step == check.id for need in one.step.needs)
-        draft.add_need(name, judged.id, instead_of=check.id if needed else "")
+        draft.move_need(name, verifier)
     return judged.id
 
 
@@ -222,7 +228,11 @@ def _needs_of_tree(draft: Rejudging, tree: Step, check: Step, *, on: str) -> tup
     check of all that comes into it, and the verdict that it follows.
     """
     listed: Any = tree.params["after"]
-    kept = [need for need in tree.needs if need.on == SUCCEEDED]
+    kept = [
+        need
+        for need in tree.needs
+        if need.on == SUCCEEDED and not any(draft.is_check(need, task) for task in listed)
+    ]
     for task in listed:
         found = draft.fresh.get(task)
         if found is None:

@@ -17,9 +17,9 @@ from typing import Any
 
 from fleet.core.messages import Ending, Outcome, Question, Then
 from fleet.core.plan import SETTLED, Failure, Need, NeedsChange, Patch, Step
-from fleet.core.state import Answered
+from fleet.core.state import Answered, Standing
 from fleet.errors import FleetError
-from fleet.files.rejudging import Rejudging, judge_again, rounds_of
+from fleet.files.rejudging import Rejudging, judge_again, last_check, rounds_of
 from fleet.files.rework import next_round, recheck
 from fleet.kinds import Work
 
@@ -172,7 +172,9 @@ def _judged(work: Work, commits: Mapping[str, str]) -> tuple[list[dict[str, Any]
         verifier = str(one["id"])
         output: Any = work.verified(verifier)[1].get("output")
         verdict = output.get("verdict") if isinstance(output, Mapping) else None
-        if not verdict or verifier not in commits:
+        last = last_check(work.course, verifier)
+        waived = last is not None and last.standing is Standing.SKIPPED
+        if not verdict or verifier not in commits or waived:
             continue
         for task in one.get("verifies", ()):
             seen, now = verdict["commits"].get(task), commits.get(task)

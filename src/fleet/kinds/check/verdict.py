@@ -62,11 +62,13 @@ class Verdict:
         """Returns why it is red, in a sentence; nothing when it is not."""
         told = []
         if self.overtaken:
-            told.append(f"{_and(self.overtaken)} was sent back meanwhile, and is judged again then")
+            were = "was" if len(self.overtaken) == 1 else "were"
+            told.append(f"{_and(self.overtaken)} {were} sent back meanwhile: judged again then")
         if self.back:
             why = [summary(self.findings)] if self.findings else []
             why += [f"check {text!r} failed" for text in self.red]
-            told.append(f"{_and(self.back)} does not pass: {'; '.join(why)}")
+            does = "does" if len(self.back) == 1 else "do"
+            told.append(f"{_and(self.back)} {does} not pass: {'; '.join(why)}")
         told += [
             f"the branch of {task} was moved from {self.commits[task][:12]} to {sha[:12]} "
             "while it was judged"
