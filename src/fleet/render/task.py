@@ -17,7 +17,7 @@ def task_text(task: Mapping[str, Any], columns: int) -> str:
     now = datetime.fromisoformat(task["now"])
     evidence, facts = task["evidence"], task["facts"]
     doubt = "?" if evidence["doubt"] else ""
-    head = f"{task['id']}  {task['agent']}  {glyph(task['state'])} {task['state']}{doubt}"
+    head = f"{task['id']}  {task['agent'] or '-'}  {glyph(task['state'])} {task['state']}{doubt}"
     rows = [
         ("since", f"{age(task['since'], now)}, attempt {task['attempt'] or '-'}"),
         ("says", _evidence(evidence)),

@@ -20,7 +20,7 @@ from fleet.views.tasks import (
     state_of,
     tasks_of,
 )
-from fleet.views.verdicts import summary, verdicts_of
+from fleet.views.verdicts import found_in, verdicts_of
 
 
 def gate_of(
@@ -117,9 +117,8 @@ class _Task:
         kept = {**self._found(step), "digest": last["digest"] or None}
         found = []
         for task, sha in last["commits"].items():
-            about = [one for one in last["findings"] if one.get("task") in (None, task)]
             same = now.get(task) in (None, sha)
-            why = summary(about) or ("no findings" if last["passed"] else step.text)
+            why = found_in(last, task) or ("no findings" if last["passed"] else step.text)
             why = why if same else f"of {sha[:10]}, and {task} is at {str(now[task])[:10]}: {why}"
             text, met = f"{self.name} passes {task}", same and bool(last["passed"])
             found.append(_condition("verdict", text, why, sha, met=met, **kept))

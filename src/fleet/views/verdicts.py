@@ -21,7 +21,7 @@ def verdict_in(check: StepState) -> Mapping[str, Any] | None:
 
 
 def verdicts_of(task: TaskSteps) -> list[dict[str, Any]]:
-    """Returns [{task, step, passed, commits, findings, back, moved, overtaken, digest}] of each
+    """Returns {task, step, passed, commits, findings, red, back, moved, overtaken, digest} of each
     round that a verifier has concluded, oldest first; nothing for other tasks.
     """
     found = [(one, verdict_in(one)) for one in task.checks]
@@ -35,6 +35,15 @@ def verdicts_of(task: TaskSteps) -> list[dict[str, Any]]:
 def grave_first(findings: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Returns findings, the gravest first, else in their order."""
     return sorted(findings, key=lambda one: SEVERITIES.index(one["severity"]))
+
+
+def found_in(verdict: Mapping[str, Any], task: str = "") -> str:
+    """Returns what a verdict rests on as one line: its findings, of one task where it is named, and
+    the checks that were red; nothing when that is nothing.
+    """
+    about = [one for one in verdict["findings"] if not task or one.get("task") in (None, task)]
+    red = [f"check {text!r} failed" for text in verdict.get("red", ())]
+    return "; ".join([*([summary(about)] if about else []), *red])
 
 
 def summary(findings: Sequence[Mapping[str, Any]]) -> str:

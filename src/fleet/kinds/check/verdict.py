@@ -21,7 +21,7 @@ from fleet.core.state import Standing, StepState
 from fleet.files.rejudging import last_check, rounds_of, send_back
 from fleet.files.verdicts import blamed
 from fleet.kinds import Work
-from fleet.views.verdicts import summary
+from fleet.views.verdicts import found_in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +52,7 @@ class Verdict:
             "passed": self.passed,
             "commits": dict(self.commits),
             "findings": [dict(one) for one in self.findings],
+            "red": list(self.red),
             "back": list(self.back),
             "moved": dict(self.moved),
             "overtaken": list(self.overtaken),
@@ -65,10 +66,8 @@ class Verdict:
             were = "was" if len(self.overtaken) == 1 else "were"
             told.append(f"{_and(self.overtaken)} {were} sent back meanwhile: judged again then")
         if self.back:
-            why = [summary(self.findings)] if self.findings else []
-            why += [f"check {text!r} failed" for text in self.red]
             does = "does" if len(self.back) == 1 else "do"
-            told.append(f"{_and(self.back)} {does} not pass: {'; '.join(why)}")
+            told.append(f"{_and(self.back)} {does} not pass: {found_in(self.plain())}")
         told += [
             f"the branch of {task} was moved from {self.commits[task][:12]} to {sha[:12]} "
             "while it was judged"
