@@ -199,6 +199,13 @@ def test_verifiers_that_lie_err_meddle_or_never_end_pass_nothing(
     judged("endless", says(bad), tries=2, of=9)
     # the commit that it judges is taken away while it looks
     judged("amended", on_try(1, fleet.waits("amended"), "") + says(PASSED))
+    # what it is to judge together does not merge: the second of the two is to mend that
+    same = "echo {0} > same.md; git add same.md; git commit -qm {0}\n"
+    fleet.task("left", same.format("left"), deliverables=["same.md"])
+    merges = "git merge -q -X ours fleet/left"
+    fleet.task("right", keeps(fleet) + on_try(1, same.format("right"), merges),
+               deliverables=["same.md"])  # fmt: skip
+    fleet.put("tasks/both.md", "---\nverifies: [left, right]\nchecks: [grep right same.md]\n---\n")
     fleet.task("behind", dependencies=["red"])
     fleet.write()
     untouched()
@@ -215,7 +222,7 @@ def test_verifiers_that_lie_err_meddle_or_never_end_pass_nothing(
     fleet.git("reflog", "expire", "--expire=now", "--all")
     fleet.go("amended")
 
-    assert fleet.wait("form-qa", "gone-qa", "once-qa", "amended-qa", timeout_s=90).code == 0
+    assert fleet.wait("both", "form-qa", "gone-qa", "once-qa", "amended-qa", timeout_s=90).code == 0
     questions = {name: asked(fleet, f"{name}-qa") for name in ("liar", "red", "always", "endless")}
     ran = fleet.ran()
     assert {name: n for name, n in ran.items() if name.endswith(" 3")} == {}
@@ -229,6 +236,10 @@ def test_verifiers_that_lie_err_meddle_or_never_end_pass_nothing(
     told = brief(fleet, "gone-qa-2")
     assert "deadbeefdead, which is not in the repository" in told
     assert fleet.rev("fleet/gone")[:12] in told
+    told = brief(fleet, "right-2")
+    assert "- high: it conflicts with left in same.md" in told
+    assert f"$ git merge {fleet.rev('fleet/left')}" in told
+    assert (ran["left 2"], ran["right 2"]) == (0, 1)
     told = brief(fleet, "red-2")
     assert "`red-qa` judged this at commit" in told
     assert "the wheel is off" in told

@@ -61,13 +61,15 @@ def send_back(
     *,
     moved: Sequence[str] = (),
     spent: int = 0,
+    tree: Step | None = None,
     reason: str,
 ) -> Patch:
     """Returns the patch that follows a verdict of `check`, a verifier's that settles as failed.
 
     `tries` are the tasks that are sent back, with the tries that each has used up; those that have
     `moved` are only checked again. Without either, the verifier alone judges again. `spent` are the
-    verifier's own tries.
+    verifier's own tries. Where what it judges could not even be put together, `tree` is the
+    worktree that settles as failed, and `check` still waits.
     """
     draft = Rejudging(course)
     judged: Any = check.params["verifies"]
@@ -84,14 +86,33 @@ def send_back(
     for task in (*tries, *(name for name in moved if name not in tries)):
         waiting = [names[one] for one in verifiers if task in _judged_by(rounds[one])]
         waiting += _waiting_for(course, task, rounds[task])
-        _one_more(draft, check, task, rounds[task], tries=tries.get(task), before=waiting)
+        last = tree or check
+        _one_more(draft, check, task, rounds[task], tries=tries.get(task), before=waiting, by=last)
         for name in waiting:
             if name not in names.values():
                 draft.move_need(name, task)
     for one in verifiers:
         mine = one == check.params["task"]
+        if mine and tree is not None:
+            _put_together_again(draft, tree, check, rounds[one])
+            continue
         judge_again(draft, one, rounds[one], spent=spent if mine else None, red=mine)
     return draft.patch(reason)
+
+
+def tries_of(course: Course, task: str) -> int:
+    """Returns how many tries a task has used up when it was verified last."""
+    last = last_check(course, task)
+    output: Any = last.output if last is not None else None
+    return int(output.get("tries") or 0) if isinstance(output, Mapping) else 0
+
+
+def may_again(course: Course, task: str) -> bool:
+    """Whether a task may be sent back: its tries are not used up, and it has an agent."""
+    rounds = rounds_of(course, task)
+    check = latest(rounds, "check")
+    most: Any = check.params.get("attempts") if check is not None else None
+    return tries_of(course, task) < int(most or 1) and latest(rounds, "agent") is not None
 
 
 def by_hand(
@@ -128,7 +149,7 @@ def judge_again(
         tree,
         id=f"{verifier}/worktree.{number}",
         params={**tree.params, "round": number, "renews": tree.id},
-        needs=_needs_of_tree(draft, tree, check, on=FAILED if red else SETTLED),
+        needs=_needs_of_tree(draft, tree, Need(step=check.id, on=FAILED if red else SETTLED)),
         released=True,
     )
     behind, put = place.id, [place]
@@ -197,6 +218,7 @@ def _one_more(
     *,
     tries: int | None,
     before: Sequence[str],
+    by: Step,
 ) -> None:
     """Adds one more round of a judged task: work and check, or the check alone without `tries`."""
     check = latest(rounds, "check")
@@ -210,22 +232,43 @@ def _one_more(
         put = [recheck(check, rounds, needs=behind, spent=int(used or 0), before=tuple(before))]
     else:
         patch = next_round(check, rounds, reason="", spent=tries, on=SETTLED, before=before)
-        put = [_told(step, verifier) for step in patch.put]
+        put = [_told(step, by) for step in patch.put]
     put[-1] = replace(put[-1], uses={**put[-1].uses, **limit})
     draft.put += put
     draft.fresh[task] = put[-1].id
 
 
-def _told(step: Step, verifier: Step) -> Step:
-    """Returns a work that is told what the verifier found."""
+def _told(step: Step, by: Step) -> Step:
+    """Returns a work that is told what a verifier's step found."""
     if step.kind != "agent":
         return step
-    return replace(step, params={**step.params, "verdicts": [verifier.id]})
+    return replace(step, params={**step.params, "verdicts": [by.id]})
 
 
-def _needs_of_tree(draft: Rejudging, tree: Step, check: Step, *, on: str) -> tuple[Need, ...]:
+def _put_together_again(
+    draft: Rejudging, tree: Step, check: Step, rounds: Mapping[str, Step]
+) -> None:
+    """Adds one more worktree of a verifier behind one that settles as failed now, for the steps
+    that were to work and judge in that.
+    """
+    number, work = _last(rounds) + 1, latest(rounds, "agent")
+    place = replace(
+        tree,
+        id=f"{tree.whole}/worktree.{number}",
+        params={**tree.params, "round": number, "renews": tree.params.get("renews", tree.id)},
+        needs=_needs_of_tree(draft, tree, Need(step=tree.id, on=FAILED)),
+        released=True,
+    )
+    waiting = [step for step in (work, check) if step is not None]
+    first = replace(waiting[0], needs=(Need(step=place.id),))
+    draft.put.append(place)
+    for step in (first, *waiting[1:]):
+        draft.put.append(replace(step, params={**step.params, "round": number}))
+
+
+def _needs_of_tree(draft: Rejudging, tree: Step, behind: Need) -> tuple[Need, ...]:
     """Returns what a further worktree of a verifier waits for: what the one before did, the newest
-    check of all that comes into it, and the verdict that it follows.
+    check of all that comes into it, and the step that it follows.
     """
     listed: Any = tree.params["after"]
     kept = [
@@ -240,7 +283,7 @@ def _needs_of_tree(draft: Rejudging, tree: Step, check: Step, *, on: str) -> tup
             found = known.step.id if known is not None and _round(known.step) > 1 else None
         if found is not None:
             kept.append(Need(step=found))
-    return (*dict.fromkeys(kept), Need(step=check.id, on=on))
+    return (*dict.fromkeys(kept), behind)
 
 
 def _waiting_for(course: Course, task: str, rounds: Mapping[str, Step]) -> tuple[str, ...]:

@@ -72,7 +72,7 @@ def task_steps(
             kind="worktree",
             params=_worktree(fleet, task),
             needs=tuple(needs),
-            uses=uses,
+            uses={**uses, **({limit: 1} if limit else {})},
             ladder=machine_ladder(f"The worktree of {task.id} could not be made."),
             whole=task.id,
             released=False,

@@ -16,8 +16,9 @@ from fleet.adapters import git
 from fleet.adapters.crash import crash_point
 from fleet.adapters.ports import HIGH, LOW, Ports
 from fleet.core.messages import Ending, Outcome
-from fleet.core.plan import Failure
+from fleet.core.plan import Failure, Patch
 from fleet.errors import FleetError, Rejected
+from fleet.files.rejudging import last_check, may_again, send_back, tries_of
 from fleet.harnesses.commands import run_command
 from fleet.kinds import Work
 
@@ -166,7 +167,36 @@ def _clash(work: Work, merge: dict[str, str], base: str, found: git.StartConflic
         "conflict": {"task": second, "with": with_whom, "paths": list(found.paths)},
         "tail": found.text,
     }
-    return Outcome(ending=Ending.FAILED, failure=Failure.TASK, text=text, evidence=evidence)
+    patch = _sent_back(work, second, text)
+    if patch is not None:
+        commits = [merge.get(one, base) for one in with_whom]
+        evidence["verdict"] = _finding(work, second, with_whom, commits, found)
+    return Outcome(
+        ending=Ending.FAILED, failure=Failure.TASK, text=text, evidence=evidence, patch=patch
+    )
+
+
+def _finding(
+    work: Work, task: str, others: list[str], commits: list[str], found: git.StartConflict
+) -> dict[str, Any]:
+    """Returns a clash as a verifier's finding about the second of the tasks that clash."""
+    text = f"it conflicts with {' and '.join(others)} in {', '.join(found.paths)}; bring that into "
+    text += "your branch and resolve it there"
+    shown = "\n".join([*(f"$ git merge {sha}" for sha in commits), found.text])
+    told = {"severity": "high", "task": task, "text": text, "evidence": shown}
+    return {"passed": False, "commits": _dependencies(work), "findings": [told]}
+
+
+def _sent_back(work: Work, task: str, reason: str) -> Patch | None:
+    """Returns the patch that sends a task back whose work does not merge into what is to be judged
+    together; None where it is not for this step to judge, or the task's tries are used up.
+    """
+    course, check = work.course, last_check(work.course, str(work.params["task"]))
+    told: Any = check.step.params.get("verifies", ()) if check is not None else ()
+    if check is None or task not in [one["id"] for one in told] or not may_again(course, task):
+        return None
+    tries = {task: tries_of(course, task)}
+    return send_back(course, check.step, tries, tree=work.step, reason=reason)
 
 
 async def _set_up(work: Work, made: git.Worktree, port: int | None) -> Outcome | None:

@@ -17,8 +17,8 @@ from typing import Any
 from fleet.adapters.attempts import plain
 from fleet.core.messages import Ending, Outcome
 from fleet.core.plan import Failure
-from fleet.core.state import Standing, StepState
-from fleet.files.rejudging import last_check, rounds_of, send_back
+from fleet.core.state import Standing
+from fleet.files.rejudging import last_check, may_again, send_back, tries_of
 from fleet.files.verdicts import blamed
 from fleet.kinds import Work
 from fleet.views.verdicts import found_in
@@ -124,8 +124,8 @@ def outcome_of(work: Work, verdict: Verdict, evidence: Mapping[str, Any], *, tri
         spent = int(work.params.get("spent") or 0)
         patch = send_back(work.course, work.step, {}, spent=spent, reason=text)
     else:
-        used = {task: _tries(last_check(work.course, task)) for task in verdict.back}
-        spent_out = [task for task, count in used.items() if not _may_again(work, task, count)]
+        used = {task: tries_of(work.course, task) for task in verdict.back}
+        spent_out = [task for task in used if not may_again(work.course, task)]
         if tries >= int(work.params.get("attempts") or 1):
             text += f"; {verifier} has judged as often as its document lets it ({tries})"
         elif spent_out:
@@ -172,19 +172,6 @@ def _astray(work: Work, named: Mapping[str, str], commits: Mapping[str, str]) ->
             gone = "" if known else ", which is not in the repository"
             wrong.append(f"{task} at {sha[:12]}{gone}; {wanted[:12]} is to be judged")
     return f"its verdict is about {', '.join(wrong)}" if wrong else ""
-
-
-def _tries(check: StepState | None) -> int:
-    output: Any = check.output if check is not None else None
-    return int(output.get("tries") or 0) if isinstance(output, Mapping) else 0
-
-
-def _may_again(work: Work, task: str, tries: int) -> bool:
-    """Whether a task may be sent back: its tries are not used up, and there is an agent."""
-    rounds = rounds_of(work.course, task).values()
-    attempts = [step.params.get("attempts") for step in rounds if step.kind == "check"]
-    most: Any = attempts[-1] if attempts else 1
-    return tries < int(most or 1) and any(step.kind == "agent" for step in rounds)
 
 
 def _and(names: Sequence[str]) -> str:
