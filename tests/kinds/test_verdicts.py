@@ -27,7 +27,7 @@ from fleet.files.verifiers import order_of
 from fleet.kinds import Work, gate
 from fleet.kinds.check import _spent
 from fleet.kinds.check.verdict import conclude, outcome_of
-from fleet.kinds.worktree import _left
+from fleet.kinds.worktree import _left, _sent_back
 from support.lowered_run import LoweredRun, fleet
 
 SEEDS = int(os.environ.get("VERDICT_SEEDS", "60"))
@@ -202,6 +202,10 @@ class Played:
 
     def _worktree(self, work: Work) -> m.Outcome:
         task = work.params["task"]
+        if self.dice.random() < 0.1 and len(_left(work)) > 1:
+            patch = _sent_back(work, self.dice.choice(sorted(_left(work))), "they clash")
+            return m.Outcome(ending=m.Ending.FAILED, failure=Failure.TASK, text="clash",
+                             patch=patch)  # fmt: skip
         self.repo.at.setdefault(work.params["branch"], "a" * 40)
         place = {"path": f"/w/{task}", "branch": work.params["branch"], "start": "a" * 40,
                  "admin": "/x", "after": _left(work)}  # fmt: skip
@@ -266,7 +270,8 @@ class Played:
         asked = self.run.state.questions[name]
         self.answered += 1
         choices = [one for one in asked.question.choices if one != "fail"]
-        value = self.dice.choice(choices if self.answered <= ANSWERS else ["skip", "fail"])
+        enough = [one for one in asked.question.choices if one in ("skip", "fail")]
+        value = self.dice.choice(choices if self.answered <= ANSWERS else enough)
         patch = rework_patch(self.run.state, asked, "by hand") if value == "rework" else None
         if patch is not None:
             self.found.clear()  # what they found before is not what they would now

@@ -18,9 +18,7 @@ from typing import Any
 
 from fleet.core.plan import FAILED, SETTLED, SUCCEEDED, Need, NeedsChange, Patch, Step
 from fleet.core.state import Standing, StepState
-from fleet.files.rework import Course, fewer_tries, next_round, recheck
-
-STEMS = ("worktree", "work", "check")
+from fleet.files.rework import STEMS, Course, fewer_tries, next_round, recheck
 
 
 @dataclass(slots=True)

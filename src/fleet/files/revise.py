@@ -14,7 +14,7 @@ from itertools import count
 
 from fleet.core.plan import Need, Patch, Plan, Step
 from fleet.core.state import UNSTARTED, State, StepState
-from fleet.files.rejudging import STEMS
+from fleet.files.rework import STEMS
 
 UNLIMITED = 1_000_000
 """Units of a limit that the documents no longer set; a patch cannot take a limit away."""

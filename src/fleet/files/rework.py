@@ -23,6 +23,11 @@ from fleet.core.plan import (
 )
 from fleet.core.state import UNSTARTED, State, StepState
 
+STEMS = ("worktree", "work", "check")
+"""What the steps of a task are called, with a number behind that in later rounds; each round has
+one of them at least.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Course:

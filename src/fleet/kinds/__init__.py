@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from fleet.adapters.layout import attempt_path
 from fleet.errors import NotFound
-from fleet.files.rework import Course
+from fleet.files.rework import STEMS, Course
 
 if TYPE_CHECKING:
     from fleet.adapters.attempts import ExitRecord, Launch
@@ -170,15 +170,15 @@ class Work:
         return None
 
     def rounds(self, task: str) -> dict[str, Step]:
-        """Returns the work and checks of all rounds of a task, wherever they hang in the plan."""
+        """Returns the steps of all rounds of a task, wherever they hang in the plan."""
         found = {
             n: s for n, s in {**self.siblings, self.step.id: self.step}.items() if s.whole == task
         }
         for number in itertools.count(1):
             suffix = "" if number == 1 else f".{number}"
-            pair = [self.plan_step(f"{task}/{kind}{suffix}") for kind in ("work", "check")]
-            found |= {step.id: step for step in pair if step is not None}
-            if not any(pair):
+            steps = [self.plan_step(f"{task}/{stem}{suffix}") for stem in STEMS]
+            found |= {step.id: step for step in steps if step is not None}
+            if not any(steps):
                 break
         return found
 

@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from fleet.adapters.attempts import AttemptFolder
 from fleet.adapters.hooks import REQUEST, SESSION, read, waiting
 from fleet.harnesses import brief as briefs
 from fleet.kinds import Work
+from fleet.kinds.agent.answering import answered, given
 
 TURNS_BACK: Final = 2
 """How often one attempt is sent back to work; then its end is an end."""
@@ -67,15 +69,29 @@ class Turns:
         self.judging = True
         try:
             self.judged = await self.work.world.judge(self.work, self.place)
+            wrong = await self.work.world.in_thread(self._misspoken)
         finally:
             self.judging = False
-        against = self.judged.get("against") or ()
+        against = [*(self.judged.get("against") or ())]
+        found = briefs.findings(self.judged, "; ".join(against))
+        if self.judged and wrong:
+            against.append(wrong)
+            found = f"{found}\n- your verdict: {wrong}".strip()
+            self.judged = {**self.judged, "against": against}
         block = bool(against) and len(self.sent_back) < TURNS_BACK
         reason = ""
         if block:
-            reason = f"This is not done yet.\n\n{briefs.findings(self.judged, '; '.join(against))}"
+            reason = f"This is not done yet.\n\n{found}"
         await self.work.world.in_thread(_answer, answer, {"block": block, "reason": reason})
         return self.interactive and self.green
+
+    def _misspoken(self) -> str:
+        """Returns why what was said last is not what a schema asks for, nothing when it is."""
+        schema = self.work.params.get("schema")
+        if not schema:
+            return ""
+        said = given(AttemptFolder(self.folder))
+        return answered(self.said if said is None else said, schema)[1]
 
     @property
     def green(self) -> bool:
