@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
     from fleet.app.place import FleetPlace
 
-PLAN, RUN, FLOW, WATCH, LAND, TALK, INSIDE, FIRST = (
-    "Plan", "Run", "Workflows", "Watch", "Land", "Questions", "Inside an agent", "First steps",
+PLAN, RUN, FLOW, WATCH, LAND, TALK, INSIDE, SERVE, FIRST = (
+    "Plan", "Run", "Workflows", "Watch", "Land", "Questions", "Inside an agent", "Serve",
+    "First steps",
 )  # fmt: skip
 
 
