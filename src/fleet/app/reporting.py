@@ -143,6 +143,14 @@ def _masked(text: str) -> str:
 # --- output ---------------------------------------------------------------------------------------
 
 
+def read_output(file: Path) -> str:
+    """Returns the text of a file that holds an output; raises FleetError when it cannot be read."""
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise FleetError(f"{file} cannot be read: {error.strerror}") from error
+
+
 def finish(output: str | None, session: Session | None = None) -> Path:
     """Leaves word that the work is done, with its output; returns the file.
 

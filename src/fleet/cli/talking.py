@@ -171,13 +171,12 @@ def done(
     dry_run: DryRun = False,
 ) -> None:
     """Say that the work is done, and give its output."""
-    from fleet.app.reporting import finish, session_facts
+    from fleet.app.reporting import finish, read_output, session_facts
 
     if dry_run:
         say(f"would report {session_facts()[1]} as done")
         return
-    text = output.read_text(encoding="utf-8", errors="replace") if output is not None else None
-    finish(text)
+    finish(read_output(output) if output is not None else None)
     say("noted; end the session when you are ready")
 
 
@@ -189,13 +188,15 @@ def output(
     dry_run: DryRun = False,
 ) -> None:
     """Give the task's output, before the work is done or with it; the last one counts."""
-    from fleet.app.reporting import put_out, session_facts
+    from fleet.app.reporting import put_out, read_output, session_facts
 
     if dry_run:
         say(f"would give the output of {session_facts()[1]}")
         return
-    raw = sys.stdin.buffer.read() if file is None else file.read_bytes()
-    put_out(raw.decode("utf-8", "replace"))
+    if file is None:
+        put_out(sys.stdin.buffer.read().decode("utf-8", "replace"))
+    else:
+        put_out(read_output(file))
     say("noted")
 
 
