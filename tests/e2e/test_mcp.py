@@ -54,6 +54,7 @@ steps:
 def flows(fleet: ScriptedFleet) -> ScriptedFleet:
     fleet.put("workflows/shop.yaml", SHOP)
     fleet.put("workflows/many.yaml", MANY)
+    fleet.put("workflows/late.yaml", LATE)
     fleet.put("agents/ada.yaml", "{role: dev, harness: mcp, prompt: Be brief.}")
     return fleet.write()
 
@@ -61,8 +62,9 @@ def flows(fleet: ScriptedFleet) -> ScriptedFleet:
 def test_a_client_drives_a_workflow_from_start_to_return(flows):
     async def drive():
         async with over_stdio(flows.root) as client:
-            (many, shop) = (await client("list_workflows"))["workflows"]
-            assert (many["problems"], shop["vacant_roles"]) == ([], [])
+            (late, many, shop) = (await client("list_workflows"))["workflows"]
+            assert (late["vacant_roles"], shop["vacant_roles"]) == (["slow"], [])
+            assert many["problems"] == []
             assert shop["documents"][0]["inputs"]["goal"]["required"] is True
             wrong = await client.refused("start_workflow", workflow="shop", inputs={"gaol": 1})
             assert "no input 'gaol' (did you mean 'goal'?)" in wrong
@@ -147,19 +149,30 @@ def only_who_has_the_token_comes_in_by_a_known_name(url, token):
     assert allowed == {400}  # the protocol's own word: no session yet
 
 
+LATE = """\
+name: late
+steps:
+  - {id: one, type: delegate, agent: slow, instructions: Be quick, timeout: 2s, attempts: 50}
+"""
+
+
 def test_a_step_is_had_by_one_client_and_goes_on_to_another(flows):
     async def drive(url, token):
         async with (
             over_http(url, token, "ada") as ada,
             over_http(url, token, "bob") as bob,
         ):
+            await ada("start_workflow", workflow="late", client_roles=["slow"])
+            slow = await bob.pull(roles=["slow"], lease_s=600)
             (run,) = (await ada("start_workflow", workflow="many"))["runs"]
-            first = await ada.pull(lease_s=0.2)
-            told = await asyncio.gather(*(one("get_next_step") for one in (ada, bob) * 4))
+            first = await ada.pull(roles=["dev"], lease_s=0.2)
+            told = await asyncio.gather(
+                *(one("get_next_step", roles=["dev"]) for one in (ada, bob) * 4)
+            )
             rest = [one for one in told if one["kind"] != "none"]
             taken = [one["step"] for one in (first, *rest)]
             while len(rest) < 4:  # the others start by and by, and ada's own ends
-                rest.append(await bob.pull())
+                rest.append(await bob.pull(roles=["dev"]))
             assert len({one["lease"] for one in rest}) == 4
             again = next(one for one in rest if one["step"] == first["step"])
             assert taken.count(first["step"]) <= 2
@@ -175,13 +188,18 @@ def test_a_step_is_had_by_one_client_and_goes_on_to_another(flows):
             assert "the lease has gone" in await bob.refused(
                 "submit_result", lease=rest[0]["lease"], output="x"
             )
-            rest[0] = await ada.pull()
+            rest[0] = await ada.pull(roles=["dev"])
             for one in rest[:3]:
                 await ada("submit_result", lease=one["lease"], output=f"did {one['step']}")
             failed = await ada(
                 "submit_result", lease=rest[3]["lease"], ended="failed", note="no idea"
             )
             assert failed["state"] == "failed"
+            again = await bob.pull(roles=["slow"])
+            assert again["attempt"] > 1, "the time of the first was over, whoever had it"
+            assert "it ran out of time" in again["brief"]
+            gone = await bob.refused("submit_result", lease=slow["lease"], output="late")
+            assert "nobody waits" in gone
             return await bob.until("run_status", lambda one: one["ended_at"], run=run)
 
     with serving(flows.root, "--allow-origin", "http://page.example") as (url, said):
@@ -273,6 +291,12 @@ def test_a_client_works_in_a_worktree_and_a_person_takes_up_its_proposal(fleet):
             fleet.git("-C", str(tree), "add", "a.md")
             fleet.git("-C", str(tree), "commit", "-q", "-m", "a")
             await client("checkin", task="a", done="all of it")
+            asked = await client("ask", task="a", question="Enough?", choices=["yes", "no"])
+            await client("answer", question=asked["id"], value="yes", note="go on")
+            told = await client.until(
+                "get_next_step", lambda found: found["notes"], lease=step["lease"]
+            )
+            assert told["notes"] == ["Answer to your question 'Enough?': yes\ngo on"]
             await client("submit_result", lease=step["lease"], output="it is there")
 
             wrong = await client.refused(
@@ -307,6 +331,7 @@ def test_a_client_works_in_a_worktree_and_a_person_takes_up_its_proposal(fleet):
     assert (refused.code, "does not show what it would change" in refused.stderr) == (1, True)
     fleet.must("reject", forged_id, "--reason", "no")
     fleet.must("approve", asked)
+    fleet.put("tasks/a.md", f"---\n{front}\n---\n\nWrite a.md, and an edit goes on from here.\n")
     fleet.must("launch", "--all")
     assert fleet.wait("a", "b", "c", timeout_s=60).code == 0
     assert fleet.git("show", "fleet/b:c.md") == "done", "b was begun behind c"

@@ -44,6 +44,12 @@ def test_a_sandboxed_agent_commits_checks_in_and_is_done(fleet, untouched, bwrap
     fleet.nothing_runs()
 
 
+FORGED = (
+    "import os; from pathlib import Path; from fleet.app.place import FleetPlace;"
+    "from fleet.app.telling import tell; from fleet.core.messages import ReportProgress as Told;"
+    "told = Told(step='b/work', attempt=0, facts={'finding:1': {}, 'session': 'x'});"
+    "tell(FleetPlace(Path(os.environ['FLEET_ROOT'])), [told])"
+)
 INSIDE = """\
 import asyncio, sys
 sys.path.insert(0, {tests!r})
@@ -149,12 +155,14 @@ def test_nothing_else_is_reached(fleet, untouched, bwrap):
         "remount": "mount -o remount,rw /usr",
         "launch": "fleet launch b",
         "pause": "fleet pause b",
+        "facts": f'{sys.executable} -c "{FORGED}"',
     }
     # In memory beside the worktree, where the test lies in memory too: seen by nobody outside.
     script = "touch ../beside\n" + "".join(
         f"({line}) >/dev/null 2>&1 && echo {name} >> got\n" for name, line in attempts.items()
     )
-    script += "fleet pause b 2>&1 | grep -q 'only check-ins and questions' || echo unsaid >> got\n"
+    told = "only check-ins, questions and findings"
+    script += f"fleet pause b 2>&1 | grep -q '{told}' || echo unsaid >> got\n"
     deliver = "touch got; git add got; git commit -qm got\n"
     fleet.task("a", script + deliver, agent=BWRAP, deliverables=["got"])
     fleet.task("b", fleet.waits("b") + fleet.delivers("b"))

@@ -161,6 +161,7 @@ def _step(
         "attempt": one.attempt,
         "agent": params["agent"]["id"],
         "brief": _brief(place, state, one),
+        "notes": _notes(place, state, one),
         "output_schema": params.get("schema")
         if isinstance(params.get("schema"), Mapping)
         else None,
@@ -187,6 +188,13 @@ def _brief(place: FleetPlace, state: State, one: StepState) -> str:
         return path.read_text(encoding="utf-8")
     except OSError as lost:
         raise FleetError(f"the brief of {one.step.id} cannot be read: {lost.strerror}") from lost
+
+
+def _notes(place: FleetPlace, state: State, one: StepState) -> list[str]:
+    """Returns what was said to whoever works at a step: notes, and answers to its questions."""
+    found = _offer(place, state, one).folder.glob("notes/*.md")
+    numbered = sorted((path for path in found if path.stem.isdecimal()), key=lambda p: int(p.stem))
+    return [path.read_text(encoding="utf-8").rstrip("\n") for path in numbered]
 
 
 def _prompt(state: State, asked: OpenQuestion, key: str, left_s: float) -> dict[str, Any]:
@@ -269,8 +277,9 @@ def _find(place: FleetPlace, lease: str) -> _Leased:
                 return _Leased(state=state, one=None, asked=asked, offer=offer, key=key)
     one = state.known(step)
     if one is None or one.attempt != int(attempt) or one.standing is not Standing.RUNNING:
-        word = f"it is {one.standing}" if one is not None else "the run has no such step"
-        raise Rejected(f"the lease has gone: nobody waits for {step} any more, {word}")
+        now = f"attempt {one.attempt} is {one.standing}" if one is not None else "it was dropped"
+        word = f"{step}: {now}"
+        raise Rejected(f"the lease has gone: nobody waits for it any more, {word}")
     return _Leased(state=state, one=one, asked=None, offer=_offer(place, state, one), key=key)
 
 
