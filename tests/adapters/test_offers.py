@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -28,8 +29,14 @@ def clock(monkeypatch):
     return now
 
 
-def test_of_many_who_take_at_once_one_gets_it(offer):
-    together = Barrier(16)
+def test_of_many_who_take_at_once_one_gets_it(offer, monkeypatch):
+    together, real = Barrier(16), offers.secrets.token_hex
+
+    def slow(size):  # between the look and the write, where another could come
+        time.sleep(0.02)
+        return real(size)
+
+    monkeypatch.setattr(offers.secrets, "token_hex", slow)
 
     def take(number):
         together.wait()
