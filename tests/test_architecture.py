@@ -214,7 +214,7 @@ PLANTS: dict[str, list[tuple[str, str, str]]] = {
         ("app", "from pydantic import BaseModel", "fleet.app -> pydantic"),
         ("cli", "import pydantic", "fleet.cli -> pydantic"),
     ],
-    "the protocol of MCP is spoken at its door only": [
+    "the protocol of MCP is spoken at its two ends only": [
         ("app.planted", "import mcp", "fleet.app.planted -> mcp"),
         ("cli.planted", "from mcp import Client", "fleet.cli.planted -> mcp"),
         ("kinds.planted_server", "import uvicorn", "fleet.kinds.planted_server -> uvicorn"),

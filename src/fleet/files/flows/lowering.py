@@ -206,7 +206,7 @@ def agent_steps(
             "task": main,
             "name": step.get("name") or step["id"],
             "agent": told["agent"],
-            "schema": is_client_call(step) or step.get("output") or None,
+            "schema": step.get("output") or is_client_call(step) or None,
             "rules": bundle.get("rules", ""),
             "timeout_s": seconds(step.get("timeout_ms")) or told.get("timeout_s"),
             "idle_s": told.get("idle_s"),
