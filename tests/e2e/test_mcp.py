@@ -147,6 +147,13 @@ def only_who_has_the_token_comes_in_by_a_known_name(url, token):
     assert code(Origin="null") == 403
     allowed = {code(), code(Host=f"localhost:{port}"), code(Origin="http://page.example")}
     assert allowed == {400}  # the protocol's own word: no session yet
+    page = {"Origin": "http://page.example", "Access-Control-Request-Method": "POST"}
+    with httpx2.Client(trust_env=False) as web:
+        answer = web.options(url, headers=page)
+        assert answer.headers["access-control-allow-origin"] == "http://page.example"
+        assert answer.status_code == 200
+        page["Origin"] = "http://evil.example"
+        assert web.options(url, headers=page).status_code == 403
 
 
 LATE = """\

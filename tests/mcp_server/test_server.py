@@ -32,24 +32,37 @@ def asked(**headers):
 
 @pytest.mark.parametrize("host", ["127.0.0.1:80", "LOCALHOST:80", "[::1]:80", "fleet.test:80"])
 def test_a_known_name_is_let_in(host):
-    assert guard(hosts=["Fleet.test"]).refusal(asked(host=host)) is None
+    assert guard(hosts=["Fleet.test"]).refusal("POST", asked(host=host)) is None
 
 
 @pytest.mark.parametrize(
     "host", ["", "127.0.0.1", "127.0.0.1:81", "127.0.0.1:80.evil", "evil:80", "localhost:80@evil"]
 )
 def test_any_other_name_is_not(host):
-    assert guard().refusal(asked(host=host))[0] == 421
+    assert guard().refusal("POST", asked(host=host))[0] == 421
 
 
 def test_names_tokens_and_origins_stand_once():
     twice = [*asked(), (b"host", b"evil")]
-    assert guard().refusal(twice)[0] == 421
-    assert guard().refusal([*asked(), (b"authorization", b"Bearer x")])[0] == 401
-    assert guard().refusal(asked(authorization=f"bearer {TOKEN}")) is None
-    assert guard().refusal(asked(authorization="Bearer \u00e4"))[0] == 401
-    assert guard(origins=["http://a"]).refusal(asked(origin="http://a")) is None
-    assert guard(origins=["http://a"]).refusal([*asked(), (b"origin", b"http://b")])[0] == 403
+    assert guard().refusal("POST", twice)[0] == 421
+    assert guard().refusal("POST", [*asked(), (b"authorization", b"Bearer x")])[0] == 401
+    assert guard().refusal("POST", asked(authorization=f"bearer {TOKEN}")) is None
+    assert guard().refusal("POST", asked(authorization="Bearer \u00e4"))[0] == 401
+    assert guard(origins=["http://a"]).refusal("POST", asked(origin="http://a")) is None
+    assert (
+        guard(origins=["http://a"]).refusal("POST", [*asked(), (b"origin", b"http://b")])[0] == 403
+    )
+
+
+def test_a_browsers_question_before_its_request_needs_no_token_but_an_allowed_origin():
+    told = {"host": "127.0.0.1:80", "access-control-request-method": "POST"}
+    door = guard(origins=["http://a"])
+    asks = [(name.encode(), value.encode()) for name, value in told.items()]
+    assert door.refusal("OPTIONS", [*asks, (b"origin", b"http://a")]) is None
+    assert door.refusal("OPTIONS", [*asks, (b"origin", b"http://b")])[0] == 403
+    assert door.refusal("OPTIONS", asks)[0] == 401
+    assert door.refusal("POST", [*asks, (b"origin", b"http://a")])[0] == 401
+    assert door.refusal("OPTIONS", [(b"host", b"127.0.0.1:80"), (b"origin", b"http://a")])[0] == 401
 
 
 def test_a_token_is_made_once_and_nobody_else_can_read_it(tmp_path):

@@ -3,7 +3,8 @@
 Every request is looked at before anything else reads it: its Host must be a name of this server, or
 a page that a browser was led to by DNS rebinding could speak to it; its Origin, where a browser
 sends one, must be allowed; and it must carry the token, compared in constant time. Only then does
-the protocol begin.
+the protocol begin. A browser's question before its request carries no token; it is answered here,
+for allowed origins, and goes no further.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
 from mcp.server.transport_security import TransportSecuritySettings
+from starlette.middleware.cors import CORSMiddleware
 
 from fleet.errors import FleetError
 
@@ -46,7 +48,7 @@ class Guard:
             return
         if scope["type"] != "http":
             return
-        refused = self.refusal(scope["headers"])
+        refused = self.refusal(scope["method"], scope["headers"])
         if refused is None:
             await self.app(scope, receive, send)
             return
@@ -57,7 +59,9 @@ class Guard:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": f"{text}\n".encode()})
 
-    def refusal(self, headers: Iterable[tuple[bytes, bytes]]) -> tuple[int, str] | None:
+    def refusal(
+        self, method: str, headers: Iterable[tuple[bytes, bytes]]
+    ) -> tuple[int, str] | None:
         """Returns the status and the sentence for what may not come in, None for what may."""
         told = [(name.lower(), value.decode("latin-1")) for name, value in headers]
         hosts = [value for name, value in told if name == b"host"]
@@ -66,6 +70,9 @@ class Guard:
         origins = [value for name, value in told if name == b"origin"]
         if any(one.lower() not in self.origins for one in origins):
             return 403, "that origin may not come in; allow it with --allow-origin"
+        asks_before = any(name == b"access-control-request-method" for name, _ in told)
+        if method == "OPTIONS" and origins and asks_before:
+            return None
         keys = [value for name, value in told if name == b"authorization"]
         if len(keys) != 1 or not self._is_token(keys[0]):
             return 401, "the token is missing or wrong"
@@ -120,7 +127,14 @@ async def serve(
         host=host,
     )
     allowed = {f"http://{name}" for name in names} | {one.lower() for one in origins}
-    guarded = Guard(app, token, names, frozenset(allowed))
+    shared = CORSMiddleware(
+        app,
+        allow_origins=sorted(allowed),
+        allow_methods=["GET", "POST", "DELETE"],
+        allow_headers=["*"],
+        expose_headers=["Mcp-Session-Id", "Mcp-Protocol-Version"],
+    )
+    guarded = Guard(shared, token, names, frozenset(allowed))
     config = uvicorn.Config(
         guarded,
         log_config=None,
