@@ -108,7 +108,8 @@ def test_a_client_drives_a_workflow_from_start_to_return(flows):
             look = await client.pull(roles=["client"])
             assert (look["kind"], look["tool"]) == ("mcp_call", "look")
             assert look["parameters"] == {"n": 2}
-            await client("submit_result", lease=look["lease"], output=[True, None])
+            async with over_stdio(flows.root, "another process") as later:  # a lease is no server's
+                await later("submit_result", lease=look["lease"], output=[True, None])
             talk = await client.pull()
             await client("submit_result", lease=talk["lease"], output=HOSTILE)
 

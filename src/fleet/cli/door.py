@@ -99,6 +99,10 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard 
 Roles = Annotated[
     list[str] | None, typer.Option("--role", metavar="NAME=COMMAND", help="A command for a role.")
 ]
+Clients = Annotated[
+    list[str] | None,
+    typer.Option("--client", metavar="ROLE", help="A role that clients of `fleet mcp` play."),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Tasks or agents.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="A task, an agent, or a unique prefix.")]

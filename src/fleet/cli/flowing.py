@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fleet.cli.door import FLOW, DryRun, Json, Roles, app, columns, here, say, say_json, tell, usage
+from fleet.cli.door import (
+    FLOW,
+    Clients,
+    DryRun,
+    Json,
+    Roles,
+    app,
+    columns,
+    here,
+    say,
+    say_json,
+    tell,
+    usage,
+)
 
 if TYPE_CHECKING:
     from fleet.core.state import OpenQuestion
@@ -25,10 +38,7 @@ def run(
     ] = None,
     thread: Annotated[str, typer.Option(metavar="T", help="The thread that it belongs to.")] = "",
     role: Roles = None,
-    client: Annotated[
-        list[str] | None,
-        typer.Option(metavar="ROLE", help="A role that clients of `fleet mcp` play."),
-    ] = None,
+    client: Clients = None,
     resume: Annotated[
         str | None, typer.Option(metavar="RUN", help="Go on with a run that has failed.")
     ] = None,

@@ -179,7 +179,8 @@ class Loader:
             if found is None and step["type"] == "delegate" and self.vacant is not None:
                 self.vacant.add(role)
             elif found is None and step["type"] == "delegate":
-                hint = did_you_mean(role, self._all_roles()) or f"--role {role}=COMMAND gives one"
+                given = f"--role {role}=COMMAND or --client {role} is one"
+                hint = did_you_mean(role, self._all_roles()) or given
                 self._say(one, f"no agent has the role {role!r}", (*at, "agent"), hint)
             elif found is not None:
                 self._workable(one, at, step, found)
