@@ -353,6 +353,7 @@ def test_what_a_client_is_not_held_to_is_refused(fleet):
     told = "{harness: mcp, model: x, permissions: {deny: [run]}, sandbox: bwrap, mode: interactive}"
     fleet.put("agents/ada.yaml", told)
     fleet.put("agents/client.yaml", "{harness: shell, args: 'true'}")
+    fleet.settings["functions"] = {"client.x": "tools:x"}
     fleet.put("workflows/w.yaml", "steps: [{id: a, type: mcp_call, tool: client.x}]")
     fleet.write()
     found = fleet("check")
@@ -363,3 +364,4 @@ def test_what_a_client_is_not_held_to_is_refused(fleet):
     fleet.put("agents/ada.yaml", "{harness: mcp}")
     found = fleet("check", "workflows/w.yaml")
     assert "'client' has the tools of clients, and is none" in found.stdout + found.stderr
+    assert "'client.x' is a function of the fleet and a client's tool" in found.stderr

@@ -169,7 +169,7 @@ class Loader:
             if step["type"] == "foreach" and said:
                 self._agent(said.removeprefix("@"), agents, texts)
             if is_client_call(step):
-                self._client(one, at, agents, texts)
+                self._client(one, at, step["tool"], agents, texts)
             elif step["type"] == "mcp_call":
                 self._tool(one, at, step["tool"])
             if step["type"] not in ("delegate", "escalate") or not said:
@@ -196,8 +196,13 @@ class Loader:
             hint = hint or f"{more} name a function {name!r}"
             self._say(one, f"no tool {name!r}", (*at, "tool"), hint)
 
-    def _client(self, one: _Known, at: Where, agents: dict[str, Any], texts: Texts) -> None:
+    def _client(
+        self, one: _Known, at: Where, tool: str, agents: dict[str, Any], texts: Texts
+    ) -> None:
         """Notes the agent that a client's own tools belong to."""
+        if tool in self.fleet.settings.functions:
+            text = f"{tool!r} is a function of the fleet and a client's tool"
+            self._say(one, text, (*at, "tool"), "give the function another name")
         found = self._agent(CLIENT, agents, texts)
         if found is not None and found.harness != BY_CLIENT.harness:
             text = f"the agent {found.id!r} has the tools of clients, and is none"
