@@ -168,7 +168,7 @@ def test_a_step_is_had_by_one_client_and_goes_on_to_another(flows):
     async def drive(url, token):
         async with (
             over_http(url, token, "ada") as ada,
-            over_http(url, token, "bob") as bob,
+            over_http(url, token, "bob", "legacy") as bob,
         ):
             await ada("start_workflow", workflow="late", client_roles=["slow"])
             slow = await bob.pull(roles=["slow"], lease_s=600)

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import Implementation
-
-from mcp import Client, StdioServerParameters
 
 PATIENCE_S = 60.0
 PAUSE_S = 0.1
@@ -91,13 +90,17 @@ async def over_stdio(
 
 
 @asynccontextmanager
-async def over_http(url: str, token: str, name: str = "ada") -> AsyncIterator[Hand]:
-    """Yields a client of a server that is there."""
+async def over_http(
+    url: str, token: str, name: str = "ada", mode: str = "auto"
+) -> AsyncIterator[Hand]:
+    """Yields a client of a server that is there; `legacy` speaks the protocol with a handshake."""
     headers = {"Authorization": f"Bearer {token}"}
     about = Implementation(name=name, version="1")
     async with (
         httpx2.AsyncClient(headers=headers, trust_env=False, timeout=PATIENCE_S) as web,
-        Client(streamable_http_client(url, http_client=web), client_info=about) as client,
+        Client(
+            streamable_http_client(url, http_client=web), client_info=about, mode=mode
+        ) as client,
     ):
         yield Hand(client)
 
