@@ -121,7 +121,8 @@ def raise_question(place: FleetPlace, question: m.Question, run: str, task: str)
     if state is None:
         raise NotFound("run", run)
     before = set(state.questions) | set(state.answers)
-    step = next((s for s in state.running if state.steps[s].step.whole == task), task)
+    works = (s for s in state.running if task and state.steps[s].step.whole == task)
+    step = next(works, task)
     tell(place, [m.RaiseQuestion(step=step, question=question)], run=run)
     after = place.run_state(run)
     assert after is not None
