@@ -99,10 +99,7 @@ class Offer:
         with _locked(self.folder, wait_s=LOCK_S) as got:
             if not got:
                 raise FleetError("somebody else is at this step right now", hint="try again")
-            lease, known = self.lease(), self._read()
-            own = known is not None and secrets.compare_digest(
-                known.key.encode(), key.encode("utf-8", "replace")
-            )
+            lease, own = self.lease(), self.is_of(key)
             if handed(self.folder) is not None:
                 raise Rejected("the lease has gone: the step was handed in already")
             if lease is None and own:
@@ -111,6 +108,12 @@ class Offer:
                 now = f"{lease.holder} has the step now" if lease else "nobody has the step now"
                 raise Rejected(f"the lease has gone: {now}")
             yield lease
+
+    def is_of(self, key: str) -> bool:
+        """Returns whether the latest lease is the one that `key` proves, ended or not."""
+        known = self._read()
+        said = key.encode("utf-8", "replace")
+        return known is not None and secrets.compare_digest(known.key.encode(), said)
 
     def _read(self) -> Lease | None:
         found = _read_json(self.folder / "lease", LEASE_BYTES)

@@ -270,17 +270,25 @@ def _find(place: FleetPlace, lease: str) -> _Leased:
     state = place.run_state(run) if key and attempt.isdecimal() and step else None
     if state is None:
         raise FleetError(f"{lease[:200]!r} is no lease", hint="give the one of get_next_step")
-    for asked in state.questions.values():
-        if (asked.step or ".run") == step and asked.attempt == int(attempt):
-            offer = _offer_of_question(place, state, asked)
-            if offer.folder.is_dir():
-                return _Leased(state=state, one=None, asked=asked, offer=offer, key=key)
+    found = [
+        _Leased(
+            state=state,
+            one=None,
+            asked=asked,
+            offer=_offer_of_question(place, state, asked),
+            key=key,
+        )
+        for asked in state.questions.values()
+        if (asked.step or ".run") == step and asked.attempt == int(attempt)
+    ]
     one = state.known(step)
-    if one is None or one.attempt != int(attempt) or one.standing is not Standing.RUNNING:
-        now = f"attempt {one.attempt} is {one.standing}" if one is not None else "it was dropped"
-        word = f"{step}: {now}"
-        raise Rejected(f"the lease has gone: nobody waits for it any more, {word}")
-    return _Leased(state=state, one=one, asked=None, offer=_offer(place, state, one), key=key)
+    if one is not None and one.attempt == int(attempt) and one.standing is Standing.RUNNING:
+        offer = _offer(place, state, one)
+        found.append(_Leased(state=state, one=one, asked=None, offer=offer, key=key))
+    if found:  # whoever has it now, where it is not this one, is told by the offer itself
+        return next((held for held in found if held.offer.is_of(key)), found[-1])
+    now = f"attempt {one.attempt} is {one.standing}" if one is not None else "it was dropped"
+    raise Rejected(f"the lease has gone: nobody waits for it any more, {step}: {now}")
 
 
 def _renewed(place: FleetPlace, wish: Wish) -> dict[str, Any]:
