@@ -1,7 +1,7 @@
 """What the MCP servers of a fleet are like: whether each starts or answers, and which tools it has.
 
 They are started as a run would start them, all at once, from this process and its environment, and
-ended again.
+ended again; nothing is left of them.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 from fleet.adapters.attempts import plain
@@ -39,11 +41,12 @@ def servers(place: FleetPlace, *, quick: bool) -> Iterator[Finding]:
 
 
 async def _all(place: FleetPlace, declared: list[Server]) -> list[Finding]:
-    pool = Servers(place.root, place.state, resolve=resolve, mask=mask)
-    try:
-        return await asyncio.gather(*(_look(pool, one) for one in declared))
-    finally:
-        await pool.close()
+    with TemporaryDirectory(prefix="fleet-") as logs:
+        pool = Servers(place.root, Path(logs), resolve=resolve, mask=mask)
+        try:
+            return await asyncio.gather(*(_look(pool, one) for one in declared))
+        finally:
+            await pool.close()
 
 
 async def _look(pool: Servers, server: Server) -> Finding:
@@ -52,8 +55,6 @@ async def _look(pool: Servers, server: Server) -> Finding:
         tools = await pool.tools(server)
     except Failed as failed:
         cure = f"mend `mcp_servers.{server.name}` in coordination.md"
-        if server.command:
-            cure = f"{cure}, or see .fleet/logs/mcp-{server.name}.log"
         return finding(name, "error", plain(failed.text), cure)
     missing = [one for one in server.tools if not any(fnmatchcase(tool, one) for tool in tools)]
     if missing:
