@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, ClassVar, Final
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, PlainValidator, model_validator
@@ -74,6 +74,11 @@ def _as_output(value: int) -> int:
 
 class McpServerForm(Form):
     """A server of tools: a command to start, or an address."""
+
+    strangers: ClassVar = {
+        "args": "they stand behind the program: command: [npx, server]",
+        "type": "`command` starts one, `url` is where another one is",
+    }
 
     command: CommandForm | None = None
     env: (
