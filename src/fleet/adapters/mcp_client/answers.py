@@ -8,7 +8,7 @@ blocks that are not all texts are a list.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 
@@ -20,6 +20,15 @@ def value_of(result: Mapping[str, Any]) -> Any:
     if values and all(isinstance(one, str) for one in values):
         return "\n".join(values)
     return values[0] if len(values) == 1 else values or None
+
+
+def spoken(value: Any, say: Callable[[str], str]) -> Any:
+    """Returns a value with `say` of each text in it, keys too."""
+    if isinstance(value, str):
+        return say(value)
+    if isinstance(value, Mapping):
+        return {say(key): spoken(inner, say) for key, inner in value.items()}
+    return [spoken(inner, say) for inner in value] if isinstance(value, list) else value
 
 
 def words_of(result: Mapping[str, Any]) -> str:

@@ -41,15 +41,14 @@ class Said:
     def __init__(self, path: str, most: int, secrets: list[bytes]) -> None:
         self.path, self.most = path, most
         self.secrets = sorted(secrets, key=len, reverse=True)
-        self.held = b""
-        self.size = 0
-        self.handle = self._open()
+        self.held, self.handle, self.size = b"", -1, 0
+        with contextlib.suppress(OSError):
+            self._open()
 
-    def _open(self) -> int:
+    def _open(self) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-        handle = os.open(self.path, flags, 0o600)
-        self.size = os.fstat(handle).st_size
-        return handle
+        self.handle = os.open(self.path, flags, 0o600)
+        self.size = os.fstat(self.handle).st_size
 
     def add(self, raw: bytes) -> None:
         """Writes whole lines, and of one without an end all but what may begin a secret."""
@@ -71,9 +70,11 @@ class Said:
         with contextlib.suppress(OSError):  # a full disk costs lines, never the server
             while raw:
                 if self.size >= self.most:
-                    os.close(self.handle)
                     os.replace(self.path, f"{self.path}.1")  # noqa: PTH105 - no pathlib here
-                    self.handle = self._open()
+                    os.close(self.handle)
+                    self.handle = -1
+                if self.handle < 0:
+                    self._open()
                 part, raw = raw[: self.most - self.size], raw[self.most - self.size :]
                 self.size += os.write(self.handle, part)
 

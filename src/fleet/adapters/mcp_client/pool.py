@@ -18,7 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from fleet.adapters.mcp_client.answers import value_of, words_of
+from fleet.adapters.mcp_client.answers import spoken, value_of, words_of
 from fleet.adapters.mcp_client.server import Failed, Server, Why
 from fleet.errors import FleetError, did_you_mean
 
@@ -73,12 +73,12 @@ class Servers:
             raise Failed(failed.why, text, failed.retry_after_s) from None
         if result.get("isError"):
             raise Failed(Why.TOOL, self.mask(words_of(result), held.values))
-        told = json.dumps(value_of(result), ensure_ascii=False)
-        size = len(told.encode("utf-8", "surrogatepass"))
+        value = value_of(result)
+        size = _size(value)
         if size > server.max_output_bytes:
             text = f"it put out {size} bytes, and `max_output` is {server.max_output_bytes}"
             raise Failed(Why.TOOL, text)
-        return json.loads(self.mask(told, held.values))
+        return spoken(value, lambda text: self.mask(text, held.values)) if held.values else value
 
     async def tools(self, server: Server) -> list[str]:
         """Returns the tools that a server lists and the fleet allows; raises Failed."""
@@ -93,6 +93,15 @@ class Servers:
         """Ends all connections and the processes behind them."""
         held, self.held = self.held, {}
         await asyncio.gather(*(one.close() for one in held.values()))
+
+
+def _size(value: Any) -> int:
+    """Returns how many bytes a value takes as JSON; raises Failed for one that JSON cannot say."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (ValueError, RecursionError) as wrong:
+        raise Failed(Why.TOOL, f"its answer is no JSON: {wrong}") from None
+    return len(text.encode("utf-8", "surrogatepass"))
 
 
 class _Held:
@@ -128,6 +137,8 @@ class _Held:
         except Failed as failed:
             if failed.why is Why.LOST and connection.over:
                 self._note_failure()
+            elif failed.why is Why.TOOL:
+                self.failures = 0  # it works, whatever it says
             raise
         finally:
             self.calls -= 1
