@@ -11,7 +11,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ import pytest
 from fleet.adapters.mcp_client import Failed, Server, Servers, Why
 from fleet.adapters.mcp_client.answers import value_of
 from fleet.harnesses.secrets import mask, resolve
-from support.mcp_peers import BY_HAND, Web, alive, noted
+from support.mcp_peers import BY_HAND, Web, alive, end_all, noted
 from support.scripted_fleet import until
 
 LIMIT_S = 60
@@ -58,8 +60,10 @@ class Scene:
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Scene:
-    return Scene(tmp_path)
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    made = Scene(tmp_path)
+    yield made
+    end_all(made.notes)
 
 
 async def why(call: Awaitable[Any]) -> tuple[Why, str]:
@@ -256,6 +260,9 @@ def test_a_server_over_http_refuses_limits_floods_and_comes_again(scene, web, mo
         (scene.top / "unwell").touch()
         kind, text = await why(pool.call(server, "add", three))
         assert (kind, text[:15]) == (Why.UNWELL, "it answered 503")
+        (scene.top / "packed").touch()
+        kind, text = await why(pool.call(server, "add", three))
+        assert (kind, text[:21]) == (Why.TOOL, "it packed its answer ")
         kind, text = await why(pool.call(server, "die", {}))
         assert (kind, text[:23]) == (Why.LOST, "it cannot be reached: S")
         kind, text = await why(pool.call(server, "add", three))
@@ -267,6 +274,16 @@ def test_a_server_over_http_refuses_limits_floods_and_comes_again(scene, web, mo
         assert await pool.call(server, "add", three) == {"result": 3}
 
     scene.play(act)
+
+
+def test_how_long_to_wait_is_told_in_seconds_or_by_a_date():
+    from fleet.adapters.mcp_client.web import MOST_WAIT_S, wait_s
+
+    told = ("2.5", "-3", "1e9", "nan", "soon", "", formatdate(time.time() + 500, usegmt=True))
+    *known, dated = map(wait_s, told)
+    assert known == [2.5, 0.0, MOST_WAIT_S, None, None, None]
+    assert dated is not None
+    assert 0 < dated <= 500
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fleet.app.place import FleetPlace
 from fleet.app.workflows import follow
-from support.mcp_peers import BY_HAND, Web, alive, noted
+from support.mcp_peers import BY_HAND, Web, alive, end_all, noted
 from support.scripted_fleet import ScriptedFleet, until
 
 SECRET = "hunter22-and-more"
@@ -81,7 +82,7 @@ def web(tmp_path: Path):
 
 
 @pytest.fixture
-def tools(fleet: ScriptedFleet) -> ScriptedFleet:
+def tools(fleet: ScriptedFleet) -> Iterator[ScriptedFleet]:
     """A fleet with a server by hand, in three settings; it is still to be written."""
     hand = [*BY_HAND, str(fleet.top / "notes")]
     fleet.settings["secrets"] = {"TOKEN": "env:THE_TOKEN"}
@@ -90,7 +91,8 @@ def tools(fleet: ScriptedFleet) -> ScriptedFleet:
         "slow": {"command": hand, "cwd": ".", "timeout": "90s", "idle": "5s"},
         "absent": {"command": ["no-such-program"], "startup": "5s"},
     }
-    return fleet
+    yield fleet
+    end_all(fleet.top / "notes")
 
 
 def steps_of(run: dict) -> dict:

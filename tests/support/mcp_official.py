@@ -4,7 +4,7 @@
     python mcp_official.py http PORT_FILE [PORT]    HTTP; the port that it got goes into PORT_FILE
 
 Over HTTP whoever lacks `Bearer letmein` is refused (401). The file `limited` beside PORT_FILE has
-it answer 429 once, and `unwell` 503 once, to whoever calls a tool.
+it answer 429 once, `unwell` 503 and `packed` what it was asked not to, to whoever calls a tool.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from mcp.server.mcpserver import MCPServer
 
+PACKED = [(b"content-type", b"application/json"), (b"content-encoding", b"gzip")]
 server = MCPServer("official")
 
 
@@ -60,6 +61,7 @@ class Door:
         for name, status, more in (
             ("limited", 429, [(b"retry-after", b"1")]),
             ("unwell", 503, []),
+            ("packed", 200, PACKED),
         ):
             told = self.folder / name
             if headers.get(b"mcp-method") == b"tools/call" and told.exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,15 @@ def noted(notes: Path, what: str) -> list[str]:
     """Returns what a server by hand has noted of its starts, calls or children."""
     lines = notes.read_text().splitlines() if notes.exists() else []
     return [line.partition(" ")[2] for line in lines if line.startswith(f"{what} ")]
+
+
+def end_all(notes: Path) -> None:
+    """Kills what a server by hand has noted and that still lives, each known by its notes."""
+    for pid in (*noted(notes, "start"), *noted(notes, "child")):
+        with contextlib.suppress(psutil.Error):
+            one = psutil.Process(int(pid))
+            if str(notes) in one.cmdline():
+                one.kill()
 
 
 class Web:

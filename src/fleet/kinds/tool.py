@@ -5,8 +5,8 @@ Built in are `memory.save`, `memory.get`, `memory.add` and `memory.search`. A fu
 `functions` of coordination.md names like the tool is called with its parameters. Either runs in a
 thread, with a time limit; what a function that ran out of time still does is not waited for.
 
-Any other tool is one of a server's. What an answer costs is asked for again where it was lost: a
-call happens at least once for each attempt, and says by run, step and attempt which one it is.
+Any other tool is one of a server's. A call whose answer was lost is made again, so it happens at
+least once; it says by run, step and attempt which one it is.
 """
 
 from __future__ import annotations

@@ -129,8 +129,7 @@ class Pipes:
         self._process.stdin.close()
         self._cut()  # from here on the keeper ends it, whatever becomes of this process
         with anyio.CancelScope(shield=True):
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._process.wait(), CLOSING_S)
+            await asyncio.wait(self._tasks[:1], timeout=CLOSING_S)
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -24,7 +24,7 @@ SESSION: Final = "mcp-session-id"
 
 @dataclass(slots=True)
 class Heard:
-    """What came over HTTP for one call: the last refusal, and whether it was too much."""
+    """What came over HTTP for one call: how it was refused, and whether it was too much."""
 
     status: int = 0
     retry_after_s: float | None = None
@@ -44,15 +44,16 @@ def client_of(headers: Mapping[str, str], most_bytes: int) -> httpx2.AsyncClient
     """
 
     async def look(response: httpx2.Response) -> None:
+        if response.request.method != "POST":  # a stream of news, which not every server has
+            return
         heard = heard_here.get() or Heard()
-        if response.status_code >= 400:
-            heard.status = response.status_code
-            heard.retry_after_s = _wait_s(response.headers.get("retry-after", ""))
-            heard.lost_session = response.status_code == 404 and SESSION in response.request.headers
-        if response.request.method == "POST":
-            packed = response.headers.get("content-encoding", "identity").lower() != "identity"
-            assert isinstance(response.stream, httpx2.AsyncByteStream)
-            response.stream = _Bounded(response.stream, most_bytes, heard, packed=packed)
+        status, told = response.status_code, response.headers
+        heard.status = status if status >= 400 else 0
+        heard.retry_after_s = wait_s(told.get("retry-after", ""))
+        heard.lost_session = status == 404 and SESSION in response.request.headers
+        packed = told.get("content-encoding", "identity").lower() != "identity"
+        assert isinstance(response.stream, httpx2.AsyncByteStream)
+        response.stream = _Bounded(response.stream, most_bytes, heard, packed=packed)
 
     return httpx2.AsyncClient(
         headers={**headers, "accept-encoding": "identity"},
@@ -85,7 +86,7 @@ class _Bounded(httpx2.AsyncByteStream):
         await self.inner.aclose()
 
 
-def _wait_s(told: str) -> float | None:
+def wait_s(told: str) -> float | None:
     """Returns how long `Retry-After` asks to wait: seconds, or a date; None for neither."""
     try:
         seconds = float(told)
