@@ -22,6 +22,7 @@ from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 
+from fleet import __version__
 from fleet.adapters.mcp_client.pipes import CLOSING_S, TOO_LONG, Pipes
 from fleet.adapters.mcp_client.server import Failed, Server, Why
 from fleet.adapters.mcp_client.web import Heard, client_of, heard_here
@@ -120,7 +121,7 @@ class Connection:
             with self._scope:
                 client = Client(
                     self._transport(),
-                    client_info=types.Implementation(name="fleet", version="1"),
+                    client_info=types.Implementation(name="fleet", version=__version__),
                     cache=None,
                 )
                 async with client:

@@ -130,6 +130,9 @@ class Pipes:
         self._cut()  # from here on the keeper ends it, whatever becomes of this process
         with anyio.CancelScope(shield=True):
             await asyncio.wait(self._tasks[:1], timeout=CLOSING_S)
+            with contextlib.suppress(TimeoutError, OSError):
+                await asyncio.wait_for(self._process.wait(), CLOSING_S)
+                await asyncio.wait_for(self._process.stdin.wait_closed(), CLOSING_S)
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
