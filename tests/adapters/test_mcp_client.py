@@ -97,8 +97,16 @@ def test_results_are_values_and_what_is_no_result_is_told(scene, monkeypatch):
         kind, text = await why(pool.call(server, "babble", {}))
         assert (kind, text) == (Why.TOOL, "the fleet does not allow its tool 'babble'")
         assert "babble" not in await pool.tools(server)
-        kind, text = await why(pool.call(server, "wrong", {}))
-        assert (kind, text[:35]) == (Why.TOOL, "its answer is none that MCP knows: ")
+        for how, told in {
+            "form": "its answer is none that MCP knows: content: Input should be a valid list",
+            "surrogate": "its answer cannot be read as JSON",
+            "deep": "its answer cannot be read as JSON",
+            "number": "its answer is no JSON: Out of range float values are not JSON compliant",
+        }.items():
+            assert await why(pool.call(server, "wrong", {"how": how})) == (Why.TOOL, told)
+        assert await pool.call(server, "flood", {"messages": 50_000}) == "that was all"
+        listless = scene.server("listless")
+        assert await pool.call(listless, "words", {"texts": ["unlisted"]}) == "unlisted"
         said = "of several lines"
         assert await why(pool.call(server, "refuse", {"what": said})) == (
             Why.TOOL,
@@ -116,7 +124,7 @@ def test_results_are_values_and_what_is_no_result_is_told(scene, monkeypatch):
     assert environment["OWN"] == "value"
     assert environment["TOKEN"] == "[TOKEN]", "a secret that comes back is masked"
     assert "OUTSIDE" not in environment
-    assert len(scene.noted("start")) == 1, "nothing of this ended the server"
+    assert len(scene.noted("start")) == 2, "nothing of this ended a server"
     (first, *_) = (json.loads(call.partition(" ")[2]) for call in scene.noted("call"))
     assert first == {"key": ["r", "s", 2]}
     logs = [path.read_bytes() for path in scene.log.parent.iterdir()]
