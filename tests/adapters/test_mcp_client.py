@@ -26,6 +26,7 @@ from support.mcp_peers import BY_HAND, Web, alive, end_all, noted
 from support.scripted_fleet import until
 
 LIMIT_S = 60
+LINES = "cmd:printf 'one\\ntwo'"
 
 
 class Scene:
@@ -173,6 +174,11 @@ def test_a_server_that_dies_or_hangs_is_begun_anew(scene):
         ("babbles", {}, "it does not speak MCP: no JSON"),
         ("", {"cwd": "gone"}, "No such file or directory: "),
         ("", {"secrets": {"KEY": "env:NOT_THERE"}}, "secret KEY: the coordinator has no variable"),
+        (
+            "",
+            {"command": (), "url": "http://[::1]:9", "secret_headers": {"k": ("", LINES)}},
+            "secret k: its value is no line of ASCII",
+        ),
     ],
 )
 def test_a_server_that_does_not_start_says_why_to_all_who_wait(scene, before, more, told):
