@@ -26,6 +26,7 @@ from support.mcp_peers import BY_HAND, Web, alive, end_all, noted
 from support.scripted_fleet import until
 
 LIMIT_S = 60
+LINES = "cmd:printf 'one\\ntwo'"
 
 
 class Scene:
@@ -97,8 +98,16 @@ def test_results_are_values_and_what_is_no_result_is_told(scene, monkeypatch):
         kind, text = await why(pool.call(server, "babble", {}))
         assert (kind, text) == (Why.TOOL, "the fleet does not allow its tool 'babble'")
         assert "babble" not in await pool.tools(server)
-        kind, text = await why(pool.call(server, "wrong", {}))
-        assert (kind, text[:35]) == (Why.TOOL, "its answer is none that MCP knows: ")
+        for how, told in {
+            "form": "its answer is none that MCP knows: content: Input should be a valid list",
+            "surrogate": "its answer cannot be read as JSON",
+            "deep": "its answer cannot be read as JSON",
+            "number": "its answer is no JSON: Out of range float values are not JSON compliant",
+        }.items():
+            assert await why(pool.call(server, "wrong", {"how": how})) == (Why.TOOL, told)
+        assert await pool.call(server, "flood", {"messages": 50_000}) == "that was all"
+        listless = scene.server("listless")
+        assert await pool.call(listless, "words", {"texts": ["unlisted"]}) == "unlisted"
         said = "of several lines"
         assert await why(pool.call(server, "refuse", {"what": said})) == (
             Why.TOOL,
@@ -116,7 +125,7 @@ def test_results_are_values_and_what_is_no_result_is_told(scene, monkeypatch):
     assert environment["OWN"] == "value"
     assert environment["TOKEN"] == "[TOKEN]", "a secret that comes back is masked"
     assert "OUTSIDE" not in environment
-    assert len(scene.noted("start")) == 1, "nothing of this ended the server"
+    assert len(scene.noted("start")) == 2, "nothing of this ended a server"
     (first, *_) = (json.loads(call.partition(" ")[2]) for call in scene.noted("call"))
     assert first == {"key": ["r", "s", 2]}
     logs = [path.read_bytes() for path in scene.log.parent.iterdir()]
@@ -165,6 +174,11 @@ def test_a_server_that_dies_or_hangs_is_begun_anew(scene):
         ("babbles", {}, "it does not speak MCP: no JSON"),
         ("", {"cwd": "gone"}, "No such file or directory: "),
         ("", {"secrets": {"KEY": "env:NOT_THERE"}}, "secret KEY: the coordinator has no variable"),
+        (
+            "",
+            {"command": (), "url": "http://[::1]:9", "secret_headers": {"k": ("", LINES)}},
+            "secret k: its value is no line of ASCII",
+        ),
     ],
 )
 def test_a_server_that_does_not_start_says_why_to_all_who_wait(scene, before, more, told):

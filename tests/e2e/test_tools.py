@@ -155,7 +155,7 @@ def test_a_workflow_calls_servers_and_goes_on_through_their_failures(tools, web)
         for one in tools("doctor", "--json", env=env).json()["checks"]
     }
     assert found["mcp hand"][0] == "ok"
-    assert found["mcp hand"][1].startswith("it starts; 12 tools: echo, words")
+    assert found["mcp hand"][1].startswith("it starts; 13 tools: echo, words")
     assert found["mcp web"] == ("ok", "it answers; 4 tools: add, find, big, die")
     assert found["mcp denied"] == ("error", "it refuses access (401)")
     assert found["mcp absent"][1].startswith("it ended with 127: no-such-program could not be")

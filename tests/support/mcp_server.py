@@ -3,8 +3,9 @@
     python mcp_server.py NOTES [BEFORE]
 
 Each start and each call is a line of NOTES: `start PID`, `call TOOL {...}`, with what `_meta` of
-fleet says. BEFORE is what goes wrong before anything else: `dies`, `hangs`, `babbles`, `deaf` (it
-ignores TERM, the end of its input, and starts a child that does, too).
+fleet says. BEFORE is what goes wrong before anything else: `dies`, `hangs`, `babbles`, `listless`
+(it has no list of its tools), `deaf` (it ignores TERM, the end of its input, and starts a child
+that does).
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ TOOLS = {
     "hang": "never answers, unless the file `alive` is there",
     "garbage": "says lines that are no JSON before it answers",
     "babble": "says nothing else",
-    "wrong": "answers with what is no result",
+    "wrong": "answers with what is no result, by `how`",
+    "flood": "says so much news before it answers",
     "big": "answers with so many megabytes",
     "loud": "fills standard error before it answers",
     "env": "puts out its environment, also on standard error",
@@ -36,8 +38,8 @@ TOOLS = {
 class Server:
     """The server; each message is a line."""
 
-    def __init__(self, notes: Path) -> None:
-        self.notes = notes
+    def __init__(self, notes: Path, before: str = "") -> None:
+        self.notes, self.before = notes, before
 
     def note(self, *words: object) -> None:
         with self.notes.open("a") as file:
@@ -62,6 +64,8 @@ class Server:
                 "serverInfo": about,
             }
             self.say(id=number, result=result)
+        elif method == "tools/list" and self.before == "listless":
+            self.say(id=number, error={"code": -32601, "message": "no list"})
         elif method == "tools/list":
             tools = [
                 {"name": name, "description": text, "inputSchema": {"type": "object"}}
@@ -116,7 +120,18 @@ class Server:
             print("no JSON")
 
     def wrong(self, number: int, told: dict) -> None:
-        self.say(id=number, result={"content": "text"})
+        wrong = {
+            "form": '{"content": "text"}',
+            "surrogate": '{"content": [{"type": "text", "text": "\\ud800"}]}',
+            "deep": f'{{"content": [], "structuredContent": {"[" * 99_999}{"]" * 99_999}}}',
+            "number": '{"content": [], "structuredContent": {"n": NaN}}',
+        }
+        print(f'{{"jsonrpc": "2.0", "id": {number}, "result": {wrong[told["how"]]}}}', flush=True)
+
+    def flood(self, number: int, told: dict) -> None:
+        for n in range(told["messages"]):
+            self.say(method="notifications/message", params={"level": "info", "data": n})
+        self.text(number, "that was all")
 
     def big(self, number: int, told: dict) -> None:
         part = "x" * (1 << 20)
@@ -146,7 +161,7 @@ class Server:
 
 
 def main(notes: Path, before: str = "") -> None:
-    server = Server(notes)
+    server = Server(notes, before)
     server.note("start", os.getpid())
     if before == "dies":
         sys.exit("no heart at all")

@@ -65,6 +65,8 @@ class Connection:
         self._scope = anyio.CancelScope()
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._reason = ""
+        self._how = ""
+        """How a process ended."""
         self._pipes: Pipes | None = None
         self._client: Client | None = None
         self._heard = Heard()
@@ -100,7 +102,7 @@ class Connection:
     @property
     def over(self) -> bool:
         """Whether nothing can be called through it any more."""
-        return bool(self._reason) or self._owner is None or self._owner.done()
+        return bool(self._reason or self._how) or self._owner is None or self._owner.done()
 
     @property
     def is_process(self) -> bool:
@@ -130,10 +132,16 @@ class Connection:
                     self._ready.set_result(None)
                     await anyio.sleep_forever()
         except (Exception, BaseExceptionGroup) as broken:  # noqa: BLE001 - whatever it is, it is the end of this connection
-            self._reason = self._reason or _told(broken)
+            first = next(_leaves(broken))
+            spoken = isinstance(first, MCPError) and first.message != CLOSED
+            self._reason = self._reason or ("" if spoken else self._how) or _told(first)
         finally:
-            self._reason = self._reason or "it was closed"
+            self._reason = self._reason or self._how or "it was closed"
             self._client = None
+
+    def _process_ended(self, how: str) -> None:
+        self._how = how
+        self._scope.cancel()
 
     def _transport(self) -> AbstractAsyncContextManager[Any]:
         server = self.server
@@ -145,7 +153,7 @@ class Connection:
             cwd=self.root / server.cwd,
             log=self.log,
             line_bytes=server.line_bytes,
-            on_end=self._end,
+            on_end=self._process_ended,
         )
         return self._pipes
 
@@ -219,8 +227,12 @@ class Connection:
             return
         session, found, cursor = self._client.session, list[str](), None
         for _ in range(PAGES):
-            params = types.PaginatedRequestParams(cursor=cursor)
-            page = await session.list_tools(params=params)
+            try:
+                page = await session.list_tools(params=types.PaginatedRequestParams(cursor=cursor))
+            except MCPError as error:
+                if error.code == types.METHOD_NOT_FOUND:  # it has tools and no list of them
+                    return
+                raise
             found += [tool.name for tool in page.tools]
             cursor = page.next_cursor
             if cursor is None:
@@ -267,12 +279,11 @@ class Connection:
         """Returns when it is known why the connection has ended."""
         assert self._owner is not None
         await asyncio.wait([self._owner], timeout=CLOSING_S)
-        self._end("it was closed")
+        self._end(self._how or "it was closed")
 
 
-def _told(broken: BaseException) -> str:
-    """Returns what is at the bottom of an error, or of a group of them, in its own words."""
-    first = next(_leaves(broken))
+def _told(first: BaseException) -> str:
+    """Returns what an error says in its own words."""
     if isinstance(first, MCPError):
         return first.message[:SAID]
     if hasattr(first, "errors"):  # a form that does not fit, told by its first misfit

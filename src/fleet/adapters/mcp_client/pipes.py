@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
     Streams = tuple[Receive[SessionMessage | Exception], Send[SessionMessage]]
 
-TOO_LONG: Final = -31_999
-"""The code of an answer that was too long to be read; none that JSON-RPC or MCP knows."""
+TOO_LONG, UNREADABLE = -31_999, -31_998
+"""Codes of answers that were too long to be read, or no JSON; none that JSON-RPC or MCP knows."""
 NOISE_LINES: Final = 1_000
 """So many lines in a row that are no message, and whoever writes them is no MCP server."""
 LOG_BYTES: Final = 1 << 20
@@ -49,6 +49,10 @@ EDGE: Final = 512
 TAIL_BYTES: Final = 2_048
 _ID_FIRST: Final = re.compile(rb'"id"\s*:\s*(\d+)')
 _ID_LAST: Final = re.compile(rb'"id"\s*:\s*(\d+)\s*(?:,\s*"jsonrpc"\s*:\s*"2\.0"\s*)?\}\s*\Z')
+_NEWS: Final = re.compile(
+    rb'\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?"method"\s*:\s*"notifications/(?!cancelled")'
+)
+"""What nobody here listens to (progress, log lines); a flood of it is not worth a look."""
 _KEEPER: Final = Path(__file__).with_name("keeper.py")
 
 
@@ -171,10 +175,11 @@ class Pipes:
             pass  # the session has left; what is still said is let go of
         finally:
             self._in.close()
-        if not why:
-            why = await self._ending()
-        self.on_end(why)
+        if why:
+            self.on_end(why)
         await self._drain()
+        if not why:
+            self.on_end(await self._ending())
 
     async def _lines(self) -> AsyncIterator[tuple[bytes, bool]]:
         """Yields lines; of one that is too long its two ends, and True."""
@@ -194,32 +199,54 @@ class Pipes:
         """Hands a message on; returns why nothing more is wanted of who says what is none."""
         if not line.strip():
             return ""
+        if _NEWS.match(line):
+            self.heard_s = time.monotonic()
+            return ""
         try:
             message = jsonrpc_message_adapter.validate_json(line, by_name=False)
         except ValueError:
-            self.noise = line[:EDGE].decode("utf-8", "replace").strip()
-            self._noisy += 1
-            return "" if self._noisy < NOISE_LINES else f"it does not speak MCP: {self.noise}"
+            return await self._unread(line)
         self._noisy, self.heard_s = 0, time.monotonic()
         if isinstance(message, JSONRPCResponse | JSONRPCError) and message.id is not None:
             self._waited.discard(message.id)
         await self._in.send(SessionMessage(message))
         return ""
 
+    async def _unread(self, line: bytes) -> str:
+        """Leaves out a line that is no message, and tells whoever waits for it if it seems to be
+        an answer; returns why nothing more is wanted when there are too many.
+        """
+        number = self._meant(line)
+        if number is not None and b'"result"' in line:
+            await self._give_up(number, UNREADABLE, "its answer cannot be read as JSON")
+            return ""
+        self.noise = line[:EDGE].decode("utf-8", "replace").strip()
+        self._noisy += 1
+        return "" if self._noisy < NOISE_LINES else f"it does not speak MCP: {self.noise}"
+
     async def _too_long(self, ends: bytes) -> str:
         """Tells whoever waits for this answer; returns why the session ends where none is known."""
-        found = _ID_FIRST.search(ends.partition(b'"result"')[0]) or _ID_LAST.search(ends)
-        waited = self._waited
-        known = {int(found[1])} & waited if found else waited if len(waited) == 1 else set()
         text = f"it answered with more than {self.line_bytes} bytes"
-        if not known:
+        number = self._meant(ends)
+        if number is None and len(self._waited) == 1:
+            (number,) = self._waited
+        if number is None:
             return text
-        (number,) = known
-        waited.discard(number)
-        self.heard_s = time.monotonic()
-        error = ErrorData(code=TOO_LONG, message=text)
-        await self._in.send(SessionMessage(JSONRPCError(jsonrpc="2.0", id=number, error=error)))
+        await self._give_up(number, TOO_LONG, text)
         return ""
+
+    def _meant(self, line: bytes) -> int | str | None:
+        """Returns the request that a line answers which cannot be read, None where that is open."""
+        head, tail = line[:EDGE].partition(b'"result"')[0], line[-EDGE:]
+        found = _ID_FIRST.search(head) or _ID_LAST.search(tail)
+        return int(found[1]) if found and int(found[1]) in self._waited else None
+
+    async def _give_up(self, number: int | str, code: int, text: str) -> None:
+        """Answers a request in the place of a server whose answer is not read."""
+        self._waited.discard(number)
+        self.heard_s = time.monotonic()
+        error = ErrorData(code=code, message=text)
+        await self._in.send(SessionMessage(JSONRPCError(jsonrpc="2.0", id=number, error=error)))
 
     async def _ending(self) -> str:
         """Returns how a server ended that has closed its output, with what it said last."""

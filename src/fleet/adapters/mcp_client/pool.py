@@ -182,10 +182,13 @@ class _Held:
             self.values = await asyncio.to_thread(pool.resolve, server.references, pool.root)
         except FleetError as refused:
             raise Failed(Why.STARTED, f"{refused.text} {refused.hint}".strip()) from None
-        module: Any = await asyncio.to_thread(import_module, "fleet.adapters.mcp_client.connection")
         secrets = {
             name: before + self.values[name] for name, (before, _) in server.secret_headers.items()
         }
+        for name, value in secrets.items():
+            if not (value.isascii() and value.isprintable()):  # what would complain would quote it
+                raise Failed(Why.STARTED, f"secret {name}: its value is no line of ASCII")
+        module: Any = await asyncio.to_thread(import_module, "fleet.adapters.mcp_client.connection")
         made = module.Connection(
             server,
             root=pool.root,
