@@ -35,6 +35,7 @@ HOMES = "/var/tmp"
 REACH_S = 20
 PATIENCE_S = 240
 INSTALL_S = 240
+INSPECTOR = "2.12.0"  # no agent program, but a real client of the protocol
 WORDS = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64", "arm64": "arm64"}
 
 
@@ -68,6 +69,7 @@ def _programs() -> Mapping[str, Program]:
         Program("copilot", copilot, f"@github/copilot-linux-{words}@{copilot}"),
         Program("aider", aider, f"aider-chat=={aider}"),
         Program("mini", mini, f"mini-swe-agent=={mini} {mini_needs}", "--help"),
+        Program("inspector", INSPECTOR, f"@modelcontextprotocol/inspector@{INSPECTOR}"),
     ]
     return {program.name: program for program in found}
 
@@ -141,21 +143,39 @@ def _build(program: Program) -> Path | str:
         python = next((found for name in names if (found := shutil.which(name))), "")
     if not python:
         return "no Python older than 3.13 is installed"
-    # What pip is told of its index is the user's own.
-    told = {"HOME": os.environ["PYTEST_REAL_HOME"], "PIP_NO_CACHE_DIR": "1"}
-    pip = [str(program.folder / "bin/python"), "-m", "pip", "install", "-q", "--retries=0"]
-    wheels = ["--only-binary=:all:", f"--timeout={REACH_S}", *program.package.split()]
-    reach = ["--dry-run", "--no-deps", *wheels]
-    trouble = (
-        _run([python, "-m", "venv", "--clear", str(program.folder)], told, INSTALL_S)
-        or _run([*pip, *reach], told, INSTALL_S)
-        or _run([*pip, *wheels], told, INSTALL_S)
-    )
+    # What pip and uv are told of their index is the user's own.
+    told = {"HOME": os.environ["PYTEST_REAL_HOME"]}
+    trouble = _build_by_uv(program, python, told)
+    trouble = trouble and _build_by_pip(program, python, told)
     found = program.find()
     if trouble or found is None:
         shutil.rmtree(program.folder, ignore_errors=True)
         return trouble or f"{program.package} holds no {BINARIES[program.name]}"
     return found
+
+
+def _build_by_uv(program: Program, python: str, told: Mapping[str, str]) -> str:
+    """Builds the environment in a fifth of the time that pip takes, where uv reaches its index."""
+    uv = Path(sys.executable).with_name("uv")
+    if not uv.exists():
+        return "uv is not installed"
+    told = {**told, "UV_NO_CACHE": "1", "UV_HTTP_TIMEOUT": str(REACH_S), "UV_HTTP_RETRIES": "0"}
+    into = ["--python", str(program.folder / "bin/python"), "--only-binary=:all:"]
+    return _run(
+        [str(uv), "venv", "-q", "--clear", "--python", python, str(program.folder)], told, INSTALL_S
+    ) or _run([str(uv), "pip", "install", "-q", *into, *program.package.split()], told, INSTALL_S)
+
+
+def _build_by_pip(program: Program, python: str, told: Mapping[str, str]) -> str:
+    told = {**told, "PIP_NO_CACHE_DIR": "1"}
+    pip = [str(program.folder / "bin/python"), "-m", "pip", "install", "-q", "--retries=0"]
+    wheels = ["--only-binary=:all:", f"--timeout={REACH_S}", *program.package.split()]
+    reach = ["--dry-run", "--no-deps", *wheels]
+    return (
+        _run([python, "-m", "venv", "--clear", str(program.folder)], told, INSTALL_S)
+        or _run([*pip, *reach], told, INSTALL_S)
+        or _run([*pip, "--no-compile", *wheels], told, INSTALL_S)
+    )
 
 
 def _run(argv: Sequence[str], told: Mapping[str, str], limit_s: int) -> str:
@@ -242,7 +262,7 @@ class RealFleet(ScriptedFleet):
             found = [one for one in self.history() if one.get("step") == step]
             return next((one["outcome"] for one in found if one["event"] == "attempt-ended"), None)
 
-        return until(look, f"the end of {step}")
+        return until(look, f"the end of {step}", PATIENCE_S)
 
     def agent(self, name: str, env: Mapping[str, str], *, phase: str = "", **told: object) -> None:
         """Declares a task `name` for an agent of its own; it must leave a good NAME.md."""
@@ -302,3 +322,12 @@ def real(
         made = RealFleet(tmp_path, fleet_cli, name, binary, Path(home))
         monkeypatch.setenv("PATH", f"{made.bin}{os.pathsep}{os.environ['PATH']}")
         yield made
+
+
+@pytest.fixture
+def inspector() -> Path:
+    """The command line of the inspector of the Model Context Protocol."""
+    binary = install("inspector")
+    if isinstance(binary, str):
+        pytest.skip(f"the inspector is not to be had: {binary}")
+    return binary

@@ -12,17 +12,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from fleet.adapters import hooks
-from fleet.adapters.attempts import AttemptFolder, ExitRecord, Launch, session_name
+from fleet.adapters.attempts import AttemptFolder, ExitRecord, Launch, session_name, tail
 from fleet.core.plan import PER_MINUTE, Failure
 from fleet.errors import Rejected
+from fleet.files.flows.answering import answered
 from fleet.harnesses import AgentFacts, Harness, Preparation, Report, find_harness, policies
 from fleet.harnesses import brief as briefs
 from fleet.harnesses.confinement import confined, explained, home_beside, moved
 from fleet.harnesses.secrets import NAMES_VARIABLE, resolve
 from fleet.kinds import Work
-from fleet.kinds.agent.answering import answered, given
 
 TAIL_BYTES: Final = 4_096
+DONE_BYTES: Final = 131_072
 STOPPED: Final = "stopped"
 
 
@@ -126,6 +127,16 @@ def _find_program(program: str, path: str, harness: Harness) -> None:
     if shutil.which(program, path=path) is None and "/" not in program:
         told = harness.check({"PATH": path})
         raise Rejected(told if isinstance(told, str) else f"{program} is not on PATH")
+
+
+def given(folder: AttemptFolder) -> str | None:
+    """Returns what `fleet done --output` left, None when it gave nothing."""
+    try:
+        told = json.loads(tail(folder.path / "done.json", DONE_BYTES))
+    except ValueError:
+        return None
+    output = told.get("output") if isinstance(told, dict) else None
+    return output if isinstance(output, str) else None
 
 
 def note_stopped(folder: AttemptFolder) -> None:

@@ -15,9 +15,10 @@ from typing import Any, Final
 
 from fleet.adapters.attempts import AttemptFolder
 from fleet.adapters.hooks import REQUEST, SESSION, read, waiting
+from fleet.files.flows.answering import answered
 from fleet.harnesses import brief as briefs
 from fleet.kinds import Work
-from fleet.kinds.agent.answering import answered, given
+from fleet.kinds.agent.preparing import given
 
 TURNS_BACK: Final = 2
 """How often one attempt is sent back to work; then its end is an end."""
