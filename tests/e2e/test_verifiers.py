@@ -206,6 +206,13 @@ def test_verifiers_that_lie_err_meddle_or_never_end_pass_nothing(
     fleet.task("right", keeps(fleet) + on_try(1, same.format("right"), merges),
                deliverables=["same.md"])  # fmt: skip
     fleet.put("tasks/both.md", "---\nverifies: [left, right]\nchecks: [grep right same.md]\n---\n")
+    # a check by an agent is the task's own: its agent mends it, and only then it is verified
+    critic = f'cp "$FLEET_BRIEF" "{fleet.top}/critic-$FLEET_TASK"\n'
+    critic += f"if grep -q 2 own.md; then\n{says(PASSED)}else\n{says(bad)}fi\n"
+    fleet.put("agents/critic.yaml", json.dumps({"harness": "shell", "args": critic}))
+    checks = ["test -e own.md", {"agent": "critic", "instructions": "Be strict."}]
+    fleet.task("own", keeps(fleet) + counts.format("own"), checks=checks)
+    fleet.task("after", dependencies=["own"])
     fleet.task("behind", dependencies=["red"])
     fleet.write()
     untouched()
@@ -222,7 +229,8 @@ def test_verifiers_that_lie_err_meddle_or_never_end_pass_nothing(
     fleet.git("reflog", "expire", "--expire=now", "--all")
     fleet.go("amended")
 
-    assert fleet.wait("both", "form-qa", "gone-qa", "once-qa", "amended-qa", timeout_s=90).code == 0
+    through = ("after", "both", "form-qa", "gone-qa", "once-qa", "amended-qa")
+    assert fleet.wait(*through, timeout_s=90).code == 0
     questions = {name: asked(fleet, f"{name}-qa") for name in ("liar", "red", "always", "endless")}
     ran = fleet.ran()
     assert {name: n for name, n in ran.items() if name.endswith(" 3")} == {}
@@ -236,6 +244,21 @@ def test_verifiers_that_lie_err_meddle_or_never_end_pass_nothing(
     told = brief(fleet, "gone-qa-2")
     assert "deadbeefdead, which is not in the repository" in told
     assert fleet.rev("fleet/gone")[:12] in told
+    assert ran["own 2"] == 1
+    told = brief(fleet, "own-2")
+    assert "check `judged by critic`: high: not good" in told
+    assert "see for yourself" in told
+    told = (fleet.top / "critic-own").read_text()
+    assert "Be strict." in told
+    assert f"`own`: `fleet/own` at {fleet.rev('fleet/own')[:12]}" in told
+    assert "change and commit nothing there" in told
+    row = fleet.row("own")
+    assert [(one["text"], one["passed"]) for one in row["checks"]] == [
+        ("test -e own.md", True), ("judged by critic", True),
+    ]  # fmt: skip
+    assert row["attempt"] == 2
+    order = started(fleet)
+    assert order.index("after/worktree") > order.index("own/judge.2.1")
     told = brief(fleet, "right-2")
     assert "- high: it conflicts with left in same.md" in told
     assert f"$ git merge {fleet.rev('fleet/left')}" in told

@@ -107,11 +107,26 @@ def test_what_a_verifier_cannot_do_yet_is_refused_with_its_place(tmp_path):
     assert found.startswith("tasks/qa.md:3:17: ")
     (found,) = problems(tmp_path / "2", one="", qa="verifies: [one]", qb="verifies: [qa]")
     assert "to verify a verifier is not carried out" in found
+    (found,) = problems(tmp_path / "4", one="", qa="verifies: [one]\nchecks: [{agent: a}]")
+    assert "a check by an agent of a task that verifies others" in found
     (tmp_path / "3/tasks").mkdir(parents=True)
     front = "verifies: [one]\nchecks: [make]\ndeliverables: [A.md]"
     (tmp_path / "3/tasks/smoke.md").write_text(f"---\n{front}\n---\n")
     (found,) = problems(tmp_path / "3", one="")
     assert "a deliverable of a verifier without an agent" in found
+
+
+def test_agents_among_the_checks_are_told_to_the_check(tmp_path):
+    checks = "checks: [make, {agent: b, instructions: Be strict., timeout: 5m, name: strict}]"
+    found, texts = lower(fleet(tmp_path / "1", agents="a b", one=checks))
+    params = found.steps["one/check"].params
+    assert [one["text"] for one in params["checks"]] == ["make"]
+    (judge,) = params["judges"]
+    assert (judge["text"], judge["timeout_s"], judge["agent"]["id"]) == ("strict", 300, "b")
+    assert texts[judge["brief"]] == "Be strict."
+    assert judge["uses"] == {"agents": 1, "agent:b": 1, "account:shell": 1}
+    assert found.steps["one/work"].params["checks"] == ["make", "strict"]
+    assert "judges" not in plan(tmp_path / "2", one="checks: [make]").steps["one/check"].params
 
 
 # --- verdicts -------------------------------------------------------------------------------------

@@ -148,7 +148,9 @@ def _rounds(siblings: Mapping[str, Step]) -> int:
 
 
 def _latest(siblings: Mapping[str, Step], kind: str) -> Step:
-    found = [step for step in siblings.values() if step.kind == kind]
+    found = [
+        step for step in siblings.values() if step.kind == kind and "judged" not in step.params
+    ]
     assert found, f"a task has a step of kind {kind}"
     return max(found, key=lambda step: int(str(step.params.get("round", 1))))
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fleet.core.plan import JOIN, PER_MINUTE, Ask, Failure, Need, Retry, Rung, Step
-from fleet.files.documents import command_text
 from fleet.files.verdicts import schema
 
 if TYPE_CHECKING:
@@ -98,6 +97,7 @@ def task_steps(
             kind="check",
             params={
                 **_check(fleet, task, attempts),
+                **_judges(fleet, task, texts),
                 **(_judging(fleet, task, order) if limit else {}),
             },
             needs=(Need(step=steps[-1].id),),
@@ -256,13 +256,33 @@ def _check(fleet: Fleet, task: TaskDocument, attempts: int) -> dict[str, object]
         "branch": branch_of(task),
         "base": fleet.settings.base,
         "deliverables": [{**_set(asdict(one)), "text": one.text} for one in task.deliverables],
-        "checks": [judge(one) for one in task.checks],
+        "checks": [judge(one) for one in task.checks if one.agent is None],
         "metrics": [plain(asdict(one)) for one in task.metrics],
         "attempts": attempts,
         "spent": 0,
         "round": 1,
         "before": [task.id],
     }
+
+
+def _judges(fleet: Fleet, task: TaskDocument, texts: Texts) -> dict[str, object]:
+    """Returns the agents among a task's checks, as its check reads them."""
+    found = []
+    for check in task.checks:
+        if check.agent is None:
+            continue
+        agent = fleet.agents[check.agent]
+        found.append(
+            {
+                "text": check.text,
+                "agent": agent_params(fleet, agent, texts),
+                "brief": texts.keep(check.instructions or f"Judge {task.name or task.id}."),
+                "rules": texts.keep(fleet.settings.rules),
+                "timeout_s": _seconds(check.timeout_ms or agent.limits.timeout_ms),
+                "uses": {**agent_uses(agent), **agent_starts(fleet, agent), "agents": 1},
+            }
+        )
+    return {"judges": found} if found else {}
 
 
 def _judging(fleet: Fleet, task: TaskDocument, order: Order) -> dict[str, object]:
@@ -291,7 +311,7 @@ def judge(check: Check) -> dict[str, object]:
 
 def check_text(check: Check) -> str:
     """Returns what a check is called before people."""
-    return check.name or command_text(check.command)
+    return check.text
 
 
 def _facts(fleet: Fleet, task: TaskDocument, phase: Phase, order: Order) -> dict[str, object]:

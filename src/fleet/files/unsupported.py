@@ -63,8 +63,10 @@ def _of_task(task: TaskDocument, agent: AgentDocument | None) -> Found:
     for number, assumption in enumerate(task.assumptions):
         yield from _of_assumption(assumption, number)
     for number, check in enumerate(task.checks):
-        if check.agent:
-            yield ("checks", number), "a check by an agent"
+        if check.agent and check.verdict is not None:
+            yield ("checks", number, "verdict"), "a form of one's own for a verdict"
+        elif check.agent and task.verifies:
+            yield ("checks", number), "a check by an agent of a task that verifies others"
     for number, rung in enumerate(task.on_failure):
         if _is_later(rung):
             yield ("on_failure", number), "another rung than `ask` or `fail`"

@@ -47,6 +47,8 @@ class Told:
     """What a verifier judges: task, branch, commit."""
     judged_before: str = ""
     """What it found in the round before."""
+    looks_only: bool = False
+    """Whether it judges in the worktree of the very task that it judges, and leaves nothing."""
     scratch: bool = False
     """Whether it works in a folder that is no worktree: there is nothing to commit then."""
 
@@ -64,7 +66,7 @@ def write(told: Told) -> str:
         _wanted(told),
         _dependencies(told.dependencies),
         _answers(told.answers),
-        _SCRATCH if told.scratch else _COMMANDS,
+        _SCRATCH if told.scratch or told.looks_only else _COMMANDS,
     ]
     return "\n\n".join(part.strip() for part in parts if part.strip()) + "\n"
 
@@ -122,6 +124,8 @@ def _place(told: Told) -> str:
         f"Task `{told.task}`, agent `{told.agent}`, attempt {told.attempt}.",
         f"You work in the git worktree `{told.worktree}`, on branch `{told.branch}`, only there.",
     ]
+    if told.looks_only:
+        lines.append("It is that of the task which you judge: change and commit nothing there.")
     if told.port:
         lines.append(f"Port {told.port} is reserved for you (also in PORT).")
     return "\n".join(lines)
@@ -166,7 +170,7 @@ def _judging(told: Told) -> str:
 
 def _wanted(told: Told) -> str:
     lines: list[str] = []
-    if told.scratch:
+    if told.scratch or told.looks_only:
         return ""
     if told.deliverables:
         lines.append(f"Committed on `{told.branch}`, new or changed since its start:")

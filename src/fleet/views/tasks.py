@@ -38,6 +38,8 @@ class TaskSteps:
     """The worktree once more, in later rounds of a verifier."""
     works: list[StepState] = field(default_factory=list)
     checks: list[StepState] = field(default_factory=list)
+    judges: list[StepState] = field(default_factory=list)
+    """The agents among its checks, at work."""
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -49,7 +51,8 @@ class TaskSteps:
     def inner(self) -> list[StepState]:
         """All steps but the join, first to last."""
         first = [self.worktree] if self.worktree else []
-        return sorted([*first, *self.renewals, *self.works, *self.checks], key=_place)
+        rounds = [*self.renewals, *self.works, *self.judges, *self.checks]
+        return sorted([*first, *rounds], key=_place)
 
     @property
     def last_work(self) -> StepState | None:
@@ -81,7 +84,7 @@ class TaskSteps:
     def usage(self) -> dict[str, float]:
         """What all attempts at the task used, failed ones too, as far as their programs told."""
         total: dict[str, float] = {}
-        for one in self.works:
+        for one in (*self.works, *self.judges):
             total = add_usage(total, one.usage)
         return total
 
@@ -165,6 +168,8 @@ def tasks_of(state: State) -> dict[str, TaskSteps]:
             task.renewals.append(one)
         elif one.step.kind == "worktree":
             task.worktree = one
+        elif one.step.kind == "agent" and "judged" in one.step.params:
+            task.judges.append(one)
         elif one.step.kind == "agent":
             task.works.append(one)
         elif one.step.kind == "check":
@@ -223,7 +228,7 @@ def _unsettled(one: StepState, asked: AbstractSet[str]) -> str:
         return "needs-you"
     if one.held:
         return "stopped" if one.attempt else "held"
-    kind = one.step.kind
+    kind = "check" if "judged" in one.step.params else one.step.kind
     if one.standing is Standing.RUNNING:
         if kind == "check":
             return "checking"

@@ -278,10 +278,12 @@ def _misspoken(work: Work, before: AttemptFolder, report: Report) -> str:
 def _judges(work: Work, place: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Returns the tasks that a verifier judges, with their branches and commits."""
     after: Mapping[str, Any] = place.get("after") or {}
+    commits = {task: one["commit"] for task, one in after.items()}
+    commits |= work.params.get("judged") or {}
     return [
-        (str(one["id"]), str(one["branch"]), str(after[one["id"]]["commit"]))
+        (str(one["id"]), str(one["branch"]), str(commits[one["id"]]))
         for one in work.params.get("verifies") or ()
-        if one["id"] in after
+        if one["id"] in commits
     ]
 
 
@@ -331,6 +333,7 @@ def _brief(work: Work, place: Mapping[str, Any], harness: Harness) -> str:
             dependencies=place.get("after") or {},
             earlier=earlier,
             judges=judges,
+            looks_only="judged" in params,
             judged_before="\n\n".join(briefs.verdict(one) for _, one in verdicts if judges),
             answers=[(a.question.message, f"{a.value} {a.note}".strip()) for a in work.answers],
             note=str(params.get("note") or ""),

@@ -24,6 +24,7 @@ from fleet.files.rework import next_round
 from fleet.harnesses.commands import Ran, run_command
 from fleet.kinds import Work
 from fleet.kinds.check.deliverables import Scene, judge
+from fleet.kinds.check.judging import judged_by_agents
 from fleet.kinds.check.measures import measured
 from fleet.kinds.check.verdict import conclude, outcome_of
 
@@ -102,6 +103,11 @@ async def run(work: Work) -> Outcome:
             found.verdict, found.branch = verdict.plain(), verdict.astray
             if not verdict.passed and not found.branch:
                 return outcome_of(work, verdict, found.plain(), tries=found.tries)
+        if work.params.get("judges") and not found.against:
+            told = await work.world.in_thread(judged_by_agents, work, found.commit)
+            if isinstance(told, Outcome):
+                return told
+            found.checks += told
         if not found.against:
             await work.world.in_thread(
                 anchor, work.world.repository, work.params["task"], found.commit
@@ -128,7 +134,7 @@ async def find_now(work: Work, place: Mapping[str, Any]) -> dict[str, Any]:
     """
     mine = work.step.id
     check = work.siblings.get(mine.replace("/work", "/check", 1))
-    if check is None:
+    if check is None or check.kind != "check":
         return {}
     told = {mine: {"standing": "succeeded", "output": {"worktree": dict(place)}}}
     if check.params.get("verifies"):  # its commands judge others: they send nobody back to a turn
@@ -163,8 +169,8 @@ def _known(work: Work, found: Findings) -> bool:
 
 def _said(work: Work) -> str:
     """Returns the agent's last words, which go on to the tasks behind this one."""
-    for one in work.inputs.values():
-        output: Any = one.get("output")
+    for name, one in work.inputs.items():
+        output: Any = one.get("output") if "/judge." not in name else None
         if isinstance(output, Mapping) and output.get("said"):
             return str(output["said"])[-SAID_CHARS:]
     return ""
