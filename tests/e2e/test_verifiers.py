@@ -213,6 +213,9 @@ def test_verifiers_that_lie_err_meddle_or_never_end_pass_nothing(
     checks = ["test -e own.md", {"agent": "critic", "instructions": "Be strict."}]
     fleet.task("own", keeps(fleet) + counts.format("own"), checks=checks)
     fleet.task("after", dependencies=["own"])
+    stirs = f"git commit -q --allow-empty -m stirred\n{says(PASSED)}"
+    fleet.put("agents/stirrer.yaml", json.dumps({"harness": "shell", "args": stirs}))
+    fleet.task("stirred", attempts=1, checks=[{"agent": "stirrer"}])
     fleet.task("behind", dependencies=["red"])
     fleet.write()
     untouched()
@@ -244,6 +247,7 @@ def test_verifiers_that_lie_err_meddle_or_never_end_pass_nothing(
     told = brief(fleet, "gone-qa-2")
     assert "deadbeefdead, which is not in the repository" in told
     assert fleet.rev("fleet/gone")[:12] in told
+    assert "the branch moved each of the 3 times" in asked(fleet, "stirred")["message"]
     assert ran["own 2"] == 1
     told = brief(fleet, "own-2")
     assert "check `judged by critic`: high: not good" in told

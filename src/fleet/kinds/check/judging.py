@@ -7,7 +7,9 @@ its checks. Nothing is held meanwhile. At another commit they judge again.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
 
 from fleet.core.messages import Ending, Outcome
@@ -18,6 +20,9 @@ from fleet.files.verdicts import schema
 from fleet.harnesses import brief as briefs
 from fleet.kinds import Work
 from fleet.views.verdicts import summary
+
+MOVES = 3
+"""How many commits of a round are judged when the branch moves meanwhile; then that is red."""
 
 TRIES = 3
 """How often an agent is asked for a verdict, and after a failure of the machine's once more."""
@@ -30,8 +35,10 @@ def judged_by_agents(work: Work, commit: str) -> list[dict[str, Any]] | Outcome:
     found: list[dict[str, Any]] = []
     missing: list[Step] = []
     for number, judge in enumerate(work.params.get("judges") or (), start=1):
-        one, name = _judgement(work, number, commit)
-        if one is None:
+        one, name, times = _judgement(work, number, commit)
+        if one is None and times > MOVES:
+            found.append(_moving(judge, commit))
+        elif one is None:
             missing.append(_step(work, judge, name, commit))
         else:
             found.append(_row(judge, one, commit))
@@ -47,9 +54,9 @@ def judged_by_agents(work: Work, commit: str) -> list[dict[str, Any]] | Outcome:
     return Outcome(ending=Ending.DEFERRED, text=patch.reason, patch=patch)
 
 
-def _judgement(work: Work, number: int, commit: str) -> tuple[StepState | None, str]:
-    """Returns the step in which an agent has judged a commit, and what that is called, None where
-    it has not.
+def _judgement(work: Work, number: int, commit: str) -> tuple[StepState | None, str, int]:
+    """Returns the step in which an agent has judged a commit, None where it has not, what that is
+    called, and which of the commits that were judged in this round it is, from 1.
     """
     stem, wanted = f"{work.params['task']}/judge", {work.params["task"]: commit}
     stem += f".{work.params.get('round', 1)}.{number}"
@@ -57,7 +64,7 @@ def _judgement(work: Work, number: int, commit: str) -> tuple[StepState | None, 
     while (one := work.look(name)) is not None and one.step.params["judged"] != wanted:
         again += 1
         name = f"{stem}.{again}"
-    return one, name
+    return one, name, again
 
 
 def _step(work: Work, judge: Mapping[str, Any], name: str, commit: str) -> Step:
@@ -92,14 +99,25 @@ def _row(judge: Mapping[str, Any], one: StepState, commit: str) -> dict[str, Any
     """Returns what an agent said as the row of a check; a judge that was skipped says nothing."""
     output: Any = one.output or {}
     told = output.get("value") or {"passed": one.standing is Standing.SKIPPED, "findings": []}
-    findings = told["findings"]
+    why = "" if told["passed"] else summary(told["findings"]) or one.text
+    row = _said(judge, commit, why)
+    kept = sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    return {**row, "tail": briefs.verdict({"verdict": told}), "digest": f"sha256:{kept}"}
+
+
+def _moving(judge: Mapping[str, Any], commit: str) -> dict[str, Any]:
+    """Returns the row of an agent under whose eyes the branch moves on and on."""
+    return _said(judge, commit, f"the branch moved each of the {MOVES} times that it was judged")
+
+
+def _said(judge: Mapping[str, Any], commit: str, why: str) -> dict[str, Any]:
     return {
         "text": str(judge["text"]),
-        "passed": bool(told["passed"]),
+        "passed": not why,
         "at_commit": commit,
         "seconds": 0.0,
         "code": None,
-        "why": "" if told["passed"] else summary(findings) or one.text,
-        "tail": briefs.verdict({"verdict": told}),
+        "why": why,
+        "tail": "",
         "digest": "",
     }
