@@ -124,6 +124,15 @@ def test_a_failure_stays_in_its_branch_and_is_gone_on_with(flows):
     assert refused.code == 1
     assert "only a run that has failed" in refused.stderr
     assert 'result: {"behind": "<behind> use' in flows.must("status", run["run"]).stdout
+    report = flows.must("report", run["run"], "--json").json()["runs"][0]
+    took = {one["id"]: one for one in report["steps"]}
+    assert (took["bad"]["retries"], took["good"]["retries"]) == (2, 0)
+    assert (report["success_rate"], report["counts"]["attempts"]) == (1, 6)
+    chain = report["critical_path"]
+    assert [one["id"] for one in chain] == ["a", "bad", "behind"]
+    spans = sum(one[key] for one in chain for key in ("queued_s", "ran_s", "waited_s"))
+    assert abs(spans - report["took_s"]) < 0.01  # rounded to milliseconds, one by one
+    assert "| bad | succeeded | flaky |" in flows.must("report", run["run"], "--markdown").stdout
     flows.must("run", path, "--role", role)
     assert "'graph' may be several runs" in flows("status", "graph").stderr
 
@@ -134,6 +143,13 @@ def test_documents_of_a_file_run_in_order_and_share_their_thread(flows):
     first, second = (json.loads(line) for line in done.stdout.splitlines())
     assert first["ended_at"] <= second["started_at"]
     assert second["result"] == {"second": "<second> to <first> one {not.a.reference}"}
+    both = [first["run"], second["run"]]
+    whole = first["run"].removesuffix(".1")
+    for name in (whole, whole[:-2], "talk"):
+        found = flows.must("report", name, "--json").json()
+        assert ([one["run"] for one in found["runs"]], found["totals"]["runs"]) == (both, 2)
+    shown = flows.must("status", whole, "--json").stdout.splitlines()
+    assert [json.loads(line)["run"] for line in shown] == both
     later = json.dumps(
         {"workflow": {"id": "third", "role": "dev", "task": "{thread.first.output}"}}
     )
@@ -174,6 +190,30 @@ def question(fleet: ScriptedFleet, kind: str) -> dict:
     return until(asked, f"a question of kind {kind}")
 
 
+def audit_trail(fleet: ScriptedFleet, name: str, asked: str) -> None:
+    """Insists on who answered, what was started, each attempt, its outcome, each revision."""
+    lines = fleet.must("history", name[:-3], "--json").stdout.splitlines()
+    events = [json.loads(line) for line in lines]
+    assert [one["seq"] for one in events] == list(range(1, len(events) + 1))
+    started = events[0]
+    assert (started["workflow"], started["file"]) == (
+        "planning:interactive",
+        "workflows/interactive-planning.yaml",
+    )
+    (answered,) = [one for one in events if one["event"] == "question-answered"][:1]
+    assert (answered["id"], answered["step"]) == (asked, "gather-requirements")
+    assert "I'll help you with" in answered["message"]
+    assert answered["by"] == started["by"] != ""
+    begun = [(one["step"], one["attempt"]) for one in events if one["event"] == "attempt-started"]
+    over = [one for one in events if one["event"] == "attempt-ended"]
+    assert len(begun) == len(set(begun)) == len(over)
+    assert all(one["outcome"]["ending"] for one in over)
+    revised = [one for one in events if one["event"] == "plan-revised"]
+    assert [one["revision"] for one in revised] == list(range(2, len(revised) + 2))
+    assert revised[0]["by"] == "research-phase.open"
+    assert all(one["patch"]["put"] for one in revised)
+
+
 def test_interactive_planning_runs_to_its_return(planning):
     told = "task_description=Build {{ 6 * 7 }}"
     name = planning.must("run", "planning:interactive", "--input", told).stdout.strip()
@@ -184,6 +224,7 @@ def test_interactive_planning_runs_to_its_return(planning):
     planning.must("answer", first["id"], "Fast, and {{ inputs.task_description }}")
     planning.must("approve", question(planning, "confirm")["id"])
     (run,) = ended(planning, [name])
+    audit_trail(planning, name, first["id"])
     plan = "task says so / code-standards-reviewer says so"
     assert run["result"] == {"success": True, "plan": plan, "approved": True, "saved": True}
     steps = steps_of(run)

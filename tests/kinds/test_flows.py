@@ -73,7 +73,7 @@ steps:
       - {id: seen, type: set_state, updates: {last: "{{ steps.more.output.n }}"}}
   - id: back
     type: repeat
-    until: "{{ state.n == 1 }}"
+    until: "{{ round == 2 }}"
     max: 5
     steps: [{id: less, type: set_state, updates: {n: "{{ state.n - 1 }}"}}]
   - {id: end, type: return, value: ["{{ state.n }}", "{{ state.log }}", "{{ state.last }}"]}

@@ -12,8 +12,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fleet.app.place import FleetPlace
+from fleet.app.runs import find_run
 from fleet.app.telling import tell
-from fleet.app.workflows import find_run, kept, loaded
+from fleet.app.workflows import kept, loaded
 from fleet.core import messages as m
 from fleet.core.plan import FAILED, Need, NeedsChange, Patch, Step
 from fleet.core.state import UNSTARTED, Standing

@@ -33,6 +33,7 @@ def run(
     dry_run: DryRun = False,
 ) -> None:
     """Run a workflow, or go on with a run that has failed."""
+    from fleet.app import runs as looking
     from fleet.app import workflows
 
     place = here(ctx)
@@ -56,7 +57,7 @@ def run(
     if not wait:
         for name in names:
             if as_json:
-                say_json(workflows.run_begun(place, name))
+                say_json(looking.run_begun(place, name))
             else:
                 say(name)
         return
@@ -96,7 +97,7 @@ def _ask(asked: OpenQuestion, wrong: str) -> str | None:
 @app.command(rich_help_panel=FLOW)
 def runs(ctx: typer.Context, as_json: Json = False) -> None:
     """List the runs of workflows."""
-    from fleet.app.workflows import runs as all_runs
+    from fleet.app.runs import runs as all_runs
     from fleet.render.flows import runs_text
 
     found: dict[str, Any] = all_runs(here(ctx))
