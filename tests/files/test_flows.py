@@ -129,7 +129,19 @@ def test_several_documents_keep_their_lines(fleet):
         ),
         (
             "- {id: a, type: verify, of: a, agent: ada}",
-            "f.yaml:2:3: a verify by an agent is not carried out by this version (give `checks`)",
+            "f.yaml:2:29: no step 'a' stands before this one",
+        ),
+        (
+            "- {id: a, type: verify, of: a}",
+            "f.yaml:2:3: a verify has `checks`, `agent` or both",
+        ),
+        (
+            "- {id: s, type: return}\n- {id: a, type: verify, of: s, agent: '@bob'}",
+            "f.yaml:3:39: no agent has the role 'bob' (--role bob=COMMAND gives one)",
+        ),
+        (
+            "- {id: s, type: return}\n- {id: a, type: verify, of: s, checks: x, instructions: y}",
+            "f.yaml:3:57: `instructions` are for an agent that verifies",
         ),
         (
             "- {id: a, type: workflow, workflow: gone}",

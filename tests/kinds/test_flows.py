@@ -230,12 +230,15 @@ def test_a_rejection_ends_the_run_or_goes_where_the_workflow_says(flow):
     goes = flow.play(
         """
 steps:
-  - {id: ok, type: approve, message: Go?, else: [{id: back, type: return, value: back}]}
+  - id: ok
+    type: approve
+    message: Go?
+    else: [{id: back, type: return, value: "back, {{ steps.ok.output.by }}"}]
   - {id: go, type: return, value: went}
 """,
         answers=("reject",),
     )
-    assert (goes["state"], goes["result"]) == ("succeeded", "back")
+    assert (goes["state"], goes["result"]) == ("succeeded", "back, ada")
 
 
 def test_a_prompt_ends_in_time_only_where_the_workflow_says_so(flow):
@@ -339,6 +342,73 @@ steps:
         assert outputs(run)["judge"]["rounds"] == 3
     else:
         assert states(run) == {"work": "succeeded", "judge": "failed", "end": "unreached"}
+
+
+JUDGE = """
+echo "round $FLEET_ATTEMPT" >> {top}/judged
+grep -q 'It worked in `.*work/work`' $FLEET_BRIEF || exit 1
+grep -q 'Look for {{ hostile }}' $FLEET_BRIEF || exit 1
+case $(cat $(grep -o '/[^`]*outputs/work.md' $FLEET_BRIEF | head -1)) in
+  "try 2") echo '{"passed": true, "findings": []}' ;;
+  *) echo '{"passed": false, "findings": ["$(touch pwned) no second line"]}' ;;
+esac
+"""
+WORKER = "echo try $FLEET_ATTEMPT; test $FLEET_ATTEMPT = 1 || grep -q 'no second' $FLEET_BRIEF"
+
+
+@pytest.mark.parametrize(("rounds", "state"), [(2, "succeeded"), (1, "failed")])
+def test_an_agents_verdict_is_the_rework_of_the_step_that_it_judges(flow, rounds, state):
+    top = flow.world.folder
+    text = f"""
+inputs: {{what: {{default: "{{{{ hostile }}}}"}}}}
+steps:
+  - {{id: work, type: delegate, agent: dev, instructions: Write it.}}
+  - id: judge
+    type: verify
+    of: work
+    agent: "@critic"
+    instructions: "Look for {{{{ inputs.what }}}}"
+    attempts: {rounds}
+  - id: end
+    type: return
+    value: ["{{{{ steps.work.output }}}}", "{{{{ steps.judge.output }}}}"]
+"""
+    roles = {"dev": WORKER, "critic": JUDGE.replace("{top}", str(top))}
+    run = flow.play(text, roles=roles)
+    assert (run["state"], states(run)["work"]) == (state, "succeeded")
+    row = {one["id"]: one for one in run["steps"]}["judge"]
+    assert (row["attempts"], row["agent"]) == (rounds, "critic")
+    lines = (top / "judged").read_text().splitlines()
+    assert lines == [f"round {number}" for number in range(1, rounds + 1)]
+    assert not list(top.rglob("pwned"))
+    if state == "succeeded":
+        said, verdict = run["result"]
+        assert (said, verdict["passed"], verdict["rounds"]) == ("try 2", True, 2)
+    else:
+        assert row["error"] == "red: verdict of critic"
+        kind = """echo '{"passed": true, "findings": ["well"]}'"""
+        run = flow.resume(text, roles={**roles, "critic": kind})
+        assert (run["result"][0], run["result"][1]["findings"]) == ("try 1", ["well"])
+
+
+def test_a_verdict_must_have_the_form_of_one_and_else_takes_a_red_one_up(flow):
+    run = flow.play(
+        """
+steps:
+  - {id: made, type: shell, command: "echo made > it; echo 3"}
+  - {id: red, type: verify, of: made, checks: ["test -e gone"], else: [
+      {id: undo, type: shell, command: "echo undone {{ steps.red.output.passed }}"}]}
+  - {id: green, type: verify, of: made, checks: ["grep made it"], else: [
+      {id: never, type: shell, command: "echo never"}]}
+  - {id: talk, type: verify, of: made, agent: critic}
+""",
+        roles={"critic": "echo fine by me"},
+    )
+    found = outputs(run)
+    assert (found["undo"], "never" in found) == ("undone false", False)
+    assert (found["red"]["passed"], found["green"]["passed"]) == (False, True)
+    assert run["state"] == "failed"
+    assert "no JSON value" in run["steps"][-1]["error"]
 
 
 def test_a_memory_is_carried_to_another_fleet(tmp_path):

@@ -7,16 +7,13 @@ to its `else`. A question ends by itself only where the workflow gives it a time
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from fleet.core.messages import Ending, Outcome, Question, Then
-from fleet.core.plan import Patch
 from fleet.core.state import Answered
-from fleet.files.flows.lowering import joined, lower_list, spot_of
 from fleet.files.flows.scope import Scope
 from fleet.kinds import Work
-from fleet.kinds.flow import attempt, failed
+from fleet.kinds.flow import attempt, failed, otherwise
 
 CHOICES = {"confirm": ("yes", "no"), "approve": ("approve", "reject")}
 
@@ -66,13 +63,7 @@ def _approved(work: Work, scope: Scope, answer: Answered) -> Outcome:
         why = f": {answer.note}" if answer.note else ""
         late = answer.by == "timeout"
         return failed("nobody approved in time" if late else f"rejected by {answer.by}{why}")
-    spot = spot_of(scope.flow, work.run)
-    spot = replace(spot, at=(*spot.at, "else"), pos=(*spot.pos, 0))
-    steps, ends = lower_list(scope.bundle, spot, [work.step.id])
-    one = work.look(work.step.whole)
-    assert one is not None, "an approval with `else` has a join"
-    join = joined(one.step, ends, last=work.step.id)
-    patch = Patch(put=(*steps, join), reason=f"{scope.flow['id']} was rejected")
+    patch = otherwise(work, scope, "was rejected")
     return Outcome(ending=Ending.SUCCEEDED, label="reject", output=output, patch=patch)
 
 

@@ -149,8 +149,10 @@ def _row(
     ended = max((one.ended_ms for one in parts), default=0) if over else 0
     queued = max((state.steps[one].ended_ms for one in needs if one in state.steps), default=0)
     reached = standing not in (Standing.WAITING, Standing.UNREACHED)
-    agent: Any = main.step.params.get("agent") if main.step.kind == "agent" else None
-    tries = [one for one in parts if one.step.kind not in (JOIN, "brief", "worktree")]
+    worker = next((one for one in (main, *parts) if one.step.kind == "agent"), None)
+    agent: Any = worker.step.params.get("agent") if worker is not None else None
+    aside = (JOIN, "brief", "worktree", *(("agent",) if flow["type"] == "verify" else ()))
+    tries = [one for one in parts if one.step.kind not in aside]
     asks = main.step.kind == "ask" or any(one.step.kind == "ask" for one in parts)
     return {
         "id": name,

@@ -138,9 +138,10 @@ class Check:
             self.say("a condition has `then`, `else` or both", at)
         if kind == "prompt" and (step.get("input") == "choice") != bool(step.get("choices")):
             self.say("`choices` belong to `input: choice`, and that to them", at)
-        if kind == "verify" and not step.get("checks"):
-            what = "a verify by an agent" if step.get("agent") else "a verify without `checks`"
-            self.say(f"{what} is not carried out by this version", at, "give `checks`")
+        if kind == "verify" and not (step.get("checks") or step.get("agent")):
+            self.say("a verify has `checks`, `agent` or both", at)
+        if kind == "verify" and step.get("instructions") and not step.get("agent"):
+            self.say("`instructions` are for an agent that verifies", (*at, "instructions"))
         if kind in LATER:
             self.say(f"a step of type {kind} is not carried out by this version", at, "take it out")
 

@@ -163,11 +163,11 @@ class Loader:
                 self._agent(said.removeprefix("@"), agents, texts)
             if step["type"] == "mcp_call":
                 self._tool(one, at, step["tool"])
-            if step["type"] not in ("delegate", "escalate") or not said:
+            if step["type"] not in ("delegate", "escalate", "verify") or not said:
                 continue
             role = said.removeprefix("@")
             found = self._agent(role, agents, texts)
-            if found is None and step["type"] == "delegate":
+            if found is None and step["type"] != "escalate":
                 hint = did_you_mean(role, self._all_roles()) or f"--role {role}=COMMAND gives one"
                 self._say(one, f"no agent has the role {role!r}", (*at, "agent"), hint)
             elif found is not None:
@@ -280,8 +280,8 @@ def _step(workflow: Workflow, at: Where) -> Mapping[str, Any]:
 
 def _role(workflow: Workflow, at: Where, step: Mapping[str, Any]) -> str:
     """Returns the role that a step says, else that of a foreach around it."""
-    if step["type"] == "escalate":
-        return str(step.get("to") or "")
+    if step["type"] in ("escalate", "verify"):
+        return str(step.get("to" if step["type"] == "escalate" else "agent") or "")
     said = str(step.get("agent") or "")
     for where, other in walk(workflow.steps):
         if not said and other["type"] == "foreach" and at[: len(where)] == where:

@@ -2,7 +2,8 @@
 
 A document step X lowers to kernel steps with `whole` X: an agent's `X.brief` -> X (in a worktree
 of its own `X.tree` before them), `X.open` -> join X where it expands, X alone otherwise. A list
-runs in order: each step needs the one before it, `needs` lifts one out. A scope begins with
+runs in order: each step needs the one before it, `needs` lifts one out. What an agent verifies
+has `X.brief` -> `X.judge` before `X.open`. A scope begins with
 `.start` and ends in the join `.end`; conditions and loops share the scope that they stand in.
 
 `params.flow` of a kernel step: {bundle, of, at: where its document step stands, id, type, scope,
@@ -33,6 +34,17 @@ KINDS: Final = {
     "set_state": "set", "return": "set", "shell": "shell", "mcp_call": "tool", "prompt": "ask",
     "approve": "ask", "escalate": "ask", "delegate": "agent",
 }  # fmt: skip
+
+
+VERDICT: Final[Mapping[str, Any]] = {
+    "type": "object",
+    "required": ["passed", "findings"],
+    "properties": {
+        "passed": {"type": "boolean"},
+        "findings": {"type": "array", "items": {"type": "string"}},
+    },
+}
+"""The form of what an agent says last that judges."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +110,10 @@ def _lowered(
     if step["type"] in EXPANDS or step.get("else"):
         if flow["type"] in ("while", "repeat"):
             flow.pop("round", None)
+        judges = []
+        if step["type"] == "verify" and role_of(bundle, step, ""):
+            judges = judging_steps(bundle, flow, step, needs)
+            needs = [Need(step=judges[-1].id)]
         opener = Step(
             id=f"{main}.open",
             kind=EXPANDS.get(step["type"], "ask"),
@@ -107,10 +123,12 @@ def _lowered(
             whole=main,
         )
         joined = {**flow, "pos": [*flow["pos"], LAST], "main": True}
+        if step["type"] not in EXPANDS:
+            joined["last"] = opener.id
         join = Step(
             id=main, kind=JOIN, params={"flow": joined}, needs=(Need(step=opener.id),), whole=main
         )
-        return [opener, join]
+        return [*judges, opener, join]
     flow["main"] = True
     if kind == "agent" or (step["type"] == "escalate" and role_of(bundle, step, spot.agent)):
         return agent_steps(bundle, spot, flow, step, needs)
@@ -179,26 +197,15 @@ def agent_steps(
         tree = _tree(bundle, spot, main, needs)
         found.append(tree)
         needs = [Need(step=tree.id), *needs]
-    brief = Step(
-        id=f"{main}.brief",
-        kind="brief",
-        params={"flow": part},
-        needs=tuple(needs),
-        ladder=MACHINE,
-        whole=main,
-    )
+    brief = _brief(f"{main}.brief", part, main, needs)
     work = Step(
         id=main,
         kind="agent",
         params={
+            **_work_params(bundle, told, step, main),
             "flow": flow,
-            "task": main,
-            "name": step.get("name") or step["id"],
-            "agent": told["agent"],
             "schema": step.get("output") or None,
-            "rules": bundle.get("rules", ""),
             "timeout_s": seconds(step.get("timeout_ms")) or told.get("timeout_s"),
-            "idle_s": told.get("idle_s"),
         },
         needs=(Need(step=brief.id),),
         uses={**told["uses"], **spot.uses},
@@ -206,6 +213,61 @@ def agent_steps(
         whole=main,
     )
     return [*found, brief, work]
+
+
+def judging_steps(
+    bundle: Bundle,
+    flow: Mapping[str, Any],
+    step: Mapping[str, Any],
+    needs: Sequence[Need],
+    suffix: str = "",
+) -> list[Step]:
+    """Returns the steps of an agent that judges: what it is told, and its verdict, which is asked
+    for once more where it has not the form of one. `suffix` tells those of a round apart.
+    """
+    told = bundle["agents"][role_of(bundle, step, "")]
+    main = flow["prefix"] + step["id"]
+    part = {name: value for name, value in flow.items() if name not in ("main", "out")}
+    brief = _brief(f"{main}.brief{suffix}", part, main, needs)
+    judge = Step(
+        id=f"{main}.judge{suffix}",
+        kind="agent",
+        params={
+            **_work_params(bundle, told, step, main),
+            "flow": part,
+            "schema": VERDICT,
+            "timeout_s": seconds(step.get("timeout_ms")) or told.get("timeout_s"),
+        },
+        needs=(Need(step=brief.id),),
+        uses={**told["uses"], **(flow.get("uses") or {})},
+        ladder=(Retry(times=1, backoff_ms=500), *MACHINE),
+        whole=main,
+    )
+    return [brief, judge]
+
+
+def _brief(name: str, flow: Mapping[str, Any], main: str, needs: Sequence[Need]) -> Step:
+    return Step(
+        id=name,
+        kind="brief",
+        params={"flow": dict(flow)},
+        needs=tuple(needs),
+        ladder=MACHINE,
+        whole=main,
+    )
+
+
+def _work_params(
+    bundle: Bundle, told: Mapping[str, Any], step: Mapping[str, Any], main: str
+) -> dict[str, Any]:
+    """Returns what every attempt of a workflow's agent is told by its params."""
+    return {
+        "task": main,
+        "name": step.get("name") or step["id"],
+        "agent": told["agent"],
+        "rules": bundle.get("rules", ""),
+        "idle_s": told.get("idle_s"),
+    }
 
 
 def _tree(bundle: Bundle, spot: Spot, main: str, needs: Sequence[Need]) -> Step:

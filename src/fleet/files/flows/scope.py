@@ -156,7 +156,8 @@ class Scope:
                 continue
             name = flows.flow_of(one)["id"]
             direct = any(need.step == one.step.id for need in self.one.step.needs)
-            if name not in found and (direct or f"{name}.output" in text):
+            named = f"{name}.output" in text or name == self.step.get("of")
+            if name not in found and (direct or named):
                 found[name] = flows.value_of(self.look, one.step.id)
         return found
 
