@@ -147,7 +147,7 @@ def _row(
         begun = main.first_ms
     over = standing in DONE or standing in (Standing.FAILED, Standing.CANCELLED)
     ended = max((one.ended_ms for one in parts), default=0) if over else 0
-    queued = max((state.steps[one].ended_ms for one in needs if one in state.steps), default=0)
+    queued = max((one.ended_ms for one in _needed(state, parts)), default=0)
     reached = standing not in (Standing.WAITING, Standing.UNREACHED)
     worker = next((one for one in (main, *parts) if one.step.kind == "agent"), None)
     agent: Any = worker.step.params.get("agent") if worker is not None else None
@@ -184,15 +184,15 @@ def _speaks_for(one: StepState, main: StepState) -> bool:
 
 def _needs(state: State, parts: list[StepState]) -> list[str]:
     """Returns the rows that a row needs; those within it are its own affair."""
+    return list(dict.fromkeys(one.step.whole or one.step.id for one in _needed(state, parts)))
+
+
+def _needed(state: State, parts: list[StepState]) -> list[StepState]:
+    """Returns the steps that a row needs and that are not its own."""
     own = {one.step.id for one in parts}
-    first = [one for one in parts if one.step.kind != JOIN]
-    found: dict[str, None] = {}
-    for one in first:
-        for need in one.step.needs:
-            other = state.known(need.step)
-            if need.step not in own and other is not None:
-                found[other.step.whole or need.step] = None
-    return list(found)
+    needs = (need.step for one in parts if one.step.kind != JOIN for need in one.step.needs)
+    found = (state.known(name) for name in dict.fromkeys(needs) if name not in own)
+    return [one for one in found if one is not None]
 
 
 def _only_asks(state: State) -> bool:
