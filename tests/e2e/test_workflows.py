@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -253,6 +255,56 @@ def test_interactive_planning_runs_to_its_return(planning):
     assert planning.must("memory", "import", kept, "--dry-run").stdout.startswith("would keep ")
     assert planning.must("memory", "import", kept).stdout == f"kept {len(entries)} entries\n"
     assert json.loads(planning.must("memory", "export").stdout)["entries"] == entries
+
+
+ASKS = """
+steps:
+  - {id: who, type: escalate, question: "Which store?", topic: storage, to: dev, output_to: a}
+  - {id: me, type: escalate, question: "And {{ state.a }}?", topic: money, to: finance,
+     output_to: b}
+  - {id: number, type: prompt, input: number, message: "How many?", output_to: n}
+  - {id: way, type: prompt, input: choice, choices: [left, right], message: "Which way?"}
+  - id: end
+    type: return
+    value: ["{{ state.a }}", "{{ state.b }}", "{{ state.n }}", "{{ steps.way.output }}"]
+"""
+
+
+def test_questions_wait_for_an_answer_that_fits_whatever_becomes_of_the_coordinator(flows):
+    flows.put("workflows/asks.yaml", ASKS)
+    name = flows.must("run", "asks").stdout.strip()
+    asked = question(flows, "escalate")
+    assert (asked["message"], asked["whom"], asked["topic"], asked["expires_at"]) == (
+        "And <who> Which store??",
+        "finance",
+        "money",
+        None,
+    )
+    assert "for finance  about money" in flows.must("inbox").stdout
+    coordinator = flows.coordinator()
+    if coordinator is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(coordinator, signal.SIGKILL)
+        until(lambda: flows.coordinator() is None, "the coordinator's end")
+    assert question(flows, "escalate") == asked
+    flows.must("answer", asked["id"], "{{ state.a }}")
+    again = flows("answer", asked["id"], "something else")
+    assert (again.code, "answered already: '{{ state.a }}' by uid:" in again.stderr) == (1, True)
+    number = question(flows, "number")
+    for wrong in ("many", "1e999", "nan", ""):
+        refused = flows("answer", number["id"], wrong)
+        assert (refused.code, f"{wrong!r} is no number" in refused.stderr) == (1, True)
+    flows.must("answer", number["id"], "12")
+    way = question(flows, "choice")
+    refused = flows("answer", way["id"], "up")
+    assert (refused.code, "one of: left, right" in refused.stderr) == (1, True)
+    assert flows.must("inbox", "--json").json()["questions"] == [way]
+    flows.must("answer", way["id"], "right")
+    (run,) = ended(flows, [name])
+    assert run["result"] == ["<who> Which store?", "{{ state.a }}", 12, "right"]
+    assert steps_of(run)["who"]["agent"] == "dev"
+    closed = flows("answer", way["id"], "left")
+    assert "answered already: 'right'" in closed.stderr
 
 
 def test_a_terminal_that_waits_is_asked(planning):

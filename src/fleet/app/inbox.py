@@ -17,12 +17,13 @@ from fleet.app.place import PLAN_RUN, FleetPlace, fold
 from fleet.app.telling import changes, tell
 from fleet.core import messages as m
 from fleet.errors import FleetError, NotFound, Rejected
+from fleet.views.flows import number_of
 from fleet.views.forecast import planned_of
 from fleet.views.status import question_row, task_asked_about
 
 if TYPE_CHECKING:
     from fleet.core.plan import Patch
-    from fleet.core.state import OpenQuestion, State
+    from fleet.core.state import Answered, OpenQuestion, State
 
 
 def inbox(place: FleetPlace) -> dict[str, Any]:
@@ -49,7 +50,9 @@ def live_states(place: FleetPlace) -> list[State]:
 
 
 def find_question(place: FleetPlace, name: str) -> tuple[State, OpenQuestion]:
-    """Returns the run and the open question that an id or a unique part of one means."""
+    """Returns the run and the open question that an id or a unique part of one means; raises
+    Rejected for one that is answered already, with its answer, and NotFound.
+    """
     found: list[tuple[State, OpenQuestion]] = []
     known: list[str] = []
     for state in live_states(place):
@@ -62,12 +65,26 @@ def find_question(place: FleetPlace, name: str) -> tuple[State, OpenQuestion]:
         return (exact or found)[0]
     if found:
         raise NotFound("one question", name, [pair[1].id for pair in found])
+    closed = _closed(place, name)
+    if closed is not None:
+        raise Rejected(
+            f"question {name} is answered already: {closed.value!r} by {closed.by or 'nobody'}"
+        )
     raise NotFound("open question", name, known)
+
+
+def _closed(place: FleetPlace, name: str) -> Answered | None:
+    """Returns the answer that a question of that very id has got, None for none."""
+    run = name.rpartition(".")[0]
+    state = place.run_state(run) if run else None
+    return state.answers.get(name) if state is not None else None
 
 
 def answer(place: FleetPlace, name: str, value: str, note: str = "") -> str:
     """Answers an open question and returns its id; raises Rejected when it takes no such answer."""
     state, asked = find_question(place, name)
+    if asked.question.kind == "number" and number_of(value) is None:
+        raise Rejected(f"{value!r} is no number", hint=f"fleet answer {asked.id} NUMBER")
     patch = rework_patch(state, asked, note) if value == "rework" else None
     tell(
         place,

@@ -211,9 +211,12 @@ def _put(
                 answer(place, asked.id, value)
                 break
             except NotFound:
-                break  # somebody else was quicker
+                break  # it is closed
             except Rejected as refusal:
-                wrong = f"{refusal.text}; {refusal.hint}"
+                now = place.run_state(state.run)
+                if now is None or asked.id not in now.questions:
+                    break  # somebody else was quicker
+                wrong = "; ".join(filter(None, (refusal.text, refusal.hint)))
 
 
 # --- memory ---------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from fleet.core.state import Answered
 from fleet.files.flows.scope import Scope
 from fleet.kinds import Work
 from fleet.kinds.flow import attempt, failed, otherwise
+from fleet.views.flows import number_of
 
 CHOICES = {"confirm": ("yes", "no"), "approve": ("approve", "reject")}
 
@@ -38,20 +39,10 @@ def _answered(work: Work, scope: Scope) -> Outcome:
     elif step.get("input") == "confirm":
         value = {"confirmed": answer.value == "yes"}
     elif step.get("input") == "number":
-        try:
-            value = _number(answer.value)
-        except ValueError:
+        value = number_of(answer.value)
+        if value is None:
             return _asked(work, scope, f"{answer.value[:80]!r} is no number. ")
     return Outcome(ending=Ending.SUCCEEDED, output=value)
-
-
-def _number(text: str) -> int | float:
-    found = float(text)
-    if found in (float("inf"), float("-inf")) or found != found:  # noqa: PLR0124 - not a number
-        raise ValueError(text)
-    return (
-        int(found) if found.is_integer() and "." not in text and "e" not in text.lower() else found
-    )
 
 
 def _approved(work: Work, scope: Scope, answer: Answered) -> Outcome:

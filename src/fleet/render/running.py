@@ -107,7 +107,9 @@ def inbox_text(questions: Sequence[Mapping[str, Any]], columns: int = 100) -> st
     lines = []
     for one in questions:
         cells = [one["id"], one["task"] or one["step"], one["kind"], _ride(one["slack_days"])]
-        lines.append("  ".join(line(str(cell)) for cell in cells if cell))
+        cells += [f"for {one['whom']}" if one.get("whom", "person") != "person" else ""]
+        cells += [f"about {one['topic']}" if one.get("topic") else ""]
+        lines.append(cut("  ".join(line(str(cell)) for cell in cells if cell), columns))
         lines += wrapped(str(one["message"]), columns, "    ")
         choices = one["choices"]
         if one.get("expires_at"):
