@@ -142,6 +142,9 @@ class Check:
             self.say("a verify has `checks`, `agent` or both", at)
         if kind == "verify" and step.get("instructions") and not step.get("agent"):
             self.say("`instructions` are for an agent that verifies", (*at, "instructions"))
+        if kind == "shell" and "{%" in str(step["command"]):
+            hint = "set the state before"
+            self.say("a command takes expressions, no statements", (*at, "command"), hint)
         if kind in LATER:
             self.say(f"a step of type {kind} is not carried out by this version", at, "take it out")
 
@@ -210,6 +213,7 @@ class _Steps:
     def __init__(self, check: Check, form: Mapping[str, Any]) -> None:
         self.check, self.form = check, form
         self.known = {step["id"]: number for number, (_, step) in enumerate(walk(form["steps"]))}
+        self.scopes = {step["id"]: _scope(form["steps"], at) for at, step in walk(form["steps"])}
         names = [name for _, step in walk(form["steps"]) for name in writes(step)]
         self.state = {*form["initial_state"], *names}
 
@@ -272,8 +276,24 @@ class _Steps:
                 text = {"inputs": "no input", "state": "nothing sets the state"}.get(top, "no step")
                 self.check.say(f"{text} {name!r}", at, did_you_mean(name, known[top]))
         for name in sorted(found.get("steps", frozenset()) & set(self.known)):
-            if self.known[name] >= number and at[0] == "steps":
+            if at[0] != "steps":
+                continue
+            if self.known[name] >= number:
                 self.check.say(f"step {name!r} does not stand before this one", at)
+            elif at[: len(self.scopes[name])] != self.scopes[name]:
+                text = f"step {name!r} is within a foreach, and is seen only there"
+                self.check.say(text, at, "the foreach puts out what its items return")
+
+
+def _scope(steps: Sequence[Mapping[str, Any]], at: Where) -> Where:
+    """Returns the path of the innermost foreach around a step, () for none."""
+    found: Where = ()
+    here: Any = {"steps": steps}
+    for number, part in enumerate(at[:-1]):
+        here = here[part]
+        if isinstance(here, dict) and here.get("type") == "foreach":
+            found = at[: number + 1]
+    return found
 
 
 def templates_in(value: Any, at: Where, *, bare: bool = False) -> Iterator[tuple[Where, str]]:
