@@ -102,8 +102,8 @@ initial_state: {x: 0, found: []}
 steps:
   - id: each
     type: foreach
-    items: "{{ range(40) | list }}"
-    max_parallel: 3
+    items: "{{ range(300) | list }}"
+    max_parallel: 20
     output_to: found
     steps:
       - {id: own, type: set_state, updates: {x: "{{ state.x + item + index }}"}}
@@ -113,7 +113,7 @@ steps:
     type: return
     value: ["{{ state.x }}", "{{ state.found }}", "{{ steps.none.output }}"]
 """)
-    assert run["result"] == [0, [2 * n for n in range(40)], []]
+    assert run["result"] == [0, [2 * n for n in range(300)], []]
 
 
 def test_a_subworkflow_sees_its_inputs_and_nothing_of_its_caller(flow):
@@ -302,6 +302,34 @@ steps:
         roles={"dev": "git rev-parse --abbrev-ref HEAD; test -e coordination.md"},
     )
     assert outputs(run) == {"work": "fleet/plan/work", "look": "fleet/plan/look"}
+
+
+def test_a_graphs_agent_finds_earlier_outputs_in_its_brief_and_as_files(flow):
+    run = flow.play(
+        """
+workspace: worktree
+workflow:
+  - {id: a, role: dev, task: "Say {who}.", workspace: none}
+  - {id: b, role: dev, task: "Heard: {a.output}", deps: [a]}
+  - {id: c, role: dev, task: "Heard: {a.output} and {b.output}", deps: [b], timeout: 60}
+""",
+        roles={
+            "dev": """
+git rev-parse --abbrev-ref HEAD 2>/dev/null || echo nowhere
+grep -o 'Heard: .*' $FLEET_BRIEF
+for one in $(grep -o '/[^`]*outputs/[a-z]*.md' $FLEET_BRIEF); do
+  echo "$(basename $one): $(head -1 $one)"
+done
+true"""
+        },
+    )
+    found = outputs(run)
+    assert found["a"].splitlines()[0] in ("nowhere", "main")
+    assert found["b"].splitlines()[0] == "fleet/plan/b"
+    assert f"a.md: {found['a'].splitlines()[0]}" in found["b"]
+    assert "a.md: " in found["c"]
+    assert "b.md: fleet/plan/b" in found["c"]
+    assert list(run["result"]) == ["c"]
 
 
 @pytest.mark.parametrize(
