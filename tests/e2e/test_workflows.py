@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -257,6 +258,11 @@ def test_interactive_planning_runs_to_its_return(planning):
     assert json.loads(planning.must("memory", "export").stdout)["entries"] == entries
 
 
+def _squeezed(text: str) -> str:
+    """Returns a text with the columns of its tables cut down to the first two."""
+    return re.sub(r"(?m)^((?:RUN|asks-)\S* +\w+(?: \(1 \?\))?).*$", r"\1", text)
+
+
 ASKS = """
 steps:
   - {id: who, type: escalate, question: "Which store?", topic: storage, to: dev, output_to: a}
@@ -281,6 +287,11 @@ def test_questions_wait_for_an_answer_that_fits_whatever_becomes_of_the_coordina
         None,
     )
     assert "for finance  about money" in flows.must("inbox").stdout
+    status = flows.status()
+    assert (status["inbox"], [one["run"] for one in status["runs"]]) == (1, [name])
+    shown = flows.must("status").stdout
+    assert f"WORKFLOWS\nRUN          STATE\n{name}  waiting (1 ?)" in _squeezed(shown)
+    assert "Next: fleet inbox" in shown
     coordinator = flows.coordinator()
     if coordinator is not None:
         with contextlib.suppress(ProcessLookupError):

@@ -245,10 +245,19 @@ def test_a_prompt_ends_in_time_only_where_the_workflow_says_so(flow):
     run = flow.play("""
 steps:
   - {id: a, type: prompt, message: Now?, timeout: 0.05, default: later, output_to: x}
+  - {id: yes, type: prompt, message: Now?, timeout: 0.05, default: "yes", input: confirm}
+  - {id: n, type: prompt, message: Now?, timeout: 0.05, default: "{{ 6 * 7 }}", input: number}
   - {id: b, type: approve, message: Now?, timeout: 0.05}
 """)
-    assert outputs(run)["a"] == "later"
-    assert run["steps"][1]["error"] == "nobody approved in time"
+    found = outputs(run)
+    assert (found["a"], found["yes"], found["n"]) == ("later", {"confirmed": True}, 42)
+    assert run["steps"][3]["error"] == "nobody approved in time"
+    asked = [one.question for one in flow.world.state.answers.values()]
+    assert [one.default for one in asked] == ["later", "yes", "42", None]
+    assert all(one.expires_at_ms for one in asked)
+    waits = flow.play("steps: [{id: a, type: prompt, message: Now?, default: later}]")
+    (question,) = flow.world.state.questions.values()
+    assert (waits["state"], question.question.expires_at_ms) == ("waiting", None)
 
 
 def test_an_agents_words_are_data_wherever_they_go(flow):

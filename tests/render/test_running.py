@@ -161,6 +161,23 @@ def test_the_inbox():
     ]
 
 
+def test_a_question_says_how_it_is_answered_within_its_columns():
+    name = "all-questions-ea08b6.q5"
+    told = [
+        question(id=name, kind="approval", choices=["approve", "reject"], whom="lead", topic="x"),
+        question(id="r.q2", kind="choice", choices=["roll back", "wait", "$(x)"]),
+        question(id="r.q3", kind="number"),
+    ]
+    lines = inbox_text(told, 80).splitlines()
+    assert lines[0] == f"{name}  one  approval  on the critical path  for lead  about x"
+    assert lines[2:4] == [
+        f"    fleet approve {name}",
+        f"    fleet reject {name} --reason ...",
+    ]
+    assert lines[6] == "    fleet answer r.q2 'roll back'|wait|'$(x)'"
+    assert lines[9] == "    fleet answer r.q3 NUMBER"
+
+
 def event(kind, **told):
     return {
         "schema": "fleet.event/1", "run": "r", "seq": 7, "at": "2026-11-20T10:00:00.000+00:00",

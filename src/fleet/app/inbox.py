@@ -129,7 +129,9 @@ def _decide(place: FleetPlace, name: str, words: Sequence[str], note: str) -> st
     choices = asked.question.choices
     word = next((word for word in words if word in choices), None)
     if word is None:
-        listed = ", ".join(choices) or "any text"
+        listed = ", ".join(choices) or (
+            "a number" if asked.question.kind == "number" else "any text"
+        )
         raise Rejected(
             f"question {asked.id} takes no "
             + ("approval for good" if words == ("always",) else "approval"),

@@ -35,7 +35,24 @@ def status(place: FleetPlace) -> dict[str, Any]:
     state = state or planned_state(place)
     clock = clock_of(state)
     observed = observe(place, state, clock.now_ms, warnings=edited)
-    return status_of(str(state.about.get("fleet") or state.name), state, observed, clock)
+    found = status_of(str(state.about.get("fleet") or state.name), state, observed, clock)
+    live = _live_runs(place)
+    asked = sum(one["questions"] for one in live)
+    return {**found, "inbox": found["inbox"] + asked, "runs": live}
+
+
+def _live_runs(place: FleetPlace) -> list[dict[str, Any]]:
+    """Returns the rows of `fleet.runs/1` of runs that go on."""
+    reader = place.reader()
+    if reader is None:
+        return []
+    with closing(reader):
+        some = any(row.state == "running" and '"workflow"' in row.summary for row in reader.runs())
+    if not some:
+        return []
+    from fleet.app.runs import runs
+
+    return [one for one in runs(place)["runs"] if one["state"] in ("running", "waiting")]
 
 
 def task_status(place: FleetPlace, name: str) -> list[dict[str, Any]]:

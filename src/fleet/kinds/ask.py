@@ -14,7 +14,7 @@ from fleet.core.state import Answered
 from fleet.files.flows.scope import Scope
 from fleet.kinds import Work
 from fleet.kinds.flow import attempt, failed, otherwise
-from fleet.views.flows import number_of
+from fleet.views.flows import as_text, number_of
 
 CHOICES = {"confirm": ("yes", "no"), "approve": ("approve", "reject")}
 
@@ -36,6 +36,8 @@ def _answered(work: Work, scope: Scope) -> Outcome:
         if "default" not in step:
             return failed("nobody answered in time")
         value = scope.evaluate(step["default"])
+        if step.get("input") == "confirm":
+            value = {"confirmed": value in (True, "yes")}
     elif step.get("input") == "confirm":
         value = {"confirmed": answer.value == "yes"}
     elif step.get("input") == "number":
@@ -72,6 +74,7 @@ def _asked(work: Work, scope: Scope, before: str) -> Outcome:
         topic=str(step.get("topic") or ""),
         then=Then.AGAIN,
         expires_at_ms=None if late_ms is None else work.now_ms + late_ms,
+        default=scope.render(as_text(step["default"])) if "default" in step else None,
         about={"workflow": scope.form["name"], "step": work.step.whole},
     )
     return Outcome(ending=Ending.ASKED, question=question)

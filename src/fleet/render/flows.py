@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from fleet.render.text import cut, line, table, wrapped
+from fleet.render.text import cut, line, table, width, wrapped
 
 WIDE: Final = 110
 """From here on there is room for who did a step, and when it began."""
@@ -26,7 +27,8 @@ def run_text(run: Mapping[str, Any], columns: int) -> str:
     lines += ["", *table(rows, heads, columns, len(heads) - 1)]
     for asked in run["questions"]:
         lines += ["", cut(line(f"? {asked['id']}  {asked['step']}  {asked['kind']}"), columns)]
-        lines += [*wrapped(str(asked["message"]), columns, "    "), f"    {how_to(asked)}"]
+        lines += wrapped(str(asked["message"]), columns, "    ")
+        lines += [f"    {how}" for how in how_to(asked, columns - 4)]
     if run["result"] is not None and run["ended_at"]:
         lines += ["", *wrapped(f"result: {_whole(run['result'])}", columns)]
     return "\n".join(lines)
@@ -84,14 +86,20 @@ def runs_text(rows: Sequence[Mapping[str, Any]], columns: int) -> str:
     return "\n".join(table(cells, heads, columns, len(heads) - 1))
 
 
-def how_to(asked: Mapping[str, Any]) -> str:
-    """Returns the command that answers a question."""
+def how_to(asked: Mapping[str, Any], columns: int) -> list[str]:
+    """Returns the commands that answer a question, on as many lines as they take."""
     choices, name = asked["choices"], asked["id"]
     if {"approve", "allow"} & {*choices}:
         always = " [--always]" if "always" in choices else ""
-        return f"fleet approve {name}{always}   fleet reject {name} --reason ..."
-    said = line("|".join(choices)) or ("NUMBER" if asked["kind"] == "number" else "TEXT")
-    return f"fleet answer {name} {said}"
+        told = [f"fleet approve {name}{always}", f"fleet reject {name} --reason ..."]
+        together = "   ".join(told)
+        return [together] if width(together) <= columns else told
+    said = "|".join(shlex.quote(line(one)) for one in choices)
+    return [f"fleet answer {name} {said or _meant(asked)}"]
+
+
+def _meant(asked: Mapping[str, Any]) -> str:
+    return "NUMBER" if asked["kind"] == "number" else "TEXT"
 
 
 def moment(at: str) -> str:

@@ -118,7 +118,7 @@ def inbox_text(questions: Sequence[Mapping[str, Any]], columns: int = 100) -> st
             lines += wrapped(f"expires {one['expires_at'][:16]}{then}", columns, "    ")
         if "always" in choices and one.get("pattern"):
             lines += wrapped(f"--always allows `{one['pattern']}` for this run", columns, "    ")
-        lines.append(f"    {how_to(one)}")
+        lines += [f"    {how}" for how in how_to(one, columns - 4)]
     return "\n".join(lines)
 
 
