@@ -341,3 +341,23 @@ def test_a_terminal_that_waits_is_asked(planning):
     run = json.loads(out)
     assert run["state"] == "succeeded"
     assert run["result"]["approved"] is False
+
+
+def test_a_run_is_paused_gone_on_with_and_stopped(flows):
+    flows.put("workflows/asks.yaml", ASKS)
+    slow = {"workflow": [{"id": n, "role": "slow", "task": n} for n in ("one", "two")]}
+    both = json.dumps({**slow, "name": "a"}) + "\n" + json.dumps({**slow, "name": "b"})
+    path = flows.put("slow.json", both)
+    role = f"slow={flows.waits('on')}{SAYS}"
+    first, second = flows.must("run", path, "--role", role).stdout.split()
+    until(lambda: first in flows.must("runs").stdout, "the first document")
+    assert flows.must("pause", first, "--dry-run").stdout == f"would pause: {first}\n"
+    assert flows.must("pause", first).stdout == f"paused: {first}\n"
+    assert flows.must("resume", first[:-1]).stdout == f"going on: {first}\n"
+    assert flows.must("stop", first).stdout == f"stopped: {first}\n"
+    run = run_of(flows, first)
+    assert (run["state"], {one["state"] for one in run["steps"]}) == ("cancelled", {"cancelled"})
+    assert second not in flows.must("runs").stdout
+    refused = flows("stop", first)
+    assert (refused.code, "nothing of it goes on" in refused.stderr) == (1, True)
+    flows.nothing_runs()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from fleet.core.plan import JOIN
-from fleet.core.state import Standing, State, StepState
+from fleet.core.state import SETTLED_STANDINGS, Standing, State, StepState
 from fleet.views.flows import DONE, flow_of, value_of
 
 END = ".end"
@@ -140,6 +140,8 @@ def _row(
     speaks = next((one for one in parts if _speaks_for(one, main)), None)
     if standing in (Standing.WAITING, Standing.UNREACHED) and speaks is not None:
         standing, text = speaks.standing, speaks.text
+    if state.ended == Standing.CANCELLED and standing not in SETTLED_STANDINGS:
+        standing = Standing.CANCELLED
     flow = flow_of(main)
     needs = _needs(state, parts)
     begun = min((one.first_ms for one in parts if one.first_ms), default=0)

@@ -1,0 +1,73 @@
+"""The use cases that steer runs of workflows: stop one for good, pause it, go on with it.
+
+A document of a file with several is steered together with what has them run in order.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Final, Literal
+
+from fleet.app.place import FleetPlace, resolve_task
+from fleet.app.runs import find_runs, is_run
+from fleet.app.telling import changes, tell
+from fleet.core import messages as m
+from fleet.errors import NotFound, Rejected
+
+Verb = Literal["stop", "pause", "resume"]
+STOP_TIMEOUT_S: Final = 60.0
+_COMMANDS: Final[dict[Verb, Callable[[], m.Command]]] = {
+    "stop": lambda: m.CancelRun(reason="stopped by hand"),
+    "pause": lambda: m.PauseRun(reason="paused by hand"),
+    "resume": m.ResumeRun,
+}
+
+
+def runs_meant(place: FleetPlace, ids: Sequence[str]) -> list[str]:
+    """Returns the runs of workflows that ids mean, none where these are tasks or agents, which go
+    first; raises Rejected for both at once, and Ambiguous.
+    """
+    found: list[str] = []
+    tasks: list[str] = []
+    for name in ids:
+        if _is_task(place, name) or not is_run(place, name):
+            tasks.append(name)
+        else:
+            found += find_runs(place, name)
+    if found and tasks:
+        raise Rejected(f"{tasks[0]} is no run of a workflow", hint="steer tasks and runs apart")
+    return list(dict.fromkeys(found))
+
+
+def _is_task(place: FleetPlace, name: str) -> bool:
+    with suppress(NotFound):
+        return bool(resolve_task(place, name, place.run_state()))
+    return False
+
+
+def steer(place: FleetPlace, verb: Verb, names: Sequence[str]) -> list[str]:
+    """Does to runs what the verb says, and returns their ids; raises Rejected when all have ended.
+
+    A run that is stopped ends as cancelled, its attempts with it, and is waited for.
+    """
+    live: dict[str, None] = {}
+    for name in names:
+        state = place.run_state(name)
+        if state is not None and not state.ended:
+            live |= dict.fromkeys([state.parent[0]] if state.parent else [])
+            live[name] = None
+    if not live:
+        raise Rejected(f"{', '.join(names)}: nothing of it goes on")
+    for name in live:
+        now = place.run_state(name)
+        if now is not None and not now.ended:
+            with suppress(Rejected):  # it ended meanwhile, or its document did with it
+                tell(place, [_COMMANDS[verb]()], run=name)
+    if verb == "stop":
+        for name in live:
+            for state in changes(place, time.monotonic() + STOP_TIMEOUT_S, name):
+                if state.ended:
+                    break
+    return [name for name in names if name in live]
