@@ -9,6 +9,7 @@ import pytest
 
 from fleet.adapters.memory import Memory
 from fleet.errors import FleetError
+from fleet.files.flows.inputs import read_inputs
 from support.flow_world import FlowWorld, outputs, states
 
 TOOLS = """\
@@ -299,6 +300,20 @@ steps:
     )
     assert run["result"] == "good"
     assert run["steps"][0]["attempts"] == 2
+
+
+def test_an_output_that_is_nested_without_end_is_no_value(flow):
+    deep = "python3 -c \"print('[' * 5000 + ']' * 5000)\""
+    run = flow.play(
+        """
+steps:
+  - {id: deep, type: delegate, agent: dev, instructions: Nest., output: {type: array}}
+""",
+        roles={"dev": deep},
+    )
+    assert (run["state"], run["steps"][0]["attempts"]) == ("failed", 1)
+    assert "no JSON value" in run["steps"][0]["error"]
+    assert read_inputs({}, {"x": "[" * 5_000}) == {"x": "[" * 5_000}
 
 
 def test_a_step_in_a_worktree_of_its_own_starts_from_the_base(flow):

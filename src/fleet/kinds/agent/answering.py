@@ -23,7 +23,7 @@ def answered(said: str, schema: Mapping[str, Any]) -> tuple[Any, str]:
         try:
             value, known = json.loads(text), True
             break
-        except ValueError:
+        except (ValueError, RecursionError):  # nested without end is no value either
             continue
     if not known:
         return None, "what it said last is no JSON value"
