@@ -102,7 +102,7 @@ def test_what_no_script_says_is_made_up(rehearse, tmp_path):
     done = rehearse(path, "--input", "n=1", "--json", "--role", "architect=echo so")
     shape = {"name": "made up", "sizes": [1, 1], "kind": "round"}
     assert json.loads(done.stdout)["result"] == [1, "left", shape, "so"]
-    assert "? How many?\n> 1  (scripted)" in done.stderr
+    assert "? How many?\n> 1 (scripted)" in done.stderr
     (root,) = rehearse.made
     assert FleetPlace(root).documents.agents["the-maker"].roles == ("the maker",)
 

@@ -17,7 +17,7 @@ import pytest
 
 from fleet.app.place import FleetPlace
 from fleet.app.workflows import Asked, follow, start_run
-from support.scripted_fleet import ScriptedFleet, until
+from support.scripted_fleet import TIMED_OUT, ScriptedFleet, until
 
 FILES = Path(__file__).parent / "workflows"
 GRAPHS = sorted(FILES.glob("*.json"))
@@ -223,11 +223,13 @@ def test_interactive_planning_runs_to_its_return(planning):
     first = question(planning, "text")
     assert "I'll help you with: Build {{ 6 * 7 }}" in first["message"]
     assert run_of(planning, name)["state"] == "waiting"
+    assert planning("wait", name, "--timeout", "0.1").code == TIMED_OUT
     until(lambda: planning.coordinator() is None, "the coordinator's leave: nothing is left to do")
     planning.must("answer", first["id"], "Fast, and {{ inputs.task_description }}")
     planning.must("approve", question(planning, "confirm")["id"])
     (run,) = ended(planning, [name])
     audit_trail(planning, name, first["id"])
+    assert planning.must("wait", name).stdout == f"{name} succeeded\n"
     plan = "task says so / code-standards-reviewer says so"
     assert run["result"] == {"success": True, "plan": plan, "approved": True, "saved": True}
     steps = steps_of(run)
@@ -355,6 +357,8 @@ def test_a_run_is_paused_gone_on_with_and_stopped(flows):
     assert flows.must("pause", first).stdout == f"paused: {first}\n"
     assert flows.must("resume", first[:-1]).stdout == f"going on: {first}\n"
     assert flows.must("stop", first).stdout == f"stopped: {first}\n"
+    waited = flows("wait", first, "--json")
+    assert (waited.code, waited.json()["runs"]) == (1, {first: "cancelled"})
     run = run_of(flows, first)
     assert (run["state"], {one["state"] for one in run["steps"]}) == ("cancelled", {"cancelled"})
     assert second not in flows.must("runs").stdout

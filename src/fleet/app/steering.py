@@ -1,4 +1,4 @@
-"""The use cases that steer runs of workflows: stop one for good, pause it, go on with it.
+"""The use cases that steer runs of workflows: stop one for good, pause it, go on with it, wait.
 
 A document of a file with several is steered together with what has them run in order.
 """
@@ -11,13 +11,15 @@ from contextlib import suppress
 from typing import Final, Literal
 
 from fleet.app.place import FleetPlace, resolve_task
-from fleet.app.runs import find_runs, is_run
+from fleet.app.runs import find_runs, is_run, run_status
 from fleet.app.telling import changes, tell
 from fleet.core import messages as m
 from fleet.errors import NotFound, Rejected
 
 Verb = Literal["stop", "pause", "resume"]
 STOP_TIMEOUT_S: Final = 60.0
+LOOK_S: Final = 0.5
+ENDS: Final = ("succeeded", "failed", "cancelled")
 _COMMANDS: Final[dict[Verb, Callable[[], m.Command]]] = {
     "stop": lambda: m.CancelRun(reason="stopped by hand"),
     "pause": lambda: m.PauseRun(reason="paused by hand"),
@@ -71,3 +73,25 @@ def steer(place: FleetPlace, verb: Verb, names: Sequence[str]) -> list[str]:
                 if state.ended:
                     break
     return [name for name in names if name in live]
+
+
+def wait_for_runs(
+    place: FleetPlace, names: Sequence[str], timeout_s: float | None, *, any_one: bool = False
+) -> tuple[bool | None, dict[str, str]]:
+    """Waits until runs have ended, `any_one` of them or all; returns whether those that did have
+    succeeded (None: time ran out), and the state of each in one word.
+    """
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    while True:
+        words = {name: str(run_status(place, name)["state"]) for name in names}
+        ended = [word == "succeeded" for word in words.values() if word in ENDS]
+        if len(ended) == len(words) or (any_one and ended):
+            return all(ended), words
+        now = time.monotonic()
+        if deadline is not None and now >= deadline:
+            return None, words
+        until = now + LOOK_S if deadline is None else min(now + LOOK_S, deadline)
+        live = next(name for name, word in words.items() if word not in ENDS)
+        for state in changes(place, until, live):
+            if state.ended:
+                break

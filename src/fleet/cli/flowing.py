@@ -87,8 +87,8 @@ def _rehearsed(ctx: typer.Context, file: str, asked: Asked, *, as_json: bool, dr
 
     def answer(question: OpenQuestion, wrong: str) -> str | None:
         value = scene.answer(question) if not wrong else None
-        told = f"no scripted answer fits: {wrong}" if value is None else f"{value}  (scripted)"
-        tell(plain(f"? {question.question.message.strip()}\n> {told}"))
+        told = f"no scripted answer fits: {wrong}" if value is None else f"{value} (scripted)"
+        tell(_wrapped(f"? {question.question.message.strip()}\n> {told}"))
         return value
 
     try:
@@ -135,12 +135,18 @@ def _ask(asked: OpenQuestion, wrong: str) -> str | None:
     """Puts a question to whoever is at the terminal, and what is wrong with the last answer; None
     when the terminal is left.
     """
-    tell(plain(wrong or asked.question.message))
+    tell(_wrapped(wrong or asked.question.message))
     listed = plain("/".join(asked.question.choices))
     sys.stderr.write(f"[{listed}] " if listed else "> ")
     sys.stderr.flush()
     line = sys.stdin.readline()
     return line.strip() if line else None
+
+
+def _wrapped(text: str) -> str:
+    from fleet.render.text import wrapped
+
+    return "\n".join(wrapped(text, columns(None)))
 
 
 @app.command(rich_help_panel=FLOW)

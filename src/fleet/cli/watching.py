@@ -75,13 +75,18 @@ def wait(
     any_one: Annotated[bool, typer.Option("--any", help="One of them will do.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Wait until tasks come to a state, or a later one."""
+    """Wait until tasks come to a state, or a later one, or until runs of workflows have ended."""
+    from fleet.app import steering
     from fleet.app.watching import wait as wait_for
 
     place = here(ctx)
-    met, words = wait_for(place, ids or [], state, timeout, any_one=any_one, tell_of=tell)
+    runs = steering.runs_meant(place, ids or [])
+    if runs:
+        met, words = steering.wait_for_runs(place, runs, timeout, any_one=any_one)
+    else:
+        met, words = wait_for(place, ids or [], state, timeout, any_one=any_one, tell_of=tell)
     if as_json:
-        say_json({"schema": "fleet.wait/1", "met": met, "tasks": words})
+        say_json({"schema": "fleet.wait/1", "met": met, "runs" if runs else "tasks": words})
     else:
         say(", ".join(f"{name} {word}" for name, word in words.items()))
     raise typer.Exit(TIMED_OUT if met is None else (0 if met else 1))
