@@ -7,11 +7,13 @@ import json
 import pytest
 
 from fleet.app.calendars import time_of
+from fleet.core import messages as m
 from fleet.core.plan import JOIN, Need, Retry, Step, plan_of
 from fleet.render.run_report import run_report_markdown, run_report_text
 from fleet.render.text import width
 from fleet.views.report import attempts_of
 from fleet.views.run_report import _percentiles, report_of_runs
+from fleet.views.runs import run_of
 from support.playbook import Playbook, answered, asked, ended, failed, granted
 
 EVIL = "\x1b[2Jevil | \u202e"
@@ -102,6 +104,25 @@ def test_a_run_that_goes_on_has_its_chain_up_to_now():
     assert sum(link["queued_s"] + link["ran_s"] for link in one["critical_path"]) == 99.998
     assert found["totals"]["failed"] == 0
     assert report(Playbook(sheet()))["runs"][0]["success_rate"] is None
+
+
+def test_what_nobody_has_answered_waits_until_now_and_until_the_run_is_ended():
+    book = Playbook(sheet())
+    book.quietly(ended("first"), ended("slow.brief"), granted("slow"), ended("slow"))
+    book.quietly(ended("flaky"), asked("ok"))
+    waits = report(book)["runs"][0]
+    book.at(50_000).quietly(m.CancelRun())
+    over = report(book)["runs"][0]
+    for one, took in ((waits, 99.998), (over, 49.999)):
+        assert one["took_s"] == took
+        assert [link["id"] for link in one["critical_path"]] == ["first", "flaky", "ok"]
+        spans = ("queued_s", "ran_s", "waited_s")
+        together = sum(link[key] for link in one["critical_path"] for key in spans)
+        assert round(together, 3) == took
+        assert one["critical_path"][-1]["waited_s"] > 49
+        assert one["steps"][-1]["waited_s"] == one["critical_path"][-1]["waited_s"]
+    assert (over["state"], over["steps"][-1]["state"]) == ("cancelled", "cancelled")
+    assert run_of(book.state, time_of)["questions"] == []
 
 
 @pytest.mark.parametrize(

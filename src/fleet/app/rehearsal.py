@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 SCRIPTS: Final = "demo"
 """The folder beside a workflow whose files say how it is rehearsed."""
+BESIDE_BYTES: Final = 1 << 20
+"""What lies beside a workflow and is larger is none that it calls."""
 SCRIPT: Final = "script.yaml"
 """What the agents of the throw-away fleet play; JSON, which YAML reads as well."""
 SETTINGS: Final = "---\nfleet: rehearsal\nbase: main\nlimits: {agents: 4}\n---\n"
@@ -91,6 +93,7 @@ def rehearsal_of(name: str, given: Asked, explicit: Path | None = None) -> Rehea
     """
     file = _find(name, explicit)
     beside = [one for one in sorted(file.parent.iterdir()) if one.suffix in ENDINGS]
+    beside = [one for one in beside if one.is_file() and one.stat().st_size <= BESIDE_BYTES]
     found = [one for path in dict.fromkeys((file, *beside)) for one in read_workflows(path)]
     script = _script(file, found)
     top = Path(tempfile.mkdtemp(prefix="fleet-rehearsal-")).resolve()

@@ -64,12 +64,12 @@ class _Spans:
 
 
 def _run(state: State, attempts: Sequence[Attempt], now_ms: int, time_of: TimeOf) -> dict[str, Any]:
+    now_ms = state.ended_ms or now_ms  # for what was open when the run ended, time ended with it
     told = run_of(state, time_of)
     parts_of = rows_of(state)
     by_row: dict[str, list[Attempt]] = {}
     for one in attempts:
         by_row.setdefault(one.whole, []).append(one)
-    end_ms = state.ended_ms or now_ms
     steps = []
     for row in told["steps"]:
         parts, own = parts_of[row["id"]], by_row.get(row["id"], [])
@@ -78,7 +78,7 @@ def _run(state: State, attempts: Sequence[Attempt], now_ms: int, time_of: TimeOf
         **{key: told[key] for key in ("run", "workflow", "thread", "state")},
         "started_at": told["started_at"],
         "ended_at": told["ended_at"],
-        "took_s": _s(end_ms - state.started_ms),
+        "took_s": _s(now_ms - state.started_ms),
         "steps": steps,
         **_totals(steps),
         "critical_path": _critical_path(state, attempts, now_ms),
@@ -173,14 +173,13 @@ def _critical_path(state: State, attempts: Sequence[Attempt], now_ms: int) -> li
     found: list[_Link] = []
     at_ms = state.started_ms
     for one in reversed(_chain(state)):
-        ended_ms = one.ended_ms or now_ms
-        begun_ms = min(max(one.first_ms or ended_ms, at_ms), ended_ms)
-        took_ms = ended_ms - begun_ms
-        ran_ms = 0 if one.step.kind in PREPARES else min(ran.get(one.step.id, 0), took_ms)
-        waited_ms = 0 if one.step.kind in PREPARES else took_ms - ran_ms
-        whole_ms = max(0, ended_ms - at_ms)
-        spans = _Spans(whole_ms - ran_ms - waited_ms, ran_ms, waited_ms)
         named = one.step.whole in rows and one.step.kind != JOIN
+        ended_ms = now_ms if one.standing in OPEN else one.ended_ms or now_ms
+        begun_ms = min(max(one.first_ms or ended_ms, at_ms), ended_ms)
+        took_ms = 0 if one.step.kind in PREPARES or not named else ended_ms - begun_ms
+        ran_ms = min(ran.get(one.step.id, 0), took_ms)
+        whole_ms = max(0, ended_ms - at_ms)
+        spans = _Spans(whole_ms - took_ms, ran_ms, took_ms - ran_ms)
         _add(found, one.step.whole if named else "", spans)
         at_ms = max(at_ms, ended_ms)
     return [
@@ -225,12 +224,12 @@ def _add(found: list[_Link], name: str, spans: _Spans) -> None:
 def _chain(state: State) -> list[StepState]:
     """Returns the steps of the chain that ended last, the last one first."""
     steps = [state.steps[name] for name in state.steps]
-    live = [one for one in steps if one.standing in OPEN and one.first_ms]
+    live = [one for one in steps if one.standing in OPEN and one.first_ms and one.attempt]
     over = [one for one in steps if one.ended_ms]
     end = state.known(END)
     if end is not None and end.ended_ms:
         one: StepState | None = end
-    elif live and not state.ended:
+    elif live:
         one = min(live, key=lambda live_one: live_one.first_ms)
     else:
         one = max(over, key=_lateness, default=None)

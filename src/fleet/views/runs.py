@@ -43,7 +43,7 @@ def run_of(state: State, time_of: Callable[[int], str]) -> dict[str, Any]:
                 "asked_at": time_of(asked.at_ms),
                 "slack_days": None,
             }
-            for asked in state.questions.values()
+            for asked in (() if state.ended else state.questions.values())
         ],
     }
 
