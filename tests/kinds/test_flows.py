@@ -443,6 +443,28 @@ steps:
         assert (run["result"][0], run["result"][1]["findings"]) == ("try 1", ["well"])
 
 
+def test_a_judge_without_a_verdict_is_asked_anew_of_what_was_made_last(flow):
+    text = """
+steps:
+  - {id: work, type: delegate, agent: dev, instructions: Write it.}
+  - {id: judge, type: verify, of: work, agent: critic}
+  - {id: end, type: return, value: ["{{ steps.work.output }}", "{{ steps.judge.output.rounds }}"]}
+"""
+    bad = """echo '{"passed": false, "findings": ["no"]}'"""
+    seen = "cat $(grep -o '/[^`]*outputs/work.md' $FLEET_BRIEF | head -1)"
+    roles = {
+        "dev": "echo try $FLEET_ATTEMPT",
+        "critic": f"test $FLEET_ATTEMPT = 1 && {bad} || echo",
+    }
+    run = flow.play(text, roles=roles)
+    assert run["state"] == "failed"
+    assert "no JSON value" in run["steps"][1]["error"]
+    good = """echo '{"passed": true, "findings": []}'"""
+    says = f"{seen} | grep -q 'try 2' && {good}"
+    run = flow.resume(text, roles={**roles, "critic": says})
+    assert (run["state"], run["result"]) == ("succeeded", ["try 2", 2]), run
+
+
 def test_a_verdict_must_have_the_form_of_one_and_else_takes_a_red_one_up(flow):
     run = flow.play(
         """

@@ -93,12 +93,13 @@ def _copies(state: State, one: StepState, bundle: Bundle, digest: str) -> list[S
     if step.kind == "verify":
         return _judging_anew(state, step, bundle, behind)
     copy = replace(step, id=f"{base}.{number}", needs=(*step.needs, behind), released=True)
-    told = state.known(f"{one.step.whole}.brief") if step.kind == "agent" else None
-    if told is None:
+    told = [need for need in step.needs if state.steps[need.step].step.kind == "brief"]
+    if not told:
         return [copy]
-    brief = _renewed(told.step, bundle, digest)
+    brief = _renewed(state.steps[told[0].step].step, bundle, digest)
     again = replace(brief, id=f"{brief.id}.{number}", needs=(*brief.needs, behind))
-    return [again, replace(copy, needs=(Need(step=again.id), behind))]
+    rest = [need for need in step.needs if need not in told]
+    return [again, replace(copy, needs=(Need(step=again.id), *rest, behind))]
 
 
 def _judging_anew(state: State, step: Step, bundle: Bundle, behind: Need) -> list[Step]:

@@ -137,7 +137,8 @@ def _row(
 ) -> dict[str, Any]:
     main = main_of(name, parts)
     standing, text = main.standing, main.text
-    speaks = next((one for one in parts if _speaks_for(one, main)), None)
+    others = [one for one in parts if _speaks_for(one, main)]
+    speaks = max(others, key=lambda one: (one.standing in OPEN, one.ended_ms), default=None)
     if standing in (Standing.WAITING, Standing.UNREACHED) and speaks is not None:
         standing, text = speaks.standing, speaks.text
     if state.ended == Standing.CANCELLED and standing not in SETTLED_STANDINGS:

@@ -187,11 +187,12 @@ class Loader:
     def _workable(
         self, one: _Known, at: Where, step: Mapping[str, Any], agent: AgentDocument
     ) -> None:
-        form = one.workflow.form
-        alone = (step.get("workspace") or form["workspace"]) != "worktree"
+        form, judges = one.workflow.form, step["type"] == "verify"
+        alone = judges or (step.get("workspace") or form["workspace"]) != "worktree"
         if alone and agent.sandbox.kind != "none":
             text = f"the sandboxed agent {agent.id!r} outside of a worktree"
-            self._say(one, f"{text} is not carried out by this version", at, "workspace: worktree")
+            hint = "another agent" if judges else "workspace: worktree"
+            self._say(one, f"{text} is not carried out by this version", at, hint)
 
     def _all_roles(self) -> list[str]:
         roles = [role for agent in self.fleet.agents.values() for role in agent.roles]
