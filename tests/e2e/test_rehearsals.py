@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from fleet.app.ending import down
 from fleet.app.place import FleetPlace
 from fleet.app.runs import run_status, runs
+from support.scripted_fleet import until
+
+INTERRUPTED = 130
 
 WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
 RESULTS = {
@@ -114,3 +123,34 @@ def test_a_workflow_that_does_not_hold_leaves_nothing_behind(rehearse, tmp_path)
     assert "workflows/bad.yaml:2:34: no name 'own' in an expression" in refused.stderr
     assert "no workflow 'gone'" in rehearse("gone", code=1).stderr
     assert rehearse.made == []
+
+
+def test_an_interrupted_rehearsal_leaves_nothing_running(tmp_path):
+    path = tmp_path / "slow.json"
+    path.write_text('{"workflow": {"role": "dev", "task": "Sleep."}}')
+    log, argv = tmp_path / "log", [sys.executable, "-m", "fleet", "run", str(path), "--demo"]
+    with log.open("w") as said:
+        child = subprocess.Popen(
+            [*argv, "--role", "dev=touch begun; sleep 300"],
+            cwd=tmp_path,
+            env={**os.environ, "TMPDIR": str(tmp_path)},
+            stdin=subprocess.DEVNULL,
+            stderr=said,
+        )
+    until(lambda: list(tmp_path.glob("fleet-rehearsal-*/fleet/.fleet/**/begun")), "the agent")
+    child.send_signal(signal.SIGINT)
+    assert child.wait(60) == INTERRUPTED
+    (root,) = tmp_path.glob("fleet-rehearsal-*/fleet")
+    assert str(root) in log.read_text()
+    until(lambda: not _mentioning(root), "the end of all that knows the fleet", 20)
+
+
+def _mentioning(root: Path) -> list[psutil.Process]:
+    """Returns the processes with a folder in their words or their FLEET_ROOT."""
+    found = []
+    for one in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            words = [*one.cmdline(), one.environ().get("FLEET_ROOT", "")]
+            if any(str(root) in word for word in words):
+                found.append(one)
+    return found

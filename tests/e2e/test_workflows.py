@@ -356,6 +356,12 @@ def test_a_run_is_paused_gone_on_with_and_stopped(flows):
     assert flows.must("pause", first, "--dry-run").stdout == f"would pause: {first}\n"
     assert flows.must("pause", first).stdout == f"paused: {first}\n"
     assert flows.must("resume", first[:-1]).stdout == f"going on: {first}\n"
+    until(lambda: len(flows.agents()) > 1, "the agents")
+    assert f"would stop {first}\n" in flows.must("down", "--all", "--dry-run").stdout
+    assert f"stopped {first}\n" in flows.must("down", "--all").stdout
+    flows.nothing_runs()
+    flows.must("resume", first)
+    until(flows.agents, "the agents once more")
     assert flows.must("stop", first).stdout == f"stopped: {first}\n"
     waited = flows("wait", first, "--json")
     assert (waited.code, waited.json()["runs"]) == (1, {first: "cancelled"})

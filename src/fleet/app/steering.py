@@ -6,25 +6,24 @@ A document of a file with several is steered together with what has them run in 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
+from fleet.app.inbox import live_states
 from fleet.app.place import FleetPlace, resolve_task
 from fleet.app.runs import find_runs, is_run, run_status
 from fleet.app.telling import changes, tell
 from fleet.core import messages as m
 from fleet.errors import NotFound, Rejected
 
+if TYPE_CHECKING:
+    from fleet.core.state import State
+
 Verb = Literal["stop", "pause", "resume"]
 STOP_TIMEOUT_S: Final = 60.0
 LOOK_S: Final = 0.5
 ENDS: Final = ("succeeded", "failed", "cancelled")
-_COMMANDS: Final[dict[Verb, Callable[[], m.Command]]] = {
-    "stop": lambda: m.CancelRun(reason="stopped by hand"),
-    "pause": lambda: m.PauseRun(reason="paused by hand"),
-    "resume": m.ResumeRun,
-}
 
 
 def runs_meant(place: FleetPlace, ids: Sequence[str]) -> list[str]:
@@ -49,6 +48,17 @@ def _is_task(place: FleetPlace, name: str) -> bool:
     return False
 
 
+def _commands(verb: Verb, state: State) -> list[m.Command]:
+    """Returns what a verb tells a run; to go on also lifts what `halt` has held."""
+    if verb == "stop":
+        return [m.CancelRun(reason="stopped by hand")]
+    if verb == "pause":
+        return [m.PauseRun(reason="paused by hand")]
+    held = [name for name in state.steps if state.steps[name].held]
+    going: list[m.Command] = [m.ReleaseStep(steps=tuple(held))] if held else []
+    return [*([m.ResumeRun()] if state.paused else []), *going]
+
+
 def steer(place: FleetPlace, verb: Verb, names: Sequence[str]) -> list[str]:
     """Does to runs what the verb says, and returns their ids; raises Rejected when all have ended.
 
@@ -66,13 +76,34 @@ def steer(place: FleetPlace, verb: Verb, names: Sequence[str]) -> list[str]:
         now = place.run_state(name)
         if now is not None and not now.ended:
             with suppress(Rejected):  # it ended meanwhile, or its document did with it
-                tell(place, [_COMMANDS[verb]()], run=name)
+                tell(place, _commands(verb, now), run=name)
     if verb == "stop":
         for name in live:
             for state in changes(place, time.monotonic() + STOP_TIMEOUT_S, name):
                 if state.ended:
                     break
     return [name for name in names if name in live]
+
+
+def halt(place: FleetPlace, *, dry_run: bool = False) -> list[str]:
+    """Pauses every run of a workflow that has attempts running, ends these without spending a
+    retry, and returns the runs; `resume` goes on with them.
+    """
+    found = []
+    for state in live_states(place):
+        if "workflow" not in state.about or not state.running:
+            continue
+        found.append(state.run)
+        if dry_run:
+            continue
+        ends = [name for name in state.running if state.steps[name].step.kind != "subplan"]
+        holds = [m.HoldStep(step=name, stop=True, reason="stopped by hand") for name in ends]
+        with suppress(Rejected):  # it ended meanwhile
+            tell(place, [m.PauseRun(reason="stopped by hand"), *holds], run=state.run)
+        for now in changes(place, time.monotonic() + STOP_TIMEOUT_S, state.run):
+            if now.ended or not now.running.keys() & set(ends):
+                break
+    return found
 
 
 def wait_for_runs(
