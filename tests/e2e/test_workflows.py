@@ -368,6 +368,7 @@ def test_a_run_is_paused_gone_on_with_and_stopped(flows):
     run = run_of(flows, first)
     assert (run["state"], {one["state"] for one in run["steps"]}) == ("cancelled", {"cancelled"})
     assert second not in flows.must("runs").stdout
-    refused = flows("stop", first)
+    refused = flows("resume", first)
     assert (refused.code, "nothing of it goes on" in refused.stderr) == (1, True)
+    assert "fleet run --resume RUN" in refused.stderr
     flows.nothing_runs()

@@ -71,7 +71,10 @@ def steer(place: FleetPlace, verb: Verb, names: Sequence[str]) -> list[str]:
             live |= dict.fromkeys([state.parent[0]] if state.parent else [])
             live[name] = None
     if not live:
-        raise Rejected(f"{', '.join(names)}: nothing of it goes on")
+        raise Rejected(
+            f"{', '.join(names)}: nothing of it goes on",
+            hint="one that has failed: fleet run --resume RUN" if verb == "resume" else "",
+        )
     for name in live:
         now = place.run_state(name)
         if now is not None and not now.ended:
