@@ -84,9 +84,9 @@ def test_what_each_step_took_and_what_determined_the_end(run):
         "ok": (0, 1, 9.9, 0),
     }
     assert [tuple(one.values()) for one in found["critical_path"]] == [
-        ("first", 0, 1, 0),
-        ("slow", 2.1, 6, 0),
-        ("ok", 0, 1, 9.9),
+        ("first", 0, 1, 0, []),
+        ("slow", 2.1, 6, 0, ["limit agents"]),
+        ("ok", 0, 1, 9.9, ["an answer"]),
     ]
     assert found["took_s"] == 20
     assert found["success_rate"] == 1
@@ -152,5 +152,12 @@ def test_a_report_is_shown_within_its_columns_and_neutral(run, columns):
     assert "evil \\|" in page
     for told in (text, page):
         assert not set("\x1b\u202e") & set(told)
-    for words in ("P50", "CRITICAL PATH", "40 %", "1 retry", "2 runs, 1 succeeded, 1 failed"):
+    for words in (
+        "P50",
+        "CRITICAL PATH",
+        "an answer",
+        "40 %",
+        "1 retry",
+        "2 runs, 1 succeeded, 1 failed",
+    ):
         assert words in text

@@ -121,12 +121,13 @@ def _tables(run: Mapping[str, Any], *, wide: bool) -> list[Table]:
             one["id"],
             *(seconds(one[key]) for key in SPANS),
             _of(sum(one[key] for key in SPANS), whole),
+            ", ".join(one["waits_for"]),
         ]
         for one in run["critical_path"]
     ]
     sums = [sum(one[key] for one in run["critical_path"]) for key in SPANS]
     if path:
-        path.append(["together", *map(seconds, sums), _of(sum(sums), whole)])
+        path.append(["together", *map(seconds, sums), _of(sum(sums), whole), ""])
     steps = []
     for name, one in tree(run["steps"]):
         cells = [name, one["state"], *(seconds(one[key]) for key in SPANS), _retries(one)]
@@ -139,7 +140,7 @@ def _tables(run: Mapping[str, Any], *, wide: bool) -> list[Table]:
         heads[2:2] = ["AGENT", "BEGAN"]
     return [
         ("PERCENTILES", ["", "P50", "P95", "P99", "MAX"], _percentiles(run), 0),
-        ("CRITICAL PATH", ["STEP", "QUEUED", "RAN", "WAITED", "SHARE"], path, 0),
+        ("CRITICAL PATH", ["STEP", "QUEUED", "RAN", "WAITED", "SHARE", "KEPT BY"], path, 5),
         ("STEPS", heads, steps, 0),
         ("FAILED", ["STEP", "WHY"], [
             [one["id"], one["error"]] for one in run["steps"] if one["error"]

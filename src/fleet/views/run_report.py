@@ -9,7 +9,7 @@ answer, or before another try). Percentiles are by the nearest rank.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 from typing import Any, Final
 
@@ -28,6 +28,8 @@ PREPARES: Final = ("brief", "worktree")
 """Kinds that make ready what an agent then does: a part of its delay."""
 
 PERCENTS: Final = (50, 95, 99)
+WORTH_MS: Final = 50
+"""A wait that is shorter is not told the cause of."""
 
 
 def report_of_runs(
@@ -180,7 +182,7 @@ def _critical_path(state: State, attempts: Sequence[Attempt], now_ms: int) -> li
         ran_ms = min(ran.get(one.step.id, 0), took_ms)
         whole_ms = max(0, ended_ms - at_ms)
         spans = _Spans(whole_ms - took_ms, ran_ms, took_ms - ran_ms)
-        _add(found, one.step.whole if named else "", spans)
+        _add(found, one.step.whole if named else "", spans, _causes(state, one, spans))
         at_ms = max(at_ms, ended_ms)
     return [
         {
@@ -188,6 +190,7 @@ def _critical_path(state: State, attempts: Sequence[Attempt], now_ms: int) -> li
             "queued_s": _s(link.queued_ms),
             "ran_s": _s(link.ran_ms),
             "waited_s": _s(link.waited_ms),
+            "waits_for": list(link.causes),
         }
         for link in found
         if link.name
@@ -202,9 +205,28 @@ class _Link:
     queued_ms: int = 0
     ran_ms: int = 0
     waited_ms: int = 0
+    causes: dict[str, None] = field(default_factory=dict)
 
 
-def _add(found: list[_Link], name: str, spans: _Spans) -> None:
+def _causes(state: State, one: StepState, spans: _Spans) -> list[str]:
+    """Returns what kept a step, as far as a run can tell: limits that it uses, an answer, a pause
+    before another try; nothing for what is too short to matter.
+    """
+    found = []
+    if spans.queued_ms >= WORTH_MS and one.step.kind not in PREPARES:
+        own = f"{state.run}/"
+        for name in sorted(one.step.uses.keys() & state.limits.keys()):
+            inner = f"max_parallel of {name.removeprefix(own)}"
+            found.append(inner if name.startswith(own) else f"limit {name}")
+    if spans.waited_ms >= WORTH_MS:
+        asked = {other.step for other in state.answers.values()}
+        asked |= {other.step for other in state.questions.values()}
+        answer = one.step.kind == "ask" or one.step.id in asked
+        found.append("an answer" if answer else "another try")
+    return found
+
+
+def _add(found: list[_Link], name: str, spans: _Spans, causes: Iterable[str]) -> None:
     """Adds spans to the row at the end of a chain, or as a further row; what has no name (the
     start of a scope, a join) adds to its neighbour.
     """
@@ -213,6 +235,7 @@ def _add(found: list[_Link], name: str, spans: _Spans) -> None:
     elif not found or name not in ("", found[-1].name):
         found.append(_Link(name))
     link = found[-1]
+    link.causes |= dict.fromkeys(causes)
     if link.ran_ms:  # it has started: what comes now stands between its tries
         link.waited_ms += spans.queued_ms
     else:
