@@ -22,7 +22,8 @@ from support.git_repo import GitRepo
 def fleet(tmp_path_factory):
     root = tmp_path_factory.mktemp("flows") / "shop"
     files = {
-        "coordination.md": "---\nfleet: shop\nbase: main\nfunctions: {mix: 'tools:mix'}\n---\n",
+        "coordination.md": "---\nfleet: shop\nbase: main\nfunctions: {mix: 'tools:mix'}\n"
+        "mcp_servers: {web: {command: [x], tools: [find]}, any: {url: 'http://localhost'}}\n---\n",
         "agents/ada.yaml": "role: dev\nharness: shell\nargs: echo\n",
         "workflows/one.yaml": "steps: [{id: s, type: workflow, workflow: two}]\n",
         "workflows/two.yaml": "steps: [{id: s, type: foreach, items: [1], task: one}]\n",
@@ -125,11 +126,30 @@ def test_several_documents_keep_their_lines(fleet):
         ),
         (
             "- {id: a, type: delegate, instructions: x, agent: '@bob'}",
-            "f.yaml:2:51: no agent has the role 'bob' (--role bob=COMMAND gives one)",
+            "f.yaml:2:51: no agent has the role 'bob' (--role bob=COMMAND or --client bob is one)",
         ),
         (
             "- {id: a, type: mcp_call, tool: memory.sav}",
             "f.yaml:2:33: no tool 'memory.sav' (did you mean 'memory.save'?)",
+        ),
+        (
+            "- {id: a, type: mcp_call, tool: webb.find}",
+            "f.yaml:2:33: no MCP server 'webb' (did you mean 'web'?)",
+        ),
+        (
+            "- {id: a, type: mcp_call, tool: other.find}",
+            (
+                "f.yaml:2:33: no MCP server 'other' (declare it under `mcp_servers`, or a function"
+                " of this name under `functions`, in coordination.md)"
+            ),
+        ),
+        (
+            "- {id: a, type: mcp_call, tool: web.fnd}",
+            "f.yaml:2:33: the server 'web' is not allowed its tool 'fnd' (did you mean 'find'?)",
+        ),
+        (
+            "- {id: a, type: mcp_call, tool: web}",
+            "f.yaml:2:33: no tool 'web' (write it as web.TOOL)",
         ),
         (
             "- {id: a, type: verify, of: a, agent: ada}",
@@ -141,7 +161,7 @@ def test_several_documents_keep_their_lines(fleet):
         ),
         (
             "- {id: s, type: return}\n- {id: a, type: verify, of: s, agent: '@bob'}",
-            "f.yaml:3:39: no agent has the role 'bob' (--role bob=COMMAND gives one)",
+            "f.yaml:3:39: no agent has the role 'bob' (--role bob=COMMAND or --client bob is one)",
         ),
         (
             "- {id: s, type: return}\n- {id: a, type: verify, of: s, checks: x, instructions: y}",
@@ -272,6 +292,13 @@ def test_the_schema_takes_what_the_check_takes(fleet):
         {"workflow": [{"id": "a", "role": "dev"}]},
     ):
         assert not check.is_valid(wrong), wrong
+
+
+def test_a_run_gets_the_servers_that_it_calls_and_no_other(fleet):
+    path = Path(fleet.root) / "f.yaml"
+    path.write_text("steps:\n- {id: a, type: mcp_call, tool: any.thing}\n")
+    (loaded,) = Loader(fleet).load(path)
+    assert loaded.bundle["servers"] == {"any": {"name": "any", "url": "http://localhost"}}
 
 
 def test_a_role_is_an_agents_id_or_role(fleet):

@@ -16,7 +16,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -63,7 +63,7 @@ class Rehearsal:
             for name, value in (self.script.get("inputs") or {}).items()
             if name in declared
         }
-        return Asked(inputs={**told, **given.inputs}, roles=given.roles, thread=given.thread)
+        return replace(given, inputs={**told, **given.inputs})
 
     def end(self) -> None:
         """Ends whatever of it still runs."""

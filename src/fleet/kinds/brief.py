@@ -35,11 +35,16 @@ async def run(work: Work) -> Outcome:
 
 def _made(work: Work, scope: Scope) -> Outcome:
     step = scope.step
+    call: dict[str, Any] = {}
     judging = step["type"] == "verify"
-    text = step.get("task") or step.get("instructions") or step.get("question") or ""
-    body = scope.filled_in(text) if "task" in step else scope.render(text)
-    if judging:
-        body = _judged(work, scope, body)
+    if step["type"] == "mcp_call":
+        call = {"tool": step["tool"], "parameters": scope.evaluate(step.get("parameters") or {})}
+        body = _called(call)
+    elif judging:
+        body = _judged(work, scope)
+    else:
+        text = step.get("task") or step.get("instructions") or step["question"]
+        body = scope.filled_in(text) if "task" in step else scope.render(text)
     scratch = scratch_path(work.world.state, work.run, work.step.whole)
     folder = scratch / "work"
     outputs = scratch / "outputs"
@@ -53,17 +58,25 @@ def _made(work: Work, scope: Scope) -> Outcome:
     if place is None:
         place = {"path": str(folder), "branch": "", "start": "", "admin": "", "port": None}
     output: dict[str, Any] = {"worktree": dict(place), "brief": digest, "files": files}
+    if call:
+        output["call"] = call
     if judging:
         output["attempts"] = int(scope.flow.get("judging", 1)) - 1
     return Outcome(ending=Ending.SUCCEEDED, output=output)
 
 
-def _judged(work: Work, scope: Scope, body: str) -> str:
+def _judged(work: Work, scope: Scope) -> str:
     """Returns what an agent is told that judges another step."""
     judged = step_before(work.look, scope.one, scope.step["of"])
     place = place_of(work, judged)
     told = f"Judge what step `{scope.step['of']}` has made. It worked in `{place}`; change nothing."
-    return f"{told}\n\n{body}".rstrip()
+    return f"{told}\n\n{scope.render(scope.step.get('instructions') or '')}".rstrip()
+
+
+def _called(call: dict[str, Any]) -> str:
+    told = fence(as_text(call["parameters"]), 1 << 16)
+    tool = call["tool"].partition(".")[2]
+    return f"Call your tool `{tool}` with these parameters, and hand in what it returns:\n\n{told}"
 
 
 def _written(folder: Path, found: dict[str, Any]) -> dict[str, str]:

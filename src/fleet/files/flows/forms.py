@@ -89,12 +89,13 @@ class StepForm(Form):
 
 
 class PromptForm(StepForm):
-    """Asks a person."""
+    """Asks a person, or whichever client of `fleet mcp` plays the role `to`."""
 
     message: Text
     input: Literal["text", "confirm", "choice", "number"] = "text"
     choices: Texts | None = None
     default: AnyJson = None
+    to: Text | None = None
 
 
 class SetStateForm(StepForm):
@@ -158,6 +159,7 @@ class ToolForm(StepForm):
 
     tool: Text
     parameters: dict[Text, AnyJson] | None = None
+    output: dict[Text, AnyJson] | None = None
 
 
 class VerifyForm(StepForm):
