@@ -122,6 +122,8 @@ def test_a_workflow_that_does_not_hold_leaves_nothing_behind(rehearse, tmp_path)
     refused = rehearse(path, code=2)
     assert "workflows/bad.yaml:2:34: no name 'own' in an expression" in refused.stderr
     assert "no workflow 'gone'" in rehearse("gone", code=1).stderr
+    path.write_text("steps:\n  - {id: a, type: mcp_call, tool: client.look}\n")
+    assert "step 'a' calls a tool of a client" in rehearse(path, code=1).stderr
     assert rehearse.made == []
 
 

@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING, Any, Final
 from fleet.app.place import FleetPlace, find_place
 from fleet.app.throwaway import begin_repository, neutral
 from fleet.app.workflows import Asked, loaded
-from fleet.errors import FleetError, NotFound
+from fleet.errors import FleetError, NotFound, Rejected
 from fleet.files.flows.documents import Workflow, walk
 from fleet.files.flows.loading import ENDINGS, FOLDER, find_file, read_workflows
+from fleet.files.flows.lowering import is_client_call
 from fleet.files.source import Unreadable, decode, read_yaml, resolved
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ def rehearsal_of(name: str, given: Asked, explicit: Path | None = None) -> Rehea
     beside = [one for one in sorted(file.parent.iterdir()) if one.suffix in ENDINGS]
     beside = [one for one in beside if one.is_file() and one.stat().st_size <= BESIDE_BYTES]
     found = [one for path in dict.fromkeys((file, *beside)) for one in read_workflows(path)]
+    _require_no_client(file, found)
     script = _script(file, found)
     top = Path(tempfile.mkdtemp(prefix="fleet-rehearsal-")).resolve()
     root = top / "fleet"
@@ -128,6 +130,15 @@ def _find(name: str, explicit: Path | None) -> Path:
         with suppress(NotFound):
             return find_file(root, Path.cwd(), name).resolve()
     return find_file(roots[-1], Path.cwd(), name)
+
+
+def _require_no_client(file: Path, found: Iterable[Workflow]) -> None:
+    """Raises Rejected where a step calls a tool of a client, for which nobody would be there."""
+    for one in found:
+        for _, step in walk(one.steps):
+            if one.form["file"] == file.name and is_client_call(step):
+                text = f"step {step['id']!r} calls a tool of a client, which no script plays"
+                raise Rejected(text, hint="run it with a client: fleet run FILE, and fleet mcp")
 
 
 def _roles(found: Iterable[Workflow]) -> list[str]:
