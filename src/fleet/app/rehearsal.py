@@ -24,8 +24,9 @@ from fleet.app.place import FleetPlace, find_place
 from fleet.app.throwaway import begin_repository, neutral
 from fleet.app.workflows import Asked, loaded
 from fleet.errors import FleetError, NotFound, Rejected
+from fleet.files.flows.checking import read_workflows
 from fleet.files.flows.documents import Workflow, walk
-from fleet.files.flows.loading import ENDINGS, FOLDER, find_file, read_workflows
+from fleet.files.flows.loading import ENDINGS, FOLDER, find_file
 from fleet.files.flows.lowering import is_client_call
 from fleet.files.source import Unreadable, decode, read_yaml, resolved
 

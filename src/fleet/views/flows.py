@@ -18,8 +18,6 @@ from fleet.core.state import Standing, StepState
 
 Look = Callable[[str], StepState | None]
 DONE = (Standing.SUCCEEDED, Standing.SKIPPED)
-DECIDES = ("ask", "verify")
-"""Kinds of what opens an `else`, in which what it has decided is its step's output."""
 
 
 def flow_of(one: StepState) -> Mapping[str, Any]:
@@ -89,7 +87,7 @@ def seen_from(look: Look, step: StepState) -> Iterator[tuple[StepState, bool]]:
             if flow.get("outer") is None:
                 return
             scope = flow["outer"]
-        elif (flow.get("main") or one.step.kind in DECIDES) and one.standing in DONE:
+        elif flow.get("main") and one.standing in DONE:
             yield one, False
 
 

@@ -125,11 +125,16 @@ def _steps(state: State) -> Iterator[StepState]:
 
 
 def main_of(name: str, parts: list[StepState]) -> StepState:
-    """Returns the step that speaks for a row: the latest copy of the one that has its name."""
+    """Returns the step that speaks for a row: its join, else the latest copy of the one that has
+    its name.
+    """
     mains = [one for one in parts if flow_of(one).get("main")]
     if not mains:
         return parts[-1]
-    return max(mains, key=lambda one: (one.step.id != name, one.first_ms, one.step.id))
+    joins = [one for one in mains if one.step.kind == JOIN]
+    return (
+        joins or [max(mains, key=lambda one: (one.step.id != name, one.first_ms, one.step.id))]
+    )[0]
 
 
 def _row(

@@ -7,6 +7,7 @@ that expressions use. Agents and other workflows are looked for by `loading`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,9 +17,10 @@ from fleet.errors import Problem, did_you_mean
 from fleet.files.flows.documents import ALONE, REFERENCE, Where, Workflow, walk, writes
 from fleet.files.flows.expressions import NAMES, is_template, uses
 from fleet.files.flows.forms import LISTS, STEP_FORMS, GraphForm, NodeForm, StepForm, WorkflowForm
-from fleet.files.flows.reading import Page
+from fleet.files.flows.reading import Page, read_pages
 from fleet.files.flows.sandbox import Refused
 from fleet.files.forms import Form
+from fleet.files.source import Unreadable
 from fleet.files.validate import problems_within
 
 LATER = frozenset({"adapt"})
@@ -294,6 +296,16 @@ def _scope(steps: Sequence[Mapping[str, Any]], at: Where) -> Where:
         if isinstance(here, dict) and here.get("type") == "foreach":
             found = at[: number + 1]
     return found
+
+
+def read_workflows(path: Path) -> list[Workflow]:
+    """Returns the documents of a file that hold by themselves; what does not is left out."""
+    try:
+        pages = read_pages(path.read_bytes(), path.name)
+    except (OSError, Unreadable):
+        return []
+    found = [Check(page, path.stem, frozenset()).workflow() for page in pages]
+    return [one for one in found if one is not None]
 
 
 def templates_in(value: Any, at: Where, *, bare: bool = False) -> Iterator[tuple[Where, str]]:

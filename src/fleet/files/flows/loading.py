@@ -285,16 +285,6 @@ def find_named(root: Path, name: str) -> Path:
     raise NotFound("workflow", name, [file.stem for file in files])
 
 
-def read_workflows(path: Path) -> list[Workflow]:
-    """Returns the documents of a file that hold by themselves; what does not is left out."""
-    try:
-        pages = read_pages(path.read_bytes(), path.name)
-    except (OSError, Unreadable):
-        return []
-    found = [Check(page, path.stem, frozenset()).workflow() for page in pages]
-    return [one for one in found if one is not None]
-
-
 def read_roles(texts: list[str]) -> dict[str, str]:
     """Returns the commands of `--role NAME=COMMAND`; raises FleetError for anything else."""
     found = {}

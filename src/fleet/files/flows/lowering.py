@@ -116,10 +116,11 @@ def _lowered(
         if step["type"] == "verify" and role_of(bundle, step, ""):
             judges = judging_steps(bundle, flow, step, needs)
             needs = [Need(step=judges[-1].id)]
+        decides = step["type"] == "verify" or step["type"] not in EXPANDS
         opener = Step(
             id=f"{main}.open",
             kind=EXPANDS.get(step["type"], "ask"),
-            params={"flow": flow},
+            params={"flow": {**flow, "main": True} if decides else flow},
             needs=tuple(needs),
             ladder=MACHINE if step["type"] == "verify" else ladder_of(step),
             whole=main,
