@@ -118,12 +118,14 @@ def test_what_a_verifier_cannot_do_yet_is_refused_with_its_place(tmp_path):
 
 def test_agents_among_the_checks_are_told_to_the_check(tmp_path):
     checks = "checks: [make, {agent: b, instructions: Be strict., timeout: 5m, name: strict}]"
+    checks += "\ndeliverables: [A.md]"
     found, texts = lower(fleet(tmp_path / "1", agents="a b", one=checks))
     params = found.steps["one/check"].params
     assert [one["text"] for one in params["checks"]] == ["make"]
     (judge,) = params["judges"]
     assert (judge["text"], judge["timeout_s"], judge["agent"]["id"]) == ("strict", 300, "b")
-    assert texts[judge["brief"]] == "Be strict."
+    told = "Be strict.\n\nWhat `one` was to do:\n\nDo one.\n\nIt was to leave:\n\n- A.md"
+    assert texts[judge["brief"]] == told
     assert judge["uses"] == {"agents": 1, "agent:b": 1, "account:shell": 1}
     assert found.steps["one/work"].params["checks"] == ["make", "strict"]
     assert "judges" not in plan(tmp_path / "2", one="checks: [make]").steps["one/check"].params

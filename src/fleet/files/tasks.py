@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fleet.core.plan import JOIN, PER_MINUTE, Ask, Failure, Need, Retry, Rung, Step
-from fleet.files.verdicts import schema
+from fleet.files.verdicts import asked_of, schema
 
 if TYPE_CHECKING:
     from fleet.files.documents import (
@@ -276,7 +276,7 @@ def _judges(fleet: Fleet, task: TaskDocument, texts: Texts) -> dict[str, object]
             {
                 "text": check.text,
                 "agent": agent_params(fleet, agent, texts),
-                "brief": texts.keep(check.instructions or f"Judge {task.name or task.id}."),
+                "brief": texts.keep(asked_of(task, check)),
                 "rules": texts.keep(fleet.settings.rules),
                 "timeout_s": _seconds(check.timeout_ms or agent.limits.timeout_ms),
                 "uses": {**agent_uses(agent), **agent_starts(fleet, agent), "agents": 1},

@@ -1,4 +1,4 @@
-"""The verdict of a verifier: the form that it must have, and what it says in words.
+"""The verdict of a verifier: the form that it must have, and who is sent back by it.
 
     {passed: false, findings: [{severity: high, text, evidence, task?}], commits?: {task: id}}
 
@@ -9,9 +9,12 @@ high or critical. A finding without `task` is about all that was judged. Pure.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fleet.views.verdicts import GRAVE, SEVERITIES
+
+if TYPE_CHECKING:
+    from fleet.files.documents import Check, TaskDocument
 
 FINDINGS: Final = 50
 """How many findings a verdict holds at most."""
@@ -58,3 +61,16 @@ def blamed(findings: Sequence[Mapping[str, Any]], tasks: Sequence[str]) -> list[
     grave = [one for one in findings if one["severity"] in GRAVE]
     named = {one.get("task") for one in grave or findings}
     return [name for name in tasks if not named or None in named or name in named]
+
+
+def asked_of(task: TaskDocument, check: Check) -> str:
+    """Returns what an agent among a task's checks is told: its instructions, and what the task was
+    to do and to leave.
+    """
+    wanted = "".join(f"\n- {one.text}" for one in task.deliverables)
+    parts = [
+        check.instructions or "Judge whether this is done, and done well.",
+        f"What `{task.id}` was to do:\n\n{task.body.strip() or task.name or task.id}",
+        f"It was to leave:\n{wanted}" if wanted else "",
+    ]
+    return "\n\n".join(part for part in parts if part)
