@@ -133,7 +133,7 @@ def test_what_a_verifier_finds_is_mended_and_judged_again(fleet: ScriptedFleet) 
         ("qa/check", False, ["api"]),
         ("qa/check.2", True, []),
     ]
-    assert "api does not pass: high: api: the api is bad" in fleet.must("history").stdout
+    assert "api does not pass: high: " in fleet.must("history").stdout
 
     # who works in the phase does not approve it
     question = fleet.status()["questions"][0]
