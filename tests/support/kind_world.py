@@ -235,7 +235,7 @@ class KindWorld:
         sessions = Sessions(self.root, self.folder)
         sessions.tmux = Tmux(self.socket)
         world = make_world(self.root, self.folder, sessions, self._note, NoChildren())
-        player = Player(self.state, lambda post: PlannedAttempts(world, post))
+        player = Player(self.state, lambda post: PlannedAttempts(world, post), sessions.look)
         if plan is not None:
             player.tell(m.StartRun(run="plan", plan=plan, at_ms=now_ms()))
         for command in commands:
@@ -256,8 +256,10 @@ class KindWorld:
 class Player:
     """The smallest loop around the kernel: told, decided, evolved, reconciled."""
 
-    def __init__(self, state: State | None, make: Callable[..., Attempts]) -> None:
-        self.state = state
+    def __init__(
+        self, state: State | None, make: Callable[..., Attempts], look: Callable[[], None]
+    ) -> None:
+        self.state, self.look = state, look
         self.told: deque[m.Command] = deque()
         self.heard = asyncio.Event()
         self.attempts = make(self._post)
@@ -290,6 +292,7 @@ class Player:
             if not self.state.running and not self.told and not self.state.alarms:
                 return
             self.heard.clear()
+            self.look()
             if not self.told:
                 try:
                     await asyncio.wait_for(self.heard.wait(), 0.1)

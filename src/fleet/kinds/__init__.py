@@ -16,6 +16,7 @@ import asyncio
 import itertools
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -96,8 +97,8 @@ class World:
     log: Callable[..., None]
     left_running: Callable[[Path], Awaitable[bool]]
     """Returns whether a process of an ended attempt, named by its folder, still lives."""
-    next_poke: Callable[[float], Awaitable[None]]
-    """Returns when somebody has poked the coordinator, or after so many seconds."""
+    watching: Callable[[Path], AbstractContextManager[Callable[[], Awaitable[None]]]]
+    """Yields what returns once a folder's entries may be others than when it last returned."""
     judge: Callable[[Work, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
     """Returns what the check of an agent's step finds now in its worktree (`place`), as the kind
     `check` puts it out, and `against`: the reasons why it is red."""
@@ -145,6 +146,7 @@ class Work:
     """Looks up how any step of the run stands now, to be read only; None for none."""
     behind: Callable[[str], Sequence[str]] = lambda _name: ()
     """Returns the steps that need a step now."""
+    _folder: Path | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def params(self) -> Mapping[str, Any]:
@@ -206,4 +208,6 @@ class Work:
     @property
     def folder(self) -> Path:
         """The attempt's own folder; made by whoever first writes into it."""
-        return attempt_path(self.world.state, self.run, self.step.id, self.attempt)
+        if self._folder is None:
+            self._folder = attempt_path(self.world.state, self.run, self.step.id, self.attempt)
+        return self._folder

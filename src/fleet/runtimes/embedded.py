@@ -147,7 +147,7 @@ class Coordinator:
 
     def _woken(self) -> None:
         self.waker.drain()
-        self.sessions.poked()
+        self.sessions.look()
         self.awake.set()
 
     def _leave(self) -> None:
@@ -273,6 +273,7 @@ class Coordinator:
     async def _sweep_often(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_S)
+            self.sessions.look()
             self._sweep()
             if not self.journal.intact():
                 self.note("error", "the journal was moved or deleted; leaving")

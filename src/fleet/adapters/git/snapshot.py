@@ -45,7 +45,14 @@ def head(worktree: Worktree) -> Head:
 
 
 def head_at(site: Site) -> Head:
-    """Returns where the HEAD of a git directory is."""
+    """Returns where the HEAD of a git directory is; one process tells where there is a commit."""
+    both = site.git(
+        *("rev-parse", "--quiet", "HEAD^{commit}", "--symbolic-full-name", "HEAD"),
+        accept=(0, 1, 128),
+    )
+    if both.code == 0 and len(both.lines) == 2:
+        sha, name = both.lines
+        return Head(name.removeprefix(refs.HEADS) if name != "HEAD" else None, sha)
     named = site.git("symbolic-ref", "--quiet", "HEAD", accept=(0, 1))
     at = site.git("rev-parse", "--verify", "--quiet", "HEAD^{commit}", accept=(0, 1, 128))
     branch = named.line.removeprefix(refs.HEADS) if named.code == 0 else None
