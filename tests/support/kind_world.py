@@ -20,7 +20,6 @@ from fleet.core.decide import decide
 from fleet.core.evolve import evolve
 from fleet.core.plan import JOIN, Ask, Failure, Need, Plan, Retry, Step, plan_of
 from fleet.core.state import Standing, State, wants
-from fleet.kinds import Work
 from fleet.runtimes.attempts import Attempts
 from fleet.runtimes.runs import now_ms
 from fleet.runtimes.world import Sessions, make_world
@@ -41,15 +40,6 @@ class NoChildren:
 
     def thread(self, name: str, run: str) -> dict[str, Any]:
         return {}
-
-
-class PlannedAttempts(Attempts):
-    """Attempts whose kinds can look up any step of the plan."""
-
-    def _work(self, state: State, step: str, attempt: int) -> Work:
-        work = super()._work(state, step, attempt)
-        work.plan_step = lambda name: state.steps[name].step if name in state.steps else None
-        return work
 
 
 class KindWorld:
@@ -235,7 +225,7 @@ class KindWorld:
         sessions = Sessions(self.root, self.folder)
         sessions.tmux = Tmux(self.socket)
         world = make_world(self.root, self.folder, sessions, self._note, NoChildren())
-        player = Player(self.state, lambda post: PlannedAttempts(world, post), sessions.look)
+        player = Player(self.state, lambda post: Attempts(world, post), sessions.look)
         if plan is not None:
             player.tell(m.StartRun(run="plan", plan=plan, at_ms=now_ms()))
         for command in commands:

@@ -2,10 +2,12 @@
 other.
 
 A kind's module has `async def run(work: Work) -> Outcome`, or `def settle(work: Work) -> Outcome`
-when it neither waits nor touches the world (then it runs inside the coordinator's loop). `run` is
-adopt-or-start: it is called again for the same (run, step, attempt) after any crash, looks first
-(claim, exit record, worktree, refs) and only does what is not done. The world's failures are
-Outcomes; an exception that escapes is a bug and ends the attempt as an infra failure.
+when it neither waits nor touches the world: that is called inside the coordinator's turn, before
+what started the attempt is committed, and shares the commit; where it returns None, `run` does the
+work. Both are called again for the same (run, step, attempt) after any crash; `run` is
+adopt-or-start: it looks first (claim, exit record, worktree, refs) and only does what is not done.
+The world's failures are Outcomes; an exception that escapes is a bug and ends the attempt as an
+infra failure.
 
 Adding a kind: `kinds/<name>.py`, a line here, its test, its row in the reference.
 """
@@ -21,7 +23,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from fleet.adapters.layout import attempt_path
 from fleet.errors import NotFound
@@ -57,6 +59,8 @@ KINDS: dict[str, str] = {
 """Kind -> the module that is it; nothing is imported until it is used."""
 
 Result = TypeVar("Result")
+
+FOUND_REMEMBERED: Final = 10_000
 
 
 def load_kind(name: str) -> ModuleType:
@@ -111,6 +115,15 @@ class World:
     """By worktree: the ending of what an attempt left running there; the next one waits for it."""
     answers: dict[tuple[str, ...], tuple[float, asyncio.Future[str]]] = field(default_factory=dict)
     """What programs said last when they were asked of their sessions, and when they were asked."""
+    found: dict[str, dict[tuple[str, str, str], str | None]] = field(default_factory=dict)
+    """By run: what was found behind its steps (`views.flows.Found`)."""
+
+    def found_in(self, run: str) -> dict[tuple[str, str, str], str | None]:
+        """Returns what was found in a run, to be added to; of a very long one not all is kept."""
+        found = self.found.setdefault(run, {})
+        if len(found) > FOUND_REMEMBERED:
+            found.clear()
+        return found
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ import asyncio
 import errno
 import os
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +25,34 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 Post = Callable[[str, m.Command], None]
+Inputs = Mapping[str, Mapping[str, Any]]
 
 _OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE)
 """Errors of a call that are no bug of whoever made it: a full or broken disk, files without end."""
+
+
+class _Later(Mapping[str, Mapping[str, Any]]):
+    """The inputs of a step, looked up when it asks for the first time: few that are done at once
+    do.
+    """
+
+    def __init__(self, find: Callable[[], Inputs]) -> None:
+        self._find = find
+        self._found: Inputs | None = None
+
+    def _all(self) -> Inputs:
+        if self._found is None:
+            self._found = self._find()
+        return self._found
+
+    def __getitem__(self, name: str) -> Mapping[str, Any]:
+        return self._all()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
 
 
 @dataclass(slots=True)
@@ -71,7 +96,7 @@ class Attempts:
                 case _:
                     pass
 
-    def _work(self, state: State, step: str, attempt: int) -> Work:
+    def _work(self, state: State, step: str, attempt: int, inputs: Inputs) -> Work:
         one = state.steps[step]
         run, whole = state.run, one.step.whole
 
@@ -82,7 +107,7 @@ class Attempts:
             run=run,
             step=one.step,
             attempt=attempt,
-            inputs=inputs_of(state, step),
+            inputs=inputs,
             answers=answers_to(state, step),
             allowed=allowed_for_good(state, step),
             facts=one.facts,
@@ -97,25 +122,49 @@ class Attempts:
         )
 
     def _start(self, state: State, step: str, attempt: int) -> Live:
-        work = self._work(state, step, attempt)
+        work = self._work(state, step, attempt, inputs_of(state, step))
         live = self.live[state.run, step] = Live(attempt, work)
-        self.world.log(
-            "info", "attempt", run=state.run, step=step, attempt=attempt, correlation=work.key
-        )
         try:
             kind = load_kind(work.step.kind)
         except FleetError as missing:
             self._end(work, _broken(Failure.AGENT, missing.text))
             return live
-        if hasattr(kind, "settle"):
-            self._end(work, self._settle(kind, work))
-        else:
-            live.task = asyncio.create_task(self._run(kind, work))
+        outcome = self._settled(kind, work)
+        if outcome is not None:
+            self._post(work, outcome)
+            return live
+        self.world.log(
+            "info", "attempt", run=state.run, step=step, attempt=attempt, correlation=work.key
+        )
+        live.task = asyncio.create_task(self._run(kind, work))
         return live
 
-    def _settle(self, kind: ModuleType, work: Work) -> m.Outcome:
+    def settle(self, state: State, step: str) -> m.ReportOutcome | None:
+        """Returns how an attempt that was just started has ended, of a step that is done at once;
+        None for one that is to be reconciled.
+        """
+        one = state.known(step)
+        if one is None or (state.run, step) in self.live:
+            return None
         try:
-            outcome: m.Outcome = kind.settle(work)
+            kind = load_kind(one.step.kind)
+        except FleetError:
+            return None
+        wanted = effects_of(state, step)
+        if not hasattr(kind, "settle") or not wanted or not isinstance(wanted[0], m.RunAttempt):
+            return None
+        inputs = _Later(lambda: inputs_of(state, step))
+        outcome = self._settled(kind, self._work(state, step, one.attempt, inputs))
+        if outcome is None:
+            return None
+        return m.ReportOutcome(step=step, attempt=one.attempt, outcome=outcome)
+
+    def _settled(self, kind: ModuleType, work: Work) -> m.Outcome | None:
+        """Returns the outcome of a step that is done at once, None for one that is to be run."""
+        if not hasattr(kind, "settle"):
+            return None
+        try:
+            outcome: m.Outcome | None = kind.settle(work)
         except Exception as bug:  # noqa: BLE001 - a kind's bug ends its attempt, not the coordinator
             return self._bug(work, bug)
         return outcome
@@ -138,7 +187,6 @@ class Attempts:
         return _broken(Failure.INFRA, f"a bug in the {work.step.kind!r} kind: {bug!r}")
 
     def _end(self, work: Work, outcome: m.Outcome) -> None:
-        self.live.pop((work.run, work.step.id), None)
         self.world.log(
             "info",
             "outcome",
@@ -149,6 +197,10 @@ class Attempts:
             ending=str(outcome.ending),
             why=outcome.text[:400],
         )
+        self._post(work, outcome)
+
+    def _post(self, work: Work, outcome: m.Outcome) -> None:
+        self.live.pop((work.run, work.step.id), None)
         self.post(
             work.run, m.ReportOutcome(step=work.step.id, attempt=work.attempt, outcome=outcome)
         )
@@ -187,10 +239,12 @@ def allowed_for_good(state: State, step: str) -> list[str]:
         return told.get("id") if isinstance(told, Mapping) else None
 
     own = agent_of(step)
+    if not own:
+        return []
     found = [
         str(one.question.about.get("pattern") or "")
         for one in state.answers.values()
-        if own and one.value == "always" and agent_of(one.step) == own
+        if one.value == "always" and agent_of(one.step) == own
     ]
     return [pattern for pattern in dict.fromkeys(found) if pattern]
 

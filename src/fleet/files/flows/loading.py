@@ -13,7 +13,7 @@ from fleet.core.plan import circle
 from fleet.errors import FleetError, InvalidPlan, NotFound, Place, Problem, did_you_mean
 from fleet.files.documents import AgentDocument
 from fleet.files.flows.checking import Check
-from fleet.files.flows.documents import Where, Workflow, walk
+from fleet.files.flows.documents import Where, Workflow, step_at, walk
 from fleet.files.flows.lowering import seconds
 from fleet.files.flows.reading import Page, read_pages
 from fleet.files.source import Unreadable
@@ -273,7 +273,8 @@ def _role(workflow: Workflow, at: Where, step: Mapping[str, Any]) -> str:
     if step["type"] == "escalate":
         return str(step.get("to") or "")
     said = str(step.get("agent") or "")
-    for where, other in walk(workflow.steps):
-        if not said and other["type"] == "foreach" and at[: len(where)] == where:
+    for length in range(2, len(at), 2):  # a path goes list, place, list, place, ...
+        other = step_at(workflow.form, at[:length])
+        if not said and other["type"] == "foreach":
             said = str(other.get("agent") or "")
     return said
