@@ -18,15 +18,7 @@ from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 from fleet.core import messages as m
 from fleet.core.plan import Ask, Failure, Need, NeedsChange, Patch, Plan, Retry, Revise, Step, Swap
 from fleet.core.spending import Budget
-from fleet.core.state import (
-    Answered,
-    Note,
-    OpenQuestion,
-    Standing,
-    State,
-    StepState,
-    uses_of,
-)
+from fleet.core.state import Answered, Note, OpenQuestion, Standing, State, StepState, uses_of
 
 TAGS: dict[str, type] = {
     "start-run": m.StartRun,
@@ -75,6 +67,7 @@ UPCASTS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
 _NAMES = {kind: tag for tag, kind in TAGS.items()}
 _Plain = dict[str, Any]
+_Fit = Callable[[Any], bool]
 
 
 def _same(value: Any) -> Any:
@@ -296,9 +289,6 @@ def load_command(plain: _Plain) -> m.Command:
     raise ValueError(f"a {type(found).__name__} with such values is no command")
 
 
-_Fit = Callable[[Any], bool]
-
-
 @cache
 def _fit(hint: Any) -> _Fit:
     """Returns what tells whether a decoded value is what an annotation says; `object` is any JSON.
@@ -309,7 +299,7 @@ def _fit(hint: Any) -> _Fit:
     if hint is object:
         return lambda _: True
     if hint is float:
-        return _is_number
+        return lambda value: type(value) in (int, float) and isfinite(value)
     if origin in (Union, UnionType):
         ones = [_fit(one) for one in inside]
         return lambda value: any(one(value) for one in ones)
@@ -350,10 +340,6 @@ def _fit_fields(kind: type) -> _Fit:
         return True
 
     return fits
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
 
 
 def loads_event(text: str | bytes) -> m.Event:

@@ -14,13 +14,7 @@ from enum import StrEnum
 from operator import attrgetter
 from typing import Any, TypeVar, cast
 
-from fleet.core.messages import (
-    DeliverNote,
-    Effect,
-    Question,
-    RunAttempt,
-    StopAttempt,
-)
+from fleet.core.messages import DeliverNote, Effect, Question, RunAttempt, StopAttempt
 from fleet.core.plan import FAILED, JOIN, SETTLED, SUCCEEDED, Failure, Step
 from fleet.core.spending import Budget
 from fleet.records import record

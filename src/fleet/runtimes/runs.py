@@ -308,6 +308,8 @@ class Runs:
             if state is not None and state.ended:
                 del self.states[run]
                 del self.seqs[run]
+                self.snapshots.pop(run, None)
+                self.journal.let_go(run)
 
     def _snapshots(self, done: Uncommitted) -> Iterator[tuple[str, int, str]]:
         for run in dict.fromkeys(run for run, *_ in done.events):
