@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import itertools
 import json
 import os
 import select
@@ -179,6 +180,27 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[FOOTPRINT_KEY] = {} if _is_worker(config) else _footprint(real_home)
     _poison(home)
     sys.addaudithook(_refuse_network)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the tests of real programs between the other modules, evenly: they wait a lot, and would
+    be waited for at the end.
+    """
+    waiting = [one for one in items if "/tests/real/" in one.path.as_posix()]
+    modules = [
+        list(found)
+        for _, found in itertools.groupby(
+            (one for one in items if one not in set(waiting)), key=lambda one: one.path
+        )
+    ]
+    if not modules:
+        return
+    items.clear()
+    for number, module in enumerate(modules, 1):
+        items += module
+        due = round(len(waiting) * number / len(modules))
+        placed = round(len(waiting) * (number - 1) / len(modules))
+        items += waiting[placed:due]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

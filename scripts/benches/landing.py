@@ -2,8 +2,9 @@
 
     main([CASE...])   CASE: trial, forecast; both by default
 
-The floor of a trial is the same merges by bare `git merge-tree` and one checkout; that of a
-forecast are bare `git merge-tree` calls for all pairs, spread over the cores.
+The floor of a trial is the same merges, of the very same pairs of commits, by bare `git merge-tree`
+and one checkout; that of a forecast are bare `git merge-tree` calls for all pairs, spread over the
+cores.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 import scenes
 
 from fleet.adapters.git import Assembled, Part, Repository, assemble, remove_trial, trial_checkout
-from fleet.app.conflicts import foresee
+from fleet.app.foresight import foresee
 from fleet.app.place import FleetPlace
 
 FILES, BRANCHES, LIVE, PAST = 10_000, 20, 50, 20_000
@@ -90,15 +91,21 @@ def trial(folder: Path, rounds: int, past: int = 0) -> tuple[list[float], list[f
     repo = Repository.at(root)
     parts = [Part(f"t{n}", f"work/{n}", head) for n, head in enumerate(heads)]
 
-    def floor() -> None:
-        for head in heads:
-            merge_tree(root, base, head)
-        scenes.git(root, "worktree", "add", "-q", "--detach", str(bare), base)
-
-    def ours() -> None:
+    def assembled() -> Assembled:
         made = assemble(repo, base, parts, name="bench", message=lambda part: f"merge {part.task}")
         assert isinstance(made, Assembled), made
-        trial_checkout(repo, made.commit, place)
+        return made
+
+    # Each merge is onto what the merges before it made, of which a floor without commits has none.
+    ontos = [base, *(step.commit for step in assembled().steps)]
+
+    def floor() -> None:
+        for onto, head in zip(ontos, heads, strict=False):
+            merge_tree(root, onto, head)
+        scenes.git(root, "worktree", "add", "-q", "--detach", str(bare), ontos[-1])
+
+    def ours() -> None:
+        trial_checkout(repo, assembled().commit, place)
 
     def case(what: Callable[[], None]) -> Callable[[], float]:
         def measured() -> float:

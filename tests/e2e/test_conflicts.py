@@ -65,6 +65,30 @@ def test_only_pairs_whose_head_moved_are_looked_at_again(fleet: ScriptedFleet) -
     assert "c and main would conflict" in fleet("conflicts").stdout
 
 
+def test_what_a_third_branch_has_resolved_conflicts_no_more(fleet: ScriptedFleet) -> None:
+    conflicting(fleet)
+    fleet.must("launch", "--all")
+    fleet.until_committed("a", "b", "c")
+    worktree = fleet.worktree("c")
+    branches = {name: fleet.row(name)["branch"] for name in ("a", "b")}
+
+    def told() -> list[list[str]]:
+        found = [one["tasks"] for one in fleet("conflicts", "--json").json()["conflicts"]]
+        assert [one["tasks"] for one in fleet.status()["conflicts"]] == found
+        return found
+
+    assert told() == [["a", "b"]]
+    fleet.git("merge", "-q", "--no-edit", branches["a"], cwd=worktree)
+    fleet.git("merge", "-q", "--no-edit", "-X", "theirs", branches["b"], cwd=worktree)
+    assert told() == []
+    fleet.put("more.txt", "more")
+    fleet.git("add", "more.txt")
+    fleet.git("commit", "-qm", "the base moves on")
+    assert told() == []
+    fleet.git("reset", "-q", "--hard", "HEAD^", cwd=worktree)
+    assert told()[0] == ["a", "b"]
+
+
 def test_a_look_touches_nothing(fleet: ScriptedFleet) -> None:
     conflicting(fleet)
     fleet.must("launch", "--all")

@@ -67,6 +67,38 @@ def take_a_part_back(fleet: ScriptedFleet, undone: str) -> None:
     assert words == dict.fromkeys(("one", "bad", "two"), "accepted"), "nothing is merged any more"
 
 
+@pytest.mark.parametrize("between", ["", "by hand"])
+def test_a_phase_that_landed_in_two_moves_is_taken_back_as_a_whole(
+    fleet: ScriptedFleet, between: str
+) -> None:
+    broken(fleet)
+    before = fleet.rev("main^{tree}")
+    assert fleet("merge", "build", "--land-rest").code == 1
+    if between:
+        fleet.put("between.txt", between)
+        fleet.git("add", "between.txt")
+        fleet.git("commit", "-qm", between)
+    assert fleet.wait("bad").code == 0
+    fleet.must("merge", "build")
+    landed = fleet.rev("main^{tree}")
+    shown = fleet.must("undo", "build", "--dry-run").stdout
+    assert "lands no longer: bad, one, two" in shown
+    assert ("main has moved on between its 2 landings" in shown) == bool(between)
+    assert between not in shown or not between, "the commit of others stays"
+    done = fleet.must("undo", "build", "--yes", "--json").json()["undone"][0]
+    assert done["how"] == ("reverted" if between else "moved")
+    files = fleet.git("ls-tree", "--name-only", "main").split()
+    assert not {"one.md", "two.md", "bad.md"} & set(files)
+    assert ("between.txt" in files) == bool(between)
+    assert between or fleet.rev("main^{tree}") == before
+    words = {row["state"] for row in fleet.status()["tasks"]}
+    assert words == {"accepted"}, "nothing is merged any more"
+    fleet.must("merge", "build")
+    assert fleet.rev("main^{tree}") == landed
+    assert {row["state"] for row in fleet.status()["tasks"]} == {"merged"}
+    fleet.nothing_runs()
+
+
 def test_without_the_flag_a_person_is_asked(fleet: ScriptedFleet) -> None:
     broken(fleet)
     before = fleet.rev()

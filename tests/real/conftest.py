@@ -141,21 +141,39 @@ def _build(program: Program) -> Path | str:
         python = next((found for name in names if (found := shutil.which(name))), "")
     if not python:
         return "no Python older than 3.13 is installed"
-    # What pip is told of its index is the user's own.
-    told = {"HOME": os.environ["PYTEST_REAL_HOME"], "PIP_NO_CACHE_DIR": "1"}
-    pip = [str(program.folder / "bin/python"), "-m", "pip", "install", "-q", "--retries=0"]
-    wheels = ["--only-binary=:all:", f"--timeout={REACH_S}", *program.package.split()]
-    reach = ["--dry-run", "--no-deps", *wheels]
-    trouble = (
-        _run([python, "-m", "venv", "--clear", str(program.folder)], told, INSTALL_S)
-        or _run([*pip, *reach], told, INSTALL_S)
-        or _run([*pip, *wheels], told, INSTALL_S)
-    )
+    # What pip and uv are told of their index is the user's own.
+    told = {"HOME": os.environ["PYTEST_REAL_HOME"]}
+    trouble = _build_by_uv(program, python, told)
+    trouble = trouble and _build_by_pip(program, python, told)
     found = program.find()
     if trouble or found is None:
         shutil.rmtree(program.folder, ignore_errors=True)
         return trouble or f"{program.package} holds no {BINARIES[program.name]}"
     return found
+
+
+def _build_by_uv(program: Program, python: str, told: Mapping[str, str]) -> str:
+    """Builds the environment in a fifth of the time that pip takes, where uv reaches its index."""
+    uv = Path(sys.executable).with_name("uv")
+    if not uv.exists():
+        return "uv is not installed"
+    told = {**told, "UV_NO_CACHE": "1", "UV_HTTP_TIMEOUT": str(REACH_S), "UV_HTTP_RETRIES": "0"}
+    into = ["--python", str(program.folder / "bin/python"), "--only-binary=:all:"]
+    return _run(
+        [str(uv), "venv", "-q", "--clear", "--python", python, str(program.folder)], told, INSTALL_S
+    ) or _run([str(uv), "pip", "install", "-q", *into, *program.package.split()], told, INSTALL_S)
+
+
+def _build_by_pip(program: Program, python: str, told: Mapping[str, str]) -> str:
+    told = {**told, "PIP_NO_CACHE_DIR": "1"}
+    pip = [str(program.folder / "bin/python"), "-m", "pip", "install", "-q", "--retries=0"]
+    wheels = ["--only-binary=:all:", f"--timeout={REACH_S}", *program.package.split()]
+    reach = ["--dry-run", "--no-deps", *wheels]
+    return (
+        _run([python, "-m", "venv", "--clear", str(program.folder)], told, INSTALL_S)
+        or _run([*pip, *reach], told, INSTALL_S)
+        or _run([*pip, "--no-compile", *wheels], told, INSTALL_S)
+    )
 
 
 def _run(argv: Sequence[str], told: Mapping[str, str], limit_s: int) -> str:
@@ -242,7 +260,7 @@ class RealFleet(ScriptedFleet):
             found = [one for one in self.history() if one.get("step") == step]
             return next((one["outcome"] for one in found if one["event"] == "attempt-ended"), None)
 
-        return until(look, f"the end of {step}")
+        return until(look, f"the end of {step}", PATIENCE_S)
 
     def agent(self, name: str, env: Mapping[str, str], *, phase: str = "", **told: object) -> None:
         """Declares a task `name` for an agent of its own; it must leave a good NAME.md."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fleet.app.landing import Landing
+from fleet.app.landed import Landing
 from fleet.app.launching import Launched
 from fleet.render.gate import gate_markdown, gate_text
 from fleet.render.running import (

@@ -1,52 +1,24 @@
-"""The use case that foresees conflicts: which live branches clash with each other and with base.
-
-Answers are kept by their two commits, so only pairs of which a head has moved are looked at again.
-Nothing is touched: no worktree, no branch, no index.
+"""The use case that tells of conflicts: which live branches clash with each other and with base,
+and which tasks are about to.
 """
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
-from itertools import combinations
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from fleet.app.foresight import BASE, foresee
 from fleet.app.place import FleetPlace, resolve_task
 from fleet.app.revising import planned_state
 from fleet.views.tasks import phases_of, state_of, tasks_of
 
 if TYPE_CHECKING:
-    from fleet.adapters.git import Pair, Repository
     from fleet.core.state import State
     from fleet.errors import Place
-
-BASE: Final = ""
-"""The base's name among tasks: no task has it."""
 
 TOGETHER: Final = 3
 TOGETHER_SHARE: Final = 0.25
 """So many commits, and such a share of those that touched the files of either, are worth a word."""
-
-KEPT_PAIRS: Final = 50_000
-
-Answers = dict[str, list[Any]]
-"""`ours theirs` -> [[path, kind, [[ours first, last], [theirs first, last]] ...] ...]."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outlook:
-    """What is foreseen for pairs of tasks (a second one that is BASE is the base): only those that
-    clash. `fresh` pairs were looked at now, `left` ones not at all.
-    """
-
-    clashes: Mapping[tuple[str, str], Sequence[Any]] = field(default_factory=dict)
-    pairs: int = 0
-    fresh: int = 0
-    left: int = 0
 
 
 def conflicts(place: FleetPlace, names: Sequence[str] = ()) -> dict[str, Any]:
@@ -135,79 +107,6 @@ def live_branches(state: State) -> dict[str, str]:
     return found
 
 
-def foresee(
-    place: FleetPlace,
-    repository: Repository,
-    heads: Mapping[str, str],
-    base: str | None,
-    *,
-    wanted: frozenset[str] | set[str] = frozenset(),
-    most: int | None = None,
-) -> Outlook:
-    """Returns what clashes among `heads` (by task) and with the base's head, for pairs with one of
-    `wanted` where any are. At most `most` pairs are looked at that were not before.
-    """
-    from fleet.adapters.git import forecast
-
-    named = {**heads, **({BASE: base} if base else {})}
-    pairs = {
-        (one, other): (named[one], named[other])
-        for one, other in combinations(named, 2)
-        if named[one] != named[other] and (not wanted or {one, other} & wanted)
-    }
-    path = place.state / "cache" / "conflicts.json"
-    kept = _read(path)
-    fresh: list[Pair] = [pair for pair in dict.fromkeys(pairs.values()) if _key(pair) not in kept]
-    looked = fresh[:most]
-    if looked:
-        told = forecast(repository, looked)
-        kept |= {_key(pair): [_row(one) for one in clashes] for pair, clashes in told.items()}
-        _write(path, kept, set(named.values()))
-    clashes = {names: kept[_key(pair)] for names, pair in pairs.items() if kept.get(_key(pair))}
-    if clashes:
-        joined = _joined(repository, {sha for names in clashes for sha in pairs[names]}, named)
-        clashes = {n: told for n, told in clashes.items() if not joined(*pairs[n])}
-    return Outlook(clashes, len(pairs), len(looked), len(fresh) - len(looked))
-
-
-def _joined(
-    repository: Repository, commits: set[str], named: Mapping[str, str]
-) -> Callable[[str, str], bool]:
-    """Returns what tells whether a live branch holds both of two commits: there they are resolved,
-    and they meet no other way. Costs one look at the branches for each of `commits`.
-    """
-    live = set(named.values())
-    holders = {sha: repository.tips_that_hold(sha) & live for sha in commits}
-    return lambda one, other: bool(holders[one] & holders[other])
-
-
-def _key(pair: Pair) -> str:
-    return " ".join(pair)
-
-
-def _row(clash: Any) -> list[Any]:
-    return [clash.path, clash.kind, [[list(ours), list(theirs)] for ours, theirs in clash.lines]]
-
-
 def _path(path: str, kind: str, lines: Sequence[Sequence[Sequence[int]]]) -> dict[str, Any]:
     spots = [{"ours": list(ours), "theirs": list(theirs)} for ours, theirs in lines]
     return {"path": path, "kind": kind, "lines": spots}
-
-
-def _read(path: Path) -> Answers:
-    with suppress(OSError, ValueError):
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(kept, dict):
-            return kept
-    return {}
-
-
-def _write(path: Path, kept: Answers, live: set[str]) -> None:
-    """Keeps answers, those of commits that are heads no more only while there is room."""
-    if len(kept) > KEPT_PAIRS:
-        kept = {key: told for key, told in kept.items() if set(key.split()) <= live}
-    with suppress(OSError):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = path.with_name(f".conflicts.{os.getpid()}")
-        draft.write_text(json.dumps(kept), encoding="utf-8")
-        draft.replace(path)

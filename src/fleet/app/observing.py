@@ -178,7 +178,8 @@ def _clashes(
     place: FleetPlace, state: State, repository: Repository, heads: Mapping[str, str], base: str
 ) -> Mapping[tuple[str, str], Sequence[Any]]:
     """Returns what would conflict among the branches that are handed in and with the base."""
-    from fleet.app.conflicts import foresee, live_branches
+    from fleet.app.conflicts import live_branches
+    from fleet.app.foresight import foresee
 
     live = live_branches(state)
     own = {name: head for name, head in heads.items() if name in live}

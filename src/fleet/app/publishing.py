@@ -22,7 +22,7 @@ from fleet.errors import FleetError
 from fleet.views.tasks import PhaseSteps, phases_of
 
 if TYPE_CHECKING:
-    from fleet.app.landing import Landing
+    from fleet.app.landed import Landing
     from fleet.app.place import FleetPlace
     from fleet.core.state import State
 

@@ -7,24 +7,23 @@ again; what has started goes on.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from fleet.app.launching import running_state
-from fleet.app.place import PLAN_RUN, FleetPlace
+from fleet.app.moves import HEADS, Meant, meant_by, part_of
+from fleet.app.place import FleetPlace
 from fleet.app.telling import changes, tell
 from fleet.core import messages as m
 from fleet.core.plan import SETTLED, Need, NeedsChange, Patch, Step
 from fleet.core.state import UNSTARTED, Standing, State
-from fleet.errors import FleetError, NotFound, Rejected
+from fleet.errors import FleetError, Rejected
 from fleet.views.tasks import PhaseSteps, phases_of, tasks_of
 
 if TYPE_CHECKING:
-    from fleet.adapters.git import Move, Repository
+    from fleet.adapters.git import Repository, Way
 
-HEADS, TAGS = "refs/heads/", "refs/tags/"
 TRIES = 3
 """How often the step is put again when the run has gone on in between."""
 
@@ -105,122 +104,49 @@ def undo(
     return found
 
 
-def foreseen_undo(
-    place: FleetPlace, name: str, *, rollback: bool = False
-) -> tuple[Undoing, list[Move]]:
-    """Returns what taking back would do now, and the moves that are meant, the base's first."""
-    from fleet.adapters.git import Repository, recorded_moves
+def foreseen_undo(place: FleetPlace, name: str, *, rollback: bool = False) -> tuple[Undoing, Meant]:
+    """Returns what taking back would do now, and the moves that are meant."""
+    from fleet.adapters.git import Repository
 
     state = running_state(place)
     repo = Repository.at(place.root)
     base = str(state.about["base"])
-    moves = recorded_moves(repo)
-    phases = phases_of(state)
-    exact = any(one.target in (TAGS + name, HEADS + name) for one in moves)
-    phase = name if exact and name not in phases else _phase_named(state, name)
-    if phase in phases:
-        move = _landing(phases[phase], moves)
-    else:
-        move = _named(repo, moves, name, base)
-        phase = _phase_of(state, move)
-    mates = [one for one in moves if one.act == move.act and one.target.startswith(TAGS)]
-    undoing = Undoing(name or phase or base, move.target, move.old, move.new, phase=phase)
+    meant = meant_by(state, repo, name, base)
+    move, phase = meant.last, meant.phase
+    undoing = Undoing(name or phase or base, move.target, meant.old, move.new, phase=phase)
     if move.target != HEADS + base:
-        return replace(undoing, phase=""), [move]
-    tags = [one for one in mates if _stands(repo, one)]
+        return replace(undoing, phase=""), meant
     redo = move.act.startswith("taken-back/")
-    undoing = replace(undoing, redo=redo, tags=tuple(one.target for one in tags))
-    undoing = _of_the_base(repo, undoing, base)
+    undoing = replace(undoing, redo=redo, tags=tuple(one.target for one in meant.tags))
+    undoing = _of_the_base(repo, undoing, meant, base)
     if phase:
-        return _of_the_run(place, state, undoing, rollback=rollback), [move, *tags]
+        return _of_the_run(place, state, undoing, rollback=rollback), meant
     if rollback:
         raise Rejected("only a phase has a rollback", hint="fleet undo PHASE --rollback")
-    part = _part_of(state, move)
-    return replace(undoing, tasks=tuple(part.partly) if part else ()), [move, *tags]
-
-
-# --- what is meant --------------------------------------------------------------------------------
-
-
-def _phase_named(state: State, name: str) -> str:
-    phases = phases_of(state)
-    if name in phases or not name:
-        return name
-    close = [one for one in phases if one.startswith(name)]
-    return close[0] if len(close) == 1 else ""
-
-
-def _landing(phase: PhaseSteps, moves: Sequence[Move]) -> Move:
-    landed = phase.landed
-    if landed is None:
-        if phase.undone:
-            raise Rejected(
-                f"{phase.name} is taken back already",
-                hint="fleet undo, without a name, takes that back",
-            )
-        part = "a part of it has: fleet undo, without a name" if phase.partly else ""
-        raise Rejected(f"{phase.name} has not landed; there is nothing to take back", hint=part)
-    move = next((one for one in moves if one.undo_ref == landed.get("undo")), None)
-    if move is None:
-        raise Rejected(f"{phase.name} moved nothing: its work was in the base already")
-    return move
-
-
-def _named(repo: Repository, moves: Sequence[Move], name: str, base: str) -> Move:
-    """Returns the last move of a tag or branch that still stands; of the base without a name."""
-    wanted = (HEADS + base,) if not name else (TAGS + name, HEADS + name, name)
-    found = [one for one in reversed(moves) if one.target in wanted]
-    if not found and name:
-        known = [one.target.split("/", 2)[2] for one in moves]
-        raise NotFound(
-            "phase, tag or branch that fleet has moved", name, list(dict.fromkeys(known))
-        )
-    move = next((one for one in found if _stands(repo, one)), None)
-    if move is None:
-        raise Rejected(f"nothing that fleet has done to {name or base} still stands")
-    if move.target.startswith(HEADS) and move.old is None:
-        raise Rejected(f"{name} is there; it was made again: git branch -d {name}")
-    return move
-
-
-def _stands(repo: Repository, move: Move) -> bool:
-    from fleet.adapters.git import stands
-
-    return stands(repo, move)
-
-
-def _phase_of(state: State, move: Move) -> str:
-    """Returns the phase that a move of the base landed or took back, empty when the run knows
-    none.
-    """
-    for one in state.steps.values():
-        output: Any = one.output
-        mine = one.step.kind in ("merge", "undo") and isinstance(output, Mapping)
-        if mine and output.get("undo") == move.undo_ref:
-            return one.step.whole
-    return ""
-
-
-def _part_of(state: State, move: Move) -> PhaseSteps | None:
-    """Returns the phase of which a move has landed a part, and that has not landed as a whole."""
-    found = re.fullmatch(rf"{PLAN_RUN}/(.+?)(?::[0-9]+)?\.rest-[0-9]+", move.act)
-    phase = phases_of(state).get(found[1]) if found else None
-    return phase if phase is not None and phase.landed is None else None
+    part = part_of(state, move)
+    return replace(undoing, tasks=tuple(part.partly) if part else ()), meant
 
 
 # --- what it would do -----------------------------------------------------------------------------
 
 
-def _of_the_base(repo: Repository, undoing: Undoing, base: str) -> Undoing:
-    from fleet.adapters.git import way_back, what_blocks
+def _of_the_base(repo: Repository, undoing: Undoing, meant: Meant, base: str) -> Undoing:
+    from fleet.adapters.git import what_blocks
 
     old, new = undoing.old, undoing.new
     assert old is not None and new is not None, "the base is moved, not made"  # noqa: PT018
-    way = way_back(repo, base, old=old, new=new)
+    way = _way(repo, meant, base)
     there = repo.holders(base)
     blocked = None if way.reverts else what_blocks(repo, base, new, old)
     asked = ("rev-list", "--no-commit-header", "--format=%H %s")
-    gone, back = (repo.site.git(*asked, way).lines for way in (f"{old}..{new}", f"{new}..{old}"))
+    gone, back = (
+        [
+            row
+            for one, other in meant.ranges
+            for row in repo.site.git(*asked, form(one, other)).lines
+        ]
+        for form in ("{}..{}".format, "{1}..{0}".format)
+    )
     listed = gone or back
     commits = [row.partition(" ") for row in listed[:SHOWN]]
     return replace(
@@ -232,6 +158,18 @@ def _of_the_base(repo: Repository, undoing: Undoing, base: str) -> Undoing:
         checkout=str(there[0]) if there else None,
         overwrites=blocked.paths if blocked else (),
     )
+
+
+def _way(repo: Repository, meant: Meant, base: str) -> Way:
+    """Returns how the base goes back: over what others have put between its moves, by a revert."""
+    from fleet.adapters.git import Way, way_back
+
+    if len(meant.ranges) > 1:
+        return Way(
+            reverts=True, why=f"{base} has moved on between its {len(meant.ranges)} landings"
+        )
+    ((old, new),) = meant.ranges
+    return way_back(repo, base, old=old, new=new)
 
 
 def _of_the_run(place: FleetPlace, state: State, undoing: Undoing, *, rollback: bool) -> Undoing:
@@ -300,13 +238,13 @@ def _rollback(place: FleetPlace, phase: str, *, must: bool) -> list[dict[str, An
 def _undo(place: FleetPlace, name: str, shown: Undoing) -> Undone:
     """Puts the step into the run and waits for its end; what was shown must still hold."""
     for left in reversed(range(TRIES)):
-        undoing, moves = foreseen_undo(place, name, rollback=shown.runs_rollback)
+        undoing, meant = foreseen_undo(place, name, rollback=shown.runs_rollback)
         if (undoing.target, undoing.new, undoing.old) != (shown.target, shown.new, shown.old):
             raise Rejected("something else was moved meanwhile", hint="look again: fleet undo")
         state = running_state(place)
         if state.paused:
             raise Rejected("the run is paused, so nothing starts", hint="fleet resume")
-        step = _step(place, state, undoing, moves)
+        step = _step(place, state, undoing, meant)
         unstarted = _unstarted(state, phases_of(state)[undoing.phase]) if undoing.phase else []
         waits = NeedsChange(add=(Need(step=step.id, on=SETTLED),))
         patch = Patch(
@@ -322,7 +260,7 @@ def _undo(place: FleetPlace, name: str, shown: Undoing) -> Undone:
     raise AssertionError
 
 
-def _step(place: FleetPlace, state: State, undoing: Undoing, moves: Sequence[Move]) -> Step:
+def _step(place: FleetPlace, state: State, undoing: Undoing, meant: Meant) -> Step:
     from fleet.files.tasks import machine_ladder
 
     base, phase = str(state.about["base"]), undoing.phase
@@ -332,9 +270,18 @@ def _step(place: FleetPlace, state: State, undoing: Undoing, moves: Sequence[Mov
         "name": undoing.name,
         "base": base,
         "moves": [
-            {"target": one.target, "old": one.old, "new": one.new, "ref": one.undo_ref}
-            for one in moves
+            {
+                "target": undoing.target,
+                "old": undoing.old,
+                "new": undoing.new,
+                "ref": meant.last.undo_ref,
+            },
+            *(
+                {"target": one.target, "old": one.old, "new": one.new, "ref": one.undo_ref}
+                for one in meant.tags
+            ),
         ],
+        "ranges": [list(one) for one in meant.ranges],
         "redo": undoing.redo,
         "checks": [
             check
@@ -349,7 +296,7 @@ def _step(place: FleetPlace, state: State, undoing: Undoing, moves: Sequence[Mov
         # Undone again before it landed again: the merge that waits is let go.
         if not undoing.redo or mine.merge.standing in UNSTARTED:
             params["merge"] = mine.merge.step.id
-    part = _part_of(state, moves[0])
+    part = part_of(state, meant.last)
     if part is not None and part.merge is not None:
         merge = part.merge
         landed = dict(part.partly)

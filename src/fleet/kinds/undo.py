@@ -91,7 +91,7 @@ async def _once(work: Work, trial: Path, move: Mapping[str, str]) -> Taken | Out
     if made is not None:
         return Taken(made.new, made.old, made.undo_ref, reverted=made.new != move["old"])
     repo, old, new = world.repository, move["old"], move["new"]
-    way = await world.in_thread(lambda: git.way_back(repo, base, old=old, new=new))
+    way = await world.in_thread(_way, work, old, new)
     crash_point("kinds.undo.before_move")
     message = f"fleet: undo {work.params.get('name') or base}"
     if not way.reverts:
@@ -104,7 +104,7 @@ async def _once(work: Work, trial: Path, move: Mapping[str, str]) -> Taken | Out
     now = await world.in_thread(repo.resolve, refs.HEADS + base)
     if now is None:
         return _refused(f"the base branch {base!r} does not exist")
-    found = await world.in_thread(_revert, work, move, now, way)
+    found = await world.in_thread(_revert, work, now, way)
     if isinstance(found, git.Clash):
         paths = ", ".join(found.paths)
         text = f"later work stands on it ({way.why}), and taking it out conflicts in {paths}"
@@ -145,13 +145,21 @@ def _made_before(work: Work) -> git.Move | None:
     return mine[-1] if mine and git.stands(repo, mine[-1]) else None
 
 
-def _revert(
-    work: Work, move: Mapping[str, str], now: str, way: git.Way
-) -> git.Reverted | git.Clash:
+def _way(work: Work, old: str, new: str) -> git.Way:
+    """Returns how the base goes back; what others have put between its moves is never dropped."""
+    if len(_ranges(work)) > 1:
+        return git.Way(reverts=True, why=f"{work.params['base']} has moved on in between")
+    return git.way_back(work.world.repository, str(work.params["base"]), old=old, new=new)
+
+
+def _revert(work: Work, now: str, way: git.Way) -> git.Reverted | git.Clash:
     name = work.params.get("name") or work.params["base"]
-    text = f"Revert {name}\n\nThis takes back {move['new']}: {way.why}.\n"
     return git.revert(
-        work.world.repository, now, old=move["old"], new=move["new"], name=_act(work), message=text
+        work.world.repository,
+        now,
+        _ranges(work),
+        name=_act(work),
+        message=lambda new: f"Revert {name}\n\nThis takes back {new}: {way.why}.\n",
     )
 
 
@@ -335,6 +343,7 @@ def _undone(work: Work, taken: Taken, text: str) -> dict[str, object]:
         "commit": move["new"],
         "before": move["old"],
         "reverted": taken.reverted,
+        "ranges": [list(one) for one in _ranges(work)],
         "text": text,
     }
 
@@ -363,6 +372,13 @@ def _moves(work: Work) -> Sequence[Mapping[str, str]]:
 
 def _base_move(work: Work) -> Mapping[str, str]:
     return next(one for one in _moves(work) if one["target"] == _base_ref(work))
+
+
+def _ranges(work: Work) -> list[tuple[str, str]]:
+    """Returns the (old, new) of the base's moves, the latest first."""
+    move, told = _base_move(work), work.params.get("ranges")
+    listed = told if isinstance(told, list | tuple) else ((move["old"], move["new"]),)
+    return [(old, new) for old, new in listed]
 
 
 def _base_ref(work: Work) -> str:

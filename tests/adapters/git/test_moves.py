@@ -86,14 +86,26 @@ def test_a_base_that_moved_is_never_taken_back(repo, user, landed):
     assert back(repo, before, after) == git.BaseMoved(moved)
     way = git.way_back(repo, "main", old=before, new=after)
     assert (way.reverts, "moved on" in way.why) == (True, True)
-    made = git.revert(repo, moved, old=before, new=after, name="undo/p", message="Revert p")
+    made = git.revert(repo, moved, [(before, after)], name="undo/p", message=lambda _: "Revert p")
     assert user.git("show", f"{made.commit}:dir/c.txt") == "somebody else"
     assert user.git("show", f"{made.commit}:a.txt") == "a"
     assert (made.known, user.git("rev-parse", f"{made.commit}^")) == (False, moved)
     user.write({"a.txt": "built upon\n"})
     built = user.commit({})
-    clash = git.revert(repo, built, old=before, new=after, name="undo/p", message="Revert p")
+    clash = git.revert(repo, built, [(before, after)], name="undo/p", message=lambda _: "Revert p")
     assert clash.paths == ("a.txt",)
+
+
+def test_a_move_that_never_was_stands_nowhere_once_its_commit_is_gone(repo, user, landed, die_at):
+    _, after = landed
+    lost = user.branch("t2", {"c.txt": "c\n"})
+    die_at("git.land.after_undo", f"land(repo, 'main', {after!r}, {lost!r}, name='run/q')")
+    git.recover_landings(repo)
+    user.git("branch", "-D", "t2")
+    user.git("-c", "gc.reflogExpireUnreachable=now", "gc", "-q", "--prune=now")
+    assert repo.resolve(lost) is None
+    told = [(m.new == lost, git.stands(repo, m)) for m in git.recorded_moves(repo)]
+    assert told == [(False, True), (True, False)]
 
 
 def test_who_has_seen_it_decides_how_it_goes_back(repo, user, landed):

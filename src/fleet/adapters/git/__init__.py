@@ -21,6 +21,9 @@ if TYPE_CHECKING:
         remove_trial,
         trial_checkout,
     )
+    from fleet.adapters.git.attributes import (
+        declarations,
+    )
     from fleet.adapters.git.branches import (
         delete_branch,
         drop_vanished,
@@ -155,6 +158,7 @@ else:
             "remove_trial",
             "trial_checkout",
         ),
+        "attributes": ("declarations",),
         "branches": (
             "delete_branch",
             "drop_vanished",
@@ -329,6 +333,7 @@ __all__ = [
     "contained",
     "create",
     "create_many",
+    "declarations",
     "delete_branch",
     "dirty",
     "drop_vanished",

@@ -16,6 +16,7 @@ from typing import Final, Literal
 
 from fleet.adapters.crash import crash_point
 from fleet.adapters.git import locks, merging, refs, registration
+from fleet.adapters.git.attributes import as_declared
 from fleet.adapters.git.command import Identity, in_one_line
 from fleet.adapters.git.registration import PREFIX
 from fleet.adapters.git.repository import Repository
@@ -86,6 +87,35 @@ def assemble(
     `identity` the user's own is taken. Raises Rejected for a commit that is missing, has no common
     past with the base, or cannot be signed.
     """
+    with as_declared(repo, base_sha) as declared:
+        made = _join_all(
+            declared,
+            base_sha,
+            parts,
+            message=message,
+            strategy=strategy,
+            identity=identity,
+            sign=sign,
+        )
+    if isinstance(made, Conflict):
+        return made
+    current = made[-1].commit if made else base_sha
+    anchor = refs.CANDIDATE + "/".join(refs.component(piece) for piece in name.split("/"))
+    refs.transact(repo.site, [refs.put(anchor, current)], why="fleet: candidate")
+    return Assembled(current, repo.tree(current), tuple(made))
+
+
+def _join_all(
+    repo: Repository,
+    base_sha: str,
+    parts: Sequence[Part],
+    *,
+    message: Callable[[Part], str],
+    strategy: Strategy,
+    identity: Identity | None,
+    sign: bool,
+) -> list[Step] | Conflict:
+    """Returns what became of each part, in order, or the first conflict."""
     current, steps = base_sha, list[Step]()
     new = _beyond(repo, base_sha, parts)
     for at, part in enumerate(parts):
@@ -108,9 +138,7 @@ def assemble(
         there = after == current
         steps.append(Step(part.task, after, there, "" if there else told))
         current = after
-    anchor = refs.CANDIDATE + "/".join(refs.component(piece) for piece in name.split("/"))
-    refs.transact(repo.site, [refs.put(anchor, current)], why="fleet: candidate")
-    return Assembled(current, repo.tree(current), tuple(steps))
+    return steps
 
 
 def _beyond(repo: Repository, base_sha: str, parts: Sequence[Part]) -> dict[str, list[str]]:

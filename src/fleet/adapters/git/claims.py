@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from fleet.adapters.git import merging, refs, registration
+from fleet.adapters.git.attributes import as_declared
 from fleet.adapters.git.command import Identity, Site
 from fleet.adapters.git.registration import PREFIX, Registration
 from fleet.adapters.git.repository import Repository
@@ -219,10 +220,12 @@ def _start(repo: Repository, wish: Request) -> str | StartConflict:
     current = _commit_at(repo, wish.start)
     if current is None:
         raise Rejected(f"the start point {wish.start!r} of {wish.branch!r} is no commit here")
+    start = current
     for dependency in wish.merge:
         if repo.is_ancestor(dependency, current):
             continue
-        merged = merging.merge(repo, current, dependency)
+        with as_declared(repo, start) as declared:
+            merged = merging.merge(declared, current, dependency)
         if isinstance(merged, merging.Clash):
             return StartConflict(merged.paths, (current, dependency), merged.text)
         stamps = repo.site.git("show", "-s", "--format=%ct", current, dependency).lines

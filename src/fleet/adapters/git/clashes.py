@@ -3,7 +3,8 @@ the repository is written.
 
 All pairs go through a few `git merge-tree --stdin`, one for each core, which write the merged trees
 into a folder that is thrown away. Lines are where both sides changed the same place of their common
-ancestor. A pair of the same two commits always gives the same answer, so answers may be kept.
+ancestor. A pair of the same two commits gives the same answer for as long as the base declares the
+same merge drivers, so answers may be kept.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from fleet.adapters.git import refs
+from fleet.adapters.git.attributes import as_declared
 from fleet.adapters.git.command import encode, version
 from fleet.adapters.git.repository import Repository
 from fleet.errors import ToolFailed
@@ -49,8 +52,11 @@ class Clash:
     lines: tuple[tuple[Span, Span], ...] = ()
 
 
-def forecast(repo: Repository, pairs: Sequence[Pair]) -> dict[Pair, tuple[Clash, ...]]:
-    """Returns what would clash in each pair, sorted by path; nothing for a pair that merges.
+def forecast(
+    repo: Repository, pairs: Sequence[Pair], base: str | None = None
+) -> dict[Pair, tuple[Clash, ...]]:
+    """Returns what would clash in each pair, sorted by path, with the merge drivers that the commit
+    `base` declares; nothing for a pair that merges.
 
     Costs one merge a pair, spread over the cores. Raises ToolFailed for a commit that is missing.
     """
@@ -60,8 +66,9 @@ def forecast(repo: Repository, pairs: Sequence[Pair]) -> dict[Pair, tuple[Clash,
     with (
         tempfile.TemporaryDirectory(prefix="fleet-forecast-") as scratch,
         ThreadPoolExecutor(cores) as pool,
+        as_declared(repo, base) if base else nullcontext(repo) as declared,
     ):
-        found = list(pool.map(partial(_merge, repo, Path(scratch)), chunks))
+        found = list(pool.map(partial(_merge, declared, Path(scratch)), chunks))
         told = dict(one for chunk in found for one in chunk)
         spots = _Spots(repo)
         return {pair: tuple(spots.clash(path, *told[pair][path]) for path in sorted(told[pair]))

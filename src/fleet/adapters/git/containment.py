@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Final
 
 from fleet.adapters.git import merging, refs
+from fleet.adapters.git.attributes import as_declared
 from fleet.adapters.git.command import encode
 from fleet.adapters.git.repository import Repository
 
@@ -50,6 +51,9 @@ def how_merged(repo: Repository, tip: str, base_sha: str) -> str:
 
 def _changes_nothing(repo: Repository, onto: str, tip: str) -> bool:
     merged = merging.merge(repo, onto, tip)
+    if isinstance(merged, merging.Clash):
+        with as_declared(repo, onto) as declared:
+            merged = merging.merge(declared, onto, tip)
     return isinstance(merged, merging.Tree) and merged.oid == repo.tree(onto)
 
 

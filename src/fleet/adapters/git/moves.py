@@ -124,6 +124,8 @@ def stands(repo: Repository, move: Move) -> bool:
     now = repo.resolve(move.target)
     if move.new is None or now is None:
         return move.new is now
+    if repo.resolve(move.new) is None:
+        return False  # it was never made, and gc has taken the commit that it was to go to
     if move.old is None:
         return now == move.new
     if repo.is_ancestor(move.new, move.old):

@@ -50,11 +50,12 @@ class WorktreeInfo:
 @record(kw_only=False)
 class Repository:
     """A repository: the root of its main worktree and the git directory that all worktrees
-    share.
+    share; `work_tree` is where merges find the attributes of files, for as long as they do.
     """
 
     root: Path
     common: Path
+    work_tree: Path | None = None
 
     @classmethod
     def at(cls, root: Path) -> Repository:
@@ -87,7 +88,7 @@ class Repository:
     @property
     def site(self) -> Site:
         """Where questions about refs and objects are asked."""
-        return Site(self.common, self.common)
+        return Site(self.common, self.common, self.work_tree)
 
     def current_branch(self) -> str | None:
         """Returns the branch that the main worktree is on, or None when its HEAD is detached."""
@@ -134,6 +135,11 @@ class Repository:
     def tips_that_hold(self, sha: str) -> set[str]:
         """Returns the tips of those branches that contain a commit."""
         asked = ("for-each-ref", "--format=%(objectname)", f"--contains={_object(sha)}", refs.HEADS)
+        return set(self.site.git(*asked).lines)
+
+    def tips_held_by(self, sha: str) -> set[str]:
+        """Returns the tips of those branches that a commit contains."""
+        asked = ("for-each-ref", "--format=%(objectname)", f"--merged={_object(sha)}", refs.HEADS)
         return set(self.site.git(*asked).lines)
 
     def merge_base(self, a: str, b: str) -> str | None:

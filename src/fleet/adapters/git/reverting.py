@@ -6,9 +6,11 @@ revert -m 1` does for a merge, and in one for a whole range. Nothing is moved he
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fleet.adapters.git import merging, refs
+from fleet.adapters.git.attributes import as_declared
 from fleet.adapters.git.repository import Repository
 
 
@@ -24,16 +26,28 @@ class Reverted:
 
 
 def revert(
-    repo: Repository, onto: str, *, old: str, new: str, name: str, message: str
+    repo: Repository,
+    onto: str,
+    ranges: Sequence[tuple[str, str]],
+    *,
+    name: str,
+    message: Callable[[str], str],
 ) -> Reverted | merging.Clash:
-    """Returns a commit on `onto` that takes the move from `old` to `new` back, or the conflict."""
-    made = merging.pick(repo, onto, old, new, None)
-    if isinstance(made, merging.Clash):
-        return made
-    commit = merging.commit(repo, made.oid, [onto], message, None, sign=merging.signs(repo))
+    """Returns a commit on `onto` that takes moves from old to new back, in the order of `ranges`,
+    each by a commit of its own with the `message` of its new one; or the first conflict.
+    """
+    assert ranges, "nothing to revert"
+    sign = merging.signs(repo)
+    with as_declared(repo, onto) as declared:
+        for old, new in ranges:
+            made = merging.pick(declared, onto, old, new, None)
+            if isinstance(made, merging.Clash):
+                return made
+            onto = merging.commit(repo, made.oid, [onto], message(new), None, sign=sign)
+    tree = repo.tree(onto)
     anchor = refs.CANDIDATE + "/".join(refs.component(part) for part in name.split("/"))
-    refs.transact(repo.site, [refs.put(anchor, commit)], why="fleet: candidate")
-    return Reverted(commit, made.oid, known=made.oid == repo.tree(old))
+    refs.transact(repo.site, [refs.put(anchor, onto)], why="fleet: candidate")
+    return Reverted(onto, tree, known=len(ranges) == 1 and tree == repo.tree(ranges[0][0]))
 
 
 def followers(

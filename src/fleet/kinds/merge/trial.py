@@ -212,9 +212,13 @@ def _onto(work: Work, before: str, parts: Sequence[git.Part]) -> str | git.Confl
     if not undone.get("reverted") or not any(repo.is_ancestor(p.sha, before) for p in parts):
         return before
     phase = str(work.params.get("name") or work.params["phase"])
-    told = f"Reapply {phase}\n\nThis lands {undone['commit']} again.\n"
+    told: Any = undone.get("ranges") or [(undone["before"], undone["commit"])]
     again = git.revert(
-        repo, before, old=undone["commit"], new=undone["before"], name=name_of(work), message=told
+        repo,
+        before,
+        [(new, old) for old, new in reversed(told)],
+        name=name_of(work),
+        message=lambda _: f"Reapply {phase}\n\nThis lands {undone['commit']} again.\n",
     )
     if isinstance(again, git.Clash):
         return git.Conflict(str(work.params["phase"]), again.paths, ("base",), again.text)
