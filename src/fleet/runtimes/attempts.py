@@ -25,27 +25,33 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 Post = Callable[[str, m.Command], None]
-Inputs = Mapping[str, Mapping[str, Any]]
+Facts = Mapping[str, Any]
+Find = Callable[[Callable[[], Facts]], Facts]
+"""How facts about a step are looked up: `_now`, or when they are asked for (`_Later`)."""
 
 _OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE)
 """Errors of a call that are no bug of whoever made it: a full or broken disk, files without end."""
 
 
-class _Later(Mapping[str, Mapping[str, Any]]):
-    """The inputs of a step, looked up when it asks for the first time: few that are done at once
-    do.
+def _now(find: Callable[[], Facts]) -> Facts:
+    return find()
+
+
+class _Later(Mapping[str, Any]):
+    """Facts that are looked up when somebody asks for the first time: few steps that are done at
+    once do.
     """
 
-    def __init__(self, find: Callable[[], Inputs]) -> None:
+    def __init__(self, find: Callable[[], Facts]) -> None:
         self._find = find
-        self._found: Inputs | None = None
+        self._found: Facts | None = None
 
-    def _all(self) -> Inputs:
+    def _all(self) -> Facts:
         if self._found is None:
             self._found = self._find()
         return self._found
 
-    def __getitem__(self, name: str) -> Mapping[str, Any]:
+    def __getitem__(self, name: str) -> Any:
         return self._all()[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -96,7 +102,7 @@ class Attempts:
                 case _:
                     pass
 
-    def _work(self, state: State, step: str, attempt: int, inputs: Inputs) -> Work:
+    def _work(self, state: State, step: str, attempt: int, find: Find) -> Work:
         one = state.steps[step]
         run, whole = state.run, one.step.whole
 
@@ -107,11 +113,11 @@ class Attempts:
             run=run,
             step=one.step,
             attempt=attempt,
-            inputs=inputs,
+            inputs=find(lambda: inputs_of(state, step)),
             answers=answers_to(state, step),
             allowed=allowed_for_good(state, step),
             facts=one.facts,
-            siblings=siblings_of(state, whole),
+            siblings=find(lambda: siblings_of(state, whole)),
             plan_step=lambda name: state.steps[name].step if name in state.steps else None,
             look=state.known,
             behind=lambda name: [one for one, _ in state.dependents.get(name, ())],
@@ -122,7 +128,7 @@ class Attempts:
         )
 
     def _start(self, state: State, step: str, attempt: int) -> Live:
-        work = self._work(state, step, attempt, inputs_of(state, step))
+        work = self._work(state, step, attempt, _now)
         live = self.live[state.run, step] = Live(attempt, work)
         try:
             kind = load_kind(work.step.kind)
@@ -153,8 +159,7 @@ class Attempts:
         wanted = effects_of(state, step)
         if not hasattr(kind, "settle") or not wanted or not isinstance(wanted[0], m.RunAttempt):
             return None
-        inputs = _Later(lambda: inputs_of(state, step))
-        outcome = self._settled(kind, self._work(state, step, one.attempt, inputs))
+        outcome = self._settled(kind, self._work(state, step, one.attempt, _Later))
         if outcome is None:
             return None
         return m.ReportOutcome(step=step, attempt=one.attempt, outcome=outcome)

@@ -176,8 +176,10 @@ class Coordinator:
                 refused = box.garbage.pop()
                 facts = {"path": str(refused.path), "why": refused.why}
                 self.note("error", "a file that is no mail", **facts)
+        known = self.reader.handled_among([mail.id for mail in mails])
         for mail in mails:
-            self._read(mail)
+            if mail.id not in known:  # one handled before a crash is only deleted
+                self._read(mail)
         taken = [self.inner.popleft() for _ in range(min(len(self.inner), BATCH_COMMANDS))]
         for told in taken:
             self.runs.tell(told)
@@ -237,9 +239,7 @@ class Coordinator:
                 self.runs.give_grants()
 
     def _read(self, mail: Mail) -> None:
-        """Tells the run what a mail says; a mail handled before a crash is only deleted."""
-        if self.reader.handled(mail.id) is not None:
-            return
+        """Tells the run what a mail says."""
         try:
             plain = cast("dict[str, object]", mail.body["command"])
             command = codec.load_command(plain)
