@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import flows
 import scenes
 import workflows
 
@@ -72,7 +73,7 @@ def ours(folder: Path) -> Found:
     """Returns the same of fleet: its starts until the first step is journaled and read back."""
     with workflows.engine(folder / "ours") as one:
         starts, _ = workflows.starts_ms(one)
-        chain_s = one.play(workflows.chain(workflows.CHAIN))[0]
+        chain_s = one.play(flows.chain(workflows.CHAIN))[0]
     with workflows.engine(folder / "ours-many") as one:
         many_s, many_cpu_s, _ = workflows.many(one)
     return {

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+import flows
 import scenes
 import workflows
 
@@ -53,7 +54,7 @@ def soak(one: workflows.Engine, seconds: float, rate: float) -> tuple[list[Sampl
     Who starts them does what `fleet run` does once its program is loaded.
     """
     steps = [
-        *workflows.chain(3),
+        *flows.chain(3),
         {"id": "if", "type": "condition", "if": "state.n == 3",
          "then": [{"id": "in", "type": "set_state", "updates": {"m": 1}}]},
         {"id": "each", "type": "foreach", "items": [1, 2, 3],

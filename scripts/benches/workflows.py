@@ -15,73 +15,21 @@ import contextlib
 import itertools
 import json
 import os
-import random
 import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import flows
 import runs
 import scenes
 
 RUNS, STEPS, CHAIN, LONG, NODES, ITEMS, WAITING = 1_000, 5, 100, 1_000, 500, 1_000, 300
-AGENTS, AT_ONCE, STARTS, UPDATES, SEED = 100, 50, 40, 200, 20_261_129
-Steps = list[dict[str, Any]]
-
-
-# --- workflows ------------------------------------------------------------------------------------
-
-
-def chain(count: int) -> Steps:
-    """Returns steps that count one after the other."""
-    updates = {"n": "{{ state.n + 1 }}"}
-    return [{"id": f"s{n}", "type": "set_state", "updates": updates} for n in range(count)]
-
-
-def far(count: int) -> Steps:
-    """Returns a chain in which each step looks back to the very beginning."""
-    told = [{f"v{n}": "{{ state.base + 1 }}"} for n in range(count)]
-    return [{"id": f"s{n}", "type": "set_state", "updates": one} for n, one in enumerate(told)]
-
-
-def conditions(count: int) -> Steps:
-    """Returns a chain of conditions, each with one step in its branch."""
-    inside = {"type": "set_state", "updates": {"m": 1}}
-    asks = {"type": "condition", "if": "state.n == 0"}
-    return [{"id": f"s{n}", **asks, "then": [{"id": f"t{n}", **inside}]} for n in range(count)]
-
-
-def calls(count: int) -> Steps:
-    """Returns a chain of calls of a Python function."""
-    call = {"type": "mcp_call", "tool": "bench.double", "parameters": {"value": "{{ state.n }}"}}
-    return [{"id": f"s{n}", **call} for n in range(count)]
-
-
-def graph(count: int) -> Steps:
-    """Returns a random graph: each step needs one to three of the twenty before it."""
-    chance, found = random.Random(SEED), chain(count)  # noqa: S311 - the same graph each time
-    for n, step in enumerate(found):
-        before = range(max(0, n - 20), n)
-        some = chance.sample(before, min(n, chance.randint(1, 3)))
-        step["needs"] = [f"s{one}" for one in sorted(some)]
-    return found
-
-
-def each(count: int) -> Steps:
-    """Returns a foreach with one step for each item."""
-    one = {"id": "one", "type": "set_state", "updates": {"m": "{{ item + 1 }}"}}
-    return [{"id": "all", "type": "foreach", "items": list(range(count)), "steps": [one]}]
-
-
-def agents(count: int) -> Steps:
-    """Returns agents' steps that need nothing of one another."""
-    said = {"type": "delegate", "agent": "one", "instructions": "Do nothing.", "needs": []}
-    return [{"id": f"a{n}", **said} for n in range(count)]
+AGENTS, AT_ONCE, STARTS, UPDATES = 100, 50, 40, 200
 
 
 # --- a fleet at work ------------------------------------------------------------------------------
@@ -97,7 +45,7 @@ class Engine:
         self.place = FleetPlace(root)
         self.names = (f"r{number}" for number in itertools.count())
 
-    def write(self, steps: Steps) -> str:
+    def write(self, steps: flows.Steps) -> str:
         """Writes a workflow and returns its path."""
         told = {"name": next(self.names), "initial_state": {"n": 0, "base": 1}, "steps": steps}
         path = self.root / "workflows" / f"{told['name']}.yaml"
@@ -133,7 +81,7 @@ class Engine:
         query = "select at_ms from events where run = ? and body like '%attempt-started%'"
         return [at_ms for (at_ms,) in self.rows(f"{query} order by seq", run)]
 
-    def play(self, steps: Steps) -> tuple[float, list[int], float]:
+    def play(self, steps: flows.Steps) -> tuple[float, list[int], float]:
         """Runs a workflow; returns its seconds, the gaps between its steps in ms, and what the
         coordinator spent on each of its attempts in ms.
         """
@@ -160,7 +108,10 @@ def engine(folder: Path) -> Iterator[Engine]:
     try:
         with scenes.coordinator(root) as pid:
             made = Engine(root, pid)
-            for steps in (chain(2), calls(1)):  # so that all is loaded when it is measured
+            for steps in (
+                flows.chain(2),
+                flows.calls(1),
+            ):  # so that all is loaded when it is measured
                 made.finish(made.start(made.write(steps)))
             yield made
     finally:
@@ -179,7 +130,7 @@ def starts_ms(one: Engine) -> tuple[list[float], list[float]]:
     """Returns from a command to its first step: of a program that is loaded (until the step is
     journaled and that is read back), and of whole `fleet run` processes (until it was decided).
     """
-    file = one.write(chain(STEPS))
+    file = one.write(flows.chain(STEPS))
     loaded, whole = [], []
     for _ in range(STARTS):
         began = time.perf_counter()
@@ -234,7 +185,7 @@ def _alone(root: Path) -> sqlite3.Connection:
 
 def memory_bytes(one: Engine) -> float:
     """Returns what a run that waits for an answer costs the coordinator in memory."""
-    file = one.write([{"id": "asked", "type": "prompt", "message": "?"}, *chain(STEPS)])
+    file = one.write([{"id": "asked", "type": "prompt", "message": "?"}, *flows.chain(STEPS)])
 
     def wait(count: int) -> int:
         asked = 0
@@ -257,7 +208,7 @@ def many(one: Engine) -> tuple[float, float, int]:
     from fleet.app.telling import post
     from fleet.core.messages import StartRun
 
-    file, asked = one.write(chain(STEPS)), workflows.Asked(inputs={}, roles={})
+    file, asked = one.write(flows.chain(STEPS)), workflows.Asked(inputs={}, roles={})
     (loaded,), _ = workflows.loaded(one.place, file, {})
     names = [f"many{number}" for number in range(RUNS)]
     ended = len(one.rows("select 1 from runs where state != 'running'"))
@@ -276,7 +227,7 @@ def agents_s(one: Engine, folder: Path) -> dict[str, float]:
     """Returns the seconds of 100 agents that do nothing, 50 at once: of a run, of the same wrappers
     in a tmux of their own, and of the bare processes.
     """
-    run = one.start(one.write(agents(AGENTS)), one="true")
+    run = one.start(one.write(flows.agents(AGENTS)), one="true")
     one.finish(run)
     (first, last) = one.rows("select min(at_ms), max(at_ms) from events where run = ?", run)[0]
     return {
@@ -335,16 +286,16 @@ def _figure(name: str, value: float, most: float, unit: str, note: str = "") -> 
 def _chains(one: Engine) -> list[scenes.Figure]:
     found = []
     for name, steps in (
-        (f"{CHAIN} set_state", chain(CHAIN)),
-        (f"{CHAIN} conditions", conditions(CHAIN)),
-        (f"{CHAIN} calls of a function", calls(CHAIN)),
-        (f"random graph of {NODES}", graph(NODES)),
-        (f"foreach of {ITEMS:,}", each(ITEMS)),
+        (f"{CHAIN} set_state", flows.chain(CHAIN)),
+        (f"{CHAIN} conditions", flows.conditions(CHAIN)),
+        (f"{CHAIN} calls of a function", flows.calls(CHAIN)),
+        (f"random graph of {NODES}", flows.graph(NODES)),
+        (f"foreach of {ITEMS:,}", flows.each(ITEMS)),
     ):
         took, gaps, spent = one.play(steps)
         note = f"mean {took * 1000 / (len(gaps) + 1):.2f} ms, processor {spent:.2f} ms a step"
         found.append(_figure(f"{name}: a step, P95", high(gaps), 2, "ms", note))
-    for name, steps in (("the step before", chain), ("the beginning", far)):
+    for name, steps in (("the step before", flows.chain), ("the beginning", flows.far)):
         short = min(one.play(steps(CHAIN))[2] for _ in range(3))
         long = one.play(steps(LONG))[2]
         name = f"a step of {LONG:,} that looks at {name}"  # noqa: PLW2901
@@ -403,7 +354,3 @@ def main(argv: Sequence[str]) -> int:
 
             peers.show(folder)
     return missed
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
