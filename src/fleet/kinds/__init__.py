@@ -98,6 +98,8 @@ class World:
     """Makes or adopts a worktree, together with others that are asked for at the same time."""
     in_thread: Callable[..., Awaitable[Any]]
     """Calls a blocking function in a bounded pool of threads."""
+    soon: Callable[..., Awaitable[Any]]
+    """Calls one that takes a moment, without waiting for those that wait for programs."""
     log: Callable[..., None]
     left_running: Callable[[Path], Awaitable[bool]]
     """Returns whether a process of an ended attempt, named by its folder, still lives."""

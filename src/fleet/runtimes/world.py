@@ -35,11 +35,17 @@ if TYPE_CHECKING:
 THREADS = max(4, 2 * (os.cpu_count() or 1))
 """Blocking calls at once: git, tmux, checks that wait for a process."""
 
+SHORT_THREADS = 2
+"""Blocking calls at once that wait for no process: what an attempt that has ended left."""
+
 GATHER_S = 0.002
 """How long a launch waits for others to share its tmux client."""
 
 CENSUS_S = 0.1
-"""How long a look at all processes waits for others who need one."""
+"""How long a look at all processes waits for others who need one, at least."""
+
+CENSUS_SHARE = 5
+"""It waits so many times as long as the last one took: there may be thousands of processes."""
 
 LOOK_S = 60.0
 """How often an attempt's folder is looked at when nothing was heard of it."""
@@ -91,10 +97,12 @@ class Sessions:
         self.tmux = Tmux(f"fleet-{digest}")
         self.state = state
         self.pool = ThreadPoolExecutor(THREADS, thread_name_prefix="fleet")
+        self.short = ThreadPoolExecutor(SHORT_THREADS, thread_name_prefix="fleet-short")
         self.asked: list[tuple[Launch, asyncio.Future[str | None]]] = []
         self.starter: asyncio.Task[None] | None = None
         self.ends: dict[Path, asyncio.Event] = {}
         self.census: asyncio.Task[tuple[frozenset[str], frozenset[int]]] | None = None
+        self.census_took_s = 0.0
         self.watch = ExitWatch(self._gone)
         self.folders: dict[tuple[int, int], Path] = {}
         self.watched: set[Watched] = set()
@@ -103,6 +111,10 @@ class Sessions:
         """Returns what a blocking function returns, from a bounded pool of threads."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.pool, lambda: function(*arguments, **options))
+
+    async def soon(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Returns the same of a function that takes a moment, from a pool of its own."""
+        return await asyncio.get_running_loop().run_in_executor(self.short, function, *arguments)
 
     async def launch(self, launch: Launch) -> str | None:
         """Starts a session; returns why it could not be started, else None."""
@@ -168,11 +180,13 @@ class Sessions:
         return attempt.key in keys or (claim is not None and claim.pid in sessions)
 
     async def _count(self) -> tuple[frozenset[str], frozenset[int]]:
-        await asyncio.sleep(CENSUS_S)
+        await asyncio.sleep(max(CENSUS_S, CENSUS_SHARE * self.census_took_s))
         self.census = None
+        began = time.monotonic()
         found: tuple[frozenset[str], frozenset[int]] = await self.in_thread(
             population, KEY_VARIABLE
         )
+        self.census_took_s = time.monotonic() - began
         return found
 
     @contextlib.contextmanager
@@ -201,7 +215,8 @@ class Sessions:
     async def close(self) -> None:
         """Watches nothing any more; sessions live on."""
         self.watch.close()
-        self.pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self.pool, self.short):
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def offer_command(state: Path) -> None:
@@ -260,6 +275,7 @@ def make_world(
         resolve=trees.resolve,
         make_worktree=trees.make,
         in_thread=sessions.in_thread,
+        soon=sessions.soon,
         log=log,
         left_running=sessions.left_running,
         watching=sessions.watching,

@@ -118,6 +118,7 @@ if TYPE_CHECKING:
         Head,
         head,
         rescue,
+        tip,
     )
     from fleet.adapters.git.squashing import (
         Gathered,
@@ -251,6 +252,7 @@ else:
             "Head",
             "head",
             "rescue",
+            "tip",
         ),
         "squashing": (
             "Gathered",
@@ -376,6 +378,7 @@ __all__ = [
     "tag_object",
     "take_back",
     "take_message",
+    "tip",
     "trial_checkout",
     "untag",
     "way_back",

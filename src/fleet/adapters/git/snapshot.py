@@ -44,6 +44,31 @@ def head(worktree: Worktree) -> Head:
     return head_at(worktree.site)
 
 
+def tip(worktree: Worktree) -> str | None:
+    """Returns the commit that the worktree is at, None for none: `head` without a process where
+    HEAD names a branch whose ref is a file of its own, as it is after a commit.
+    """
+    named = _line_of(worktree.admin / "HEAD")
+    name = named.removeprefix("ref: ")
+    if named != name and name.startswith(refs.HEADS) and ".." not in name.split("/"):
+        found = _line_of(worktree.common / name)
+        if refs.is_sha(found):
+            return found
+    return head(worktree).sha
+
+
+def _line_of(path: Path) -> str:
+    """Returns a short file's text without its last newline, nothing for a link or for no file."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            return os.read(handle, 4096).decode("utf-8", "replace").removesuffix("\n")
+        finally:
+            os.close(handle)
+    except OSError:
+        return ""
+
+
 def head_at(site: Site) -> Head:
     """Returns where the HEAD of a git directory is; one process tells where there is a commit."""
     both = site.git(

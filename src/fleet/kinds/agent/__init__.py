@@ -110,14 +110,14 @@ async def run(work: Work) -> Outcome:
         _end_what_is_left(work, folder, place)
     elif why != "stop":
         await work.world.in_thread(_end, folder, GRACE_S)
-    report = await work.world.in_thread(report_of, work, harness, folder, ended)
+    report = await work.world.soon(report_of, work, harness, folder, ended)
     report = replace(report, usage=await usage.in_all(report.usage))
     if why == "finished":
         since_ms = max(turns.sent_back, default=0)
         said = turns.said or await work.world.in_thread(said_of, work, harness, since_ms)
         text = "its turn ended with everything in place"
         report = replace(report, ok=True, text=text, output=said or report.output)
-    outcome: Outcome = await work.world.in_thread(_close, work, launch, turns, why, report)
+    outcome: Outcome = await work.world.soon(_close, work, launch, turns, why, report)
     return outcome
 
 
@@ -315,7 +315,7 @@ def _head(work: Work, place: Mapping[str, Any]) -> str | None:
         common=repo.common,
     )
     with contextlib.suppress(FleetError, OSError):
-        return git.head(tree).sha
+        return git.tip(tree)
     return None
 
 
