@@ -323,10 +323,16 @@ def test_the_tip_is_what_the_head_is_however_git_keeps_it(repo, user, monkeypatc
     head = snapshot.head
     monkeypatch.setattr(snapshot, "head", lambda one: asked.append(one) or head(one))
 
+    def seen(look):
+        try:
+            return look(tree)
+        except ToolFailed:
+            return "refused"
+
     def same(asking: bool) -> None:
         asked.clear()
-        found = git.tip(tree)
-        assert found == head(tree).sha
+        found = seen(git.tip)
+        assert found == seen(lambda one: head(one).sha)
         assert bool(asked) is asking, "git itself is asked"
 
     user.commit({"n": "n\n"}, cwd=tree.path)
