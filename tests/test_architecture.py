@@ -214,6 +214,11 @@ PLANTS: dict[str, list[tuple[str, str, str]]] = {
         ("app", "from pydantic import BaseModel", "fleet.app -> pydantic"),
         ("cli", "import pydantic", "fleet.cli -> pydantic"),
     ],
+    "the protocol of MCP is spoken at its two ends only": [
+        ("app.planted", "import mcp", "fleet.app.planted -> mcp"),
+        ("cli.planted", "from mcp import Client", "fleet.cli.planted -> mcp"),
+        ("kinds.planted_server", "import uvicorn", "fleet.kinds.planted_server -> uvicorn"),
+    ],
     "templates are compiled for workflows only": [
         ("render.planted", "import jinja2", "fleet.render.planted -> jinja2"),
         ("kinds.planted", "from jinja2 import Template", "fleet.kinds.planted -> jinja2"),

@@ -45,7 +45,16 @@ def keys_of(text: str) -> list[str]:
 
 
 def the_commands():
-    from fleet.cli import flowing, overview, planning, running, talking, watching, withdrawing  # noqa: F401
+    from fleet.cli import (  # noqa: F401
+        flowing,
+        overview,
+        planning,
+        running,
+        serving,
+        talking,
+        watching,
+        withdrawing,
+    )
     from fleet.cli.door import app
 
     return typer.main.get_command(app)
@@ -168,6 +177,33 @@ def test_exit_codes_are_those_of_the_command_line():
     assert cli.__doc__ is not None
     real = re.findall(r"(?:^|\s{3,})(\d+) (?=\w)", cli.__doc__, flags=re.MULTILINE)
     assert keys_of(page("exit-codes")) == real
+
+
+# --- MCP ------------------------------------------------------------------------------------------
+
+
+def rows_of(text: str) -> list[list[str]]:
+    """Returns the cells of the tables in a text."""
+    rows = re.findall(r"^\| (.*) \|$", text, flags=re.MULTILINE)
+    return [[cell.strip() for cell in row.split("|")] for row in rows]
+
+
+def test_every_tool_is_told_with_its_arguments_and_no_other():
+    from fleet.mcp.tools import TOOLS
+
+    told = {
+        row[0].strip("`"): sorted(re.findall(r"`(\w+)`", row[2]))
+        for row in rows_of(sections(page("mcp"), "##")["Tools"])
+        if row[0].startswith("`")
+    }
+    assert told == {name: sorted(tool.form.model_fields) for name, tool in TOOLS.items()}
+
+
+def test_every_resource_is_told_and_no_other():
+    from fleet.mcp.resources import PAGES, SCHEME, TEMPLATES
+
+    told = keys_of(sections(page("mcp"), "##")["Resources"])
+    assert sorted(told) == sorted(f"{SCHEME}{name}" for name in (*PAGES, *TEMPLATES))
 
 
 # --- JSON -----------------------------------------------------------------------------------------

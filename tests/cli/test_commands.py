@@ -11,19 +11,19 @@ from pathlib import Path
 import pytest
 
 from fleet.cli import main
-from fleet.cli.door import FIRST, FLOW, INSIDE, LAND, PLAN, RUN, TALK, WATCH, app, columns
+from fleet.cli.door import FIRST, FLOW, INSIDE, LAND, PLAN, RUN, SERVE, TALK, WATCH, app, columns
 from support.git_repo import GitRepo
 
-GROUPS = {FIRST, FLOW, INSIDE, LAND, PLAN, RUN, TALK, WATCH}
+GROUPS = {FIRST, FLOW, INSIDE, LAND, PLAN, RUN, SERVE, TALK, WATCH}
 READING = {
     "check": "fleet.check/1", "plan": "fleet.plan/1", "status": "fleet.status/1",
     "gate": "fleet.gates/1", "metrics": "fleet.metrics/1", "inbox": "fleet.inbox/1",
-    "doctor": "fleet.doctor/1", "report": "fleet.report/1",
+    "doctor": "fleet.doctor/1", "report": "fleet.report/1", "findings": "fleet.findings/1",
 }  # fmt: skip
 STREAMS = {"history", "logs"}
 WRITING = set(
     "init launch down stop pause resume retry skip send merge backup answer approve reject checkin"
-    " ask done".split()
+    " ask done output finding run".split()
 )
 
 
@@ -142,6 +142,10 @@ def test_usage_errors_exit_2_and_say_what_is_wrong(run, line):
         ("done", "is not set"),
         ("ask why", "is not set"),
         ("brief", "is not set"),
+        ("output coordination.md", "is not set"),
+        ("output nowhere.md", "nowhere.md cannot be read"),
+        ("done --output nowhere.md", "nowhere.md cannot be read"),
+        ("finding x", "is not set"),
         ("checkin --done x", "is not set"),
         ("backup /nowhere --restore", "is not there"),
         ("merge --dry-run", "the gate of p is closed"),

@@ -44,6 +44,54 @@ def test_a_sandboxed_agent_commits_checks_in_and_is_done(fleet, untouched, bwrap
     fleet.nothing_runs()
 
 
+FORGED = (
+    "import os; from pathlib import Path; from fleet.app.place import FleetPlace;"
+    "from fleet.app.telling import tell; from fleet.core.messages import ReportProgress as Told;"
+    "told = Told(step='b/work', attempt=0, facts={'finding:1': {}, 'session': 'x'});"
+    "tell(FleetPlace(Path(os.environ['FLEET_ROOT'])), [told])"
+)
+INSIDE = """\
+import asyncio, sys
+sys.path.insert(0, {tests!r})
+from support.mcp_clients import over_stdio
+async def work():
+    async with over_stdio({root!r}) as client:
+        await client("checkin", done="half", next="rest")
+        await client("finding", text="a leak", severity="high")
+        for tool, told in (
+            ("get_next_step", {{}}),
+            ("start_workflow", {{"workflow": "w"}}),
+            ("propose_plan_change", {{"reason": "x", "drop": ["a"]}}),
+            ("memory_save", {{"key": "k", "value": 1}}),
+            ("finding", {{"task": "other", "text": "x"}}),
+        ):
+            print(tool, await client.refused(tool, **told), flush=True)
+        await client("done", output="finished")
+asyncio.run(work())
+"""
+
+
+def test_the_tools_of_mcp_keep_the_limits_of_the_sandbox(fleet, bwrap):
+    tests = str(Path(__file__).resolve().parents[1])
+    text = INSIDE.format(tests=tests, root=str(fleet.root))
+    script = fleet.put("inside.py", text, fleet.top / "told")
+    told = {"sandbox": {"kind": "bwrap", "read": [tests, str(script)]}}
+    run = f"{sys.executable} {script} || exit 4\n"
+    fleet.task("a", run + fleet.delivers("a"), agent=told)
+    fleet.write()
+    fleet.must("launch", "a")
+    assert fleet.wait("a").code == 0
+    (found,) = fleet.must("findings", "--json").json()["findings"]
+    assert (found["text"], found["by"], found["task"]) == ("a leak", "agent:a", "a")
+    said = fleet.must("logs", "a").stdout
+    assert "no steps are taken" in said
+    assert said.count("documents are not read inside a sandbox") == 2
+    assert "memory.db cannot be used" in said
+    assert "speaks for it only" in said
+    assert any("finished" in str(one) for one in fleet.history())
+    assert "half" in str(fleet.row("a")["last_checkin"])
+
+
 def test_a_question_is_asked_and_answered_from_inside(fleet, bwrap):
     script = 'fleet ask "which?" --wait 30 > answer.txt && git add . && git commit -qm answer\n'
     fleet.task("a", script, agent=BWRAP, deliverables=["answer.txt"])
@@ -107,12 +155,14 @@ def test_nothing_else_is_reached(fleet, untouched, bwrap):
         "remount": "mount -o remount,rw /usr",
         "launch": "fleet launch b",
         "pause": "fleet pause b",
+        "facts": f'{sys.executable} -c "{FORGED}"',
     }
     # In memory beside the worktree, where the test lies in memory too: seen by nobody outside.
     script = "touch ../beside\n" + "".join(
         f"({line}) >/dev/null 2>&1 && echo {name} >> got\n" for name, line in attempts.items()
     )
-    script += "fleet pause b 2>&1 | grep -q 'only check-ins and questions' || echo unsaid >> got\n"
+    told = "only check-ins, questions and findings"
+    script += f"fleet pause b 2>&1 | grep -q '{told}' || echo unsaid >> got\n"
     deliver = "touch got; git add got; git commit -qm got\n"
     fleet.task("a", script + deliver, agent=BWRAP, deliverables=["got"])
     fleet.task("b", fleet.waits("b") + fleet.delivers("b"))

@@ -121,7 +121,7 @@ def test_several_documents_keep_their_lines(fleet):
         ),
         (
             "- {id: a, type: delegate, instructions: x, agent: '@bob'}",
-            "f.yaml:2:51: no agent has the role 'bob' (--role bob=COMMAND gives one)",
+            "f.yaml:2:51: no agent has the role 'bob' (--role bob=COMMAND or --client bob is one)",
         ),
         (
             "- {id: a, type: mcp_call, tool: memory.sav}",

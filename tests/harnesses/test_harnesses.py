@@ -404,7 +404,7 @@ def test_codex_is_judged_by_its_last_turn(folder, events, code, failure, resume_
 
 
 def test_a_missing_program_is_a_problem_with_its_cure():
-    for name in sorted(set(HARNESSES) - {"script", "shell"}):
+    for name in sorted(set(HARNESSES) - {"mcp", "script", "shell"}):
         said = find_harness(name).check({"PATH": "/nowhere"})
         assert f"{name} is not on PATH" in said
         assert " install " in said

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
+from fleet.adapters.offers import Offer
 from fleet.core import messages as m
 from fleet.core.plan import Failure, Retry
 from fleet.runtimes.runs import now_ms
 from support.kind_world import KindWorld, standings
+from support.scripted_fleet import until
 
 COMMIT = "echo hi > OUT.md && git add OUT.md && git commit -qm out"
 
@@ -209,6 +212,26 @@ def test_a_file_that_is_changed_is_progress_though_nothing_is_said(world: KindWo
     assert standings(world.state)["a"] == "succeeded"
     first = next(iter(world.state.answers.values()))
     assert (first.value, first.note) == ("wait", "It went on by itself.")
+
+
+def test_a_client_that_takes_a_step_is_heard(world: KindWorld):
+    agent, silent = {"harness": "mcp", "args": []}, {"idle_s": 0.6}
+    plan = world.plan(*world.task("a", "", agent=agent, work=silent))
+
+    def work():
+        (offer,) = [Offer(one.parent) for one in world.folder.rglob("handed")]
+        lease = offer.take("bob", 60)
+        until(lambda: not any((offer.folder / "silent").iterdir()), "the end of the question")
+        offer.hand_in(lease.key, {"output": "the answer", "client": "bob"})
+
+    client = threading.Thread(target=work, daemon=True)
+    state = world.play(plan, until=lambda s: bool(s.questions), then=lambda _: client.start())
+    client.join()
+    assert standings(state)["a"] == "succeeded"
+    first = next(iter(state.answers.values()))
+    assert (first.value, first.note) == ("wait", "It went on by itself.")
+    assert state.steps["a/work"].output["said"] == "the answer"
+    assert state.steps["a/work"].text == "bob handed it in"
 
 
 def test_of_two_silent_agents_each_is_asked_about_under_a_name_of_its_own(world: KindWorld):

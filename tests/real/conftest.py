@@ -35,6 +35,7 @@ HOMES = "/var/tmp"
 REACH_S = 20
 PATIENCE_S = 240
 INSTALL_S = 240
+INSPECTOR = "2.12.0"  # no agent program, but a real client of the protocol
 WORDS = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64", "arm64": "arm64"}
 
 
@@ -68,6 +69,7 @@ def _programs() -> Mapping[str, Program]:
         Program("copilot", copilot, f"@github/copilot-linux-{words}@{copilot}"),
         Program("aider", aider, f"aider-chat=={aider}"),
         Program("mini", mini, f"mini-swe-agent=={mini} {mini_needs}", "--help"),
+        Program("inspector", INSPECTOR, f"@modelcontextprotocol/inspector@{INSPECTOR}"),
     ]
     return {program.name: program for program in found}
 
@@ -320,3 +322,12 @@ def real(
         made = RealFleet(tmp_path, fleet_cli, name, binary, Path(home))
         monkeypatch.setenv("PATH", f"{made.bin}{os.pathsep}{os.environ['PATH']}")
         yield made
+
+
+@pytest.fixture
+def inspector() -> Path:
+    """The command line of the inspector of the Model Context Protocol."""
+    binary = install("inspector")
+    if isinstance(binary, str):
+        pytest.skip(f"the inspector is not to be had: {binary}")
+    return binary

@@ -34,6 +34,7 @@ BINARIES: Mapping[str, str] = {
     "copilot": "node_modules/@github/copilot-linux-*/copilot",
     "aider": "bin/aider",
     "mini": "bin/mini",
+    "inspector": "node_modules/.bin/mcp-inspector",
 }
 """Where each lies in the folder that it was installed into."""
 

@@ -1,22 +1,17 @@
-"""Use cases around questions: inbox, answers, approvals; what an agent itself asks and tells."""
+"""Use cases around questions: inbox, answers, approvals."""
 
 from __future__ import annotations
 
-import json
-import os
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fleet.app.calendars import clock_of
-from fleet.app.launching import running_state
-from fleet.app.place import PLAN_RUN, FleetPlace, fold
-from fleet.app.telling import changes, tell
+from fleet.app.place import FleetPlace, fold
+from fleet.app.telling import tell
 from fleet.core import messages as m
-from fleet.errors import FleetError, NotFound, Rejected
+from fleet.errors import NotFound, Rejected
 from fleet.views.forecast import planned_of
 from fleet.views.status import question_row, task_asked_about
 
@@ -65,14 +60,22 @@ def find_question(place: FleetPlace, name: str) -> tuple[State, OpenQuestion]:
     raise NotFound("open question", name, known)
 
 
-def answer(place: FleetPlace, name: str, value: str, note: str = "") -> str:
-    """Answers an open question and returns its id; raises Rejected when it takes no such answer."""
+def answer(place: FleetPlace, name: str, value: str, note: str = "", by: str = "") -> str:
+    """Answers an open question and returns its id; raises Rejected when it takes no such answer.
+
+    `by` is who answers: whoever runs this process, if nothing is said.
+    """
     state, asked = find_question(place, name)
     patch = rework_patch(state, asked, note) if value == "rework" else None
+    if value == "approve":
+        from fleet.app.proposing import proposed_patch
+
+        patch = proposed_patch(place, state, asked)
     tell(
         place,
         [m.AnswerQuestion(id=asked.id, value=value, note=note, patch=patch)],
         run=state.run,
+        by=by,
     )
     return asked.id
 
@@ -119,117 +122,3 @@ def _decide(place: FleetPlace, name: str, words: Sequence[str], note: str) -> st
             hint=f"fleet answer {asked.id} VALUE; one of: {listed}",
         )
     return answer(place, asked.id, word, note)
-
-
-# --- inside an agent's session --------------------------------------------------------------------
-
-
-def session_facts(environ: Mapping[str, str] | None = None) -> tuple[str, str, Path]:
-    """Returns run, task and attempt folder of this process's session; FleetError outside one."""
-    environ = environ or os.environ
-    try:
-        return environ["FLEET_RUN"], environ["FLEET_TASK"], Path(environ["FLEET_BRIEF"]).parent
-    except KeyError as missing:
-        raise FleetError(
-            f"{missing.args[0]} is not set: this command is for agents inside their session",
-            hint="set FLEET_RUN and FLEET_TASK, or use it from an agent that fleet launched",
-        ) from missing
-
-
-def check_in(
-    place: FleetPlace, done: str, following: str, blockers: Sequence[str], task: str = ""
-) -> str:
-    """Records a task's daily report and returns the task."""
-    run = PLAN_RUN
-    if not task:
-        run, task, _ = session_facts()
-    done, following, *blockers = map(_masked, (done, following, *blockers))
-    tell(
-        place, [m.CheckIn(step=task, done=done, next=following, blockers=tuple(blockers))], run=run
-    )
-    return task
-
-
-def ask(
-    place: FleetPlace,
-    text: str,
-    *,
-    topic: str = "",
-    choices: Sequence[str] = (),
-    wait_s: float | None = None,
-    expires_s: float | None = None,
-    default: str | None = None,
-) -> tuple[str, str | None]:
-    """Raises a question of this session's task; returns its id and, when waited for, the answer.
-
-    After `expires_s` the `default` answers it; raises FleetError for one that is no choice.
-    """
-    if default is not None and (expires_s is None or (choices and default not in choices)):
-        listed = ", ".join(choices)
-        raise FleetError(
-            f"{default!r} answers nothing",
-            hint=f"one of: {listed}" if expires_s is not None else "say also when, by --expires",
-        )
-    run, task, _ = session_facts()
-    text, choices = _masked(text), [_masked(one) for one in choices]
-    state = running_state(place) if run == PLAN_RUN else place.run_state(run)
-    if state is None:
-        raise NotFound("run", run)
-    before = set(state.questions) | set(state.answers)
-    step = next((s for s in state.running if state.steps[s].step.whole == task), task)
-    question = m.Question(
-        message=text,
-        kind="choice" if choices else "text",
-        choices=tuple(choices),
-        topic=topic,
-        expires_at_ms=None if expires_s is None else int((time.time() + expires_s) * 1000),
-        default=default,
-    )
-    tell(place, [m.RaiseQuestion(step=step, question=question)], run=run)
-    after = place.run_state(run)
-    assert after is not None
-    raised = [
-        name
-        for name, asked in after.questions.items()
-        if name not in before and asked.question.message == text
-    ]
-    name = raised[-1] if raised else ""
-    if wait_s is not None:
-        for seen in changes(place, time.monotonic() + wait_s, run):
-            if name in seen.answers:
-                return name, seen.answers[name].value or None
-    return name, None
-
-
-def _masked(text: str) -> str:
-    """Returns what an agent says without the secrets of its session."""
-    from fleet.harnesses.secrets import mask, own
-
-    return mask(text, own(os.environ))
-
-
-def finish(output: str | None) -> Path:
-    """Leaves word that the work is done, with its output; returns the file."""
-    _, _, folder = session_facts()
-    path = folder / "done.json"
-    draft = folder / f".done.{os.getpid()}"
-    text = json.dumps({"output": output if output is None else _masked(output)})
-    if os.environ.get("FLEET_SANDBOX"):  # of the folder, only this file may be written there
-        path.write_text(text, encoding="utf-8")
-        return path
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
-    return path
-
-
-def hook_argv() -> list[str]:
-    """Returns the command that takes one event of an agent program's session."""
-    from fleet.adapters.hooks import argv
-
-    return argv()
-
-
-def brief(environ: Mapping[str, str] | None = None) -> str:
-    """Returns the brief of the session that this process is in."""
-    _, _, folder = session_facts(environ)
-    return (folder / "brief.md").read_text(encoding="utf-8")

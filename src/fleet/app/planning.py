@@ -46,15 +46,17 @@ def check(place: FleetPlace) -> dict[str, Any]:
     }
 
 
-def check_workflow(place: FleetPlace, name: str, roles: Sequence[str] | None) -> dict[str, Any]:
+def check_workflow(
+    place: FleetPlace, name: str, roles: Sequence[str], clients: Sequence[str]
+) -> dict[str, Any]:
     """Returns `fleet.check/1` of a workflow file: its dialects, every problem and warning."""
-    from fleet.app.workflows import loaded, read_roles
+    from fleet.app.workflows import client_roles, loaded, read_roles
 
     problems: Sequence[Problem] = ()
     warnings: Sequence[Problem] = ()
     workflows: list[dict[str, Any]] = []
     try:
-        found, loader = loaded(place, name, read_roles(list(roles or ())))
+        found, loader = loaded(place, name, {**read_roles(list(roles)), **client_roles(clients)})
         warnings = loader.warnings
         workflows = [
             {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, suppress
@@ -167,6 +168,11 @@ _waiting: dict[str, tuple[int, int]] = {}
 """Coordinators that this process has prepared: root -> pid, and the pipe that lets it begin."""
 
 
+_preparing = threading.Lock()
+_started: set[int] = set()
+"""Coordinators that this process has started and that were not seen to end."""
+
+
 def prepare_coordinator(place: FleetPlace) -> None:
     """Starts a coordinator that only loads its program meanwhile, unless one holds the lease.
 
@@ -175,10 +181,11 @@ def prepare_coordinator(place: FleetPlace) -> None:
     from fleet.adapters.lease import holder
 
     root = os.fspath(place.root)
-    if root not in _waiting and not confined() and holder(place.state) is None:
-        gate, begin = os.pipe()
-        _waiting[root] = (_spawn(place, gate), begin)
-        os.close(gate)
+    with _preparing:
+        if root not in _waiting and not confined() and holder(place.state) is None:
+            gate, begin = os.pipe()
+            _waiting[root] = (_spawn(place, gate), begin)
+            os.close(gate)
 
 
 def ensure_coordinator(place: FleetPlace) -> int | None:
@@ -209,14 +216,26 @@ def _spawn(place: FleetPlace, gate: int | None = None) -> int:
     if gate is not None:
         argv.append("--gate")
         begin = (os.POSIX_SPAWN_DUP2, gate, 0)
+    for ended in [one for one in _started if _exit_code(one) is not None]:
+        _started.discard(ended)  # who serves for days leaves no zombies
     # Not subprocess.Popen: nobody waits for this child, and it is to outlive us without a word.
-    return os.posix_spawn(
+    pid = os.posix_spawn(
         sys.executable,
         argv,
         coordinator_environ(os.environ),
         setsid=True,
         file_actions=[begin, (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)],
     )
+    _started.add(pid)
+    return pid
+
+
+def keep_going(place: FleetPlace) -> None:
+    """Starts a coordinator in the place of one that was killed; for who looks now and then."""
+    from fleet.adapters.lease import was_killed
+
+    if was_killed(place.state):
+        ensure_coordinator(place)
 
 
 def bring_back(place: FleetPlace, child: int | None) -> int | None:

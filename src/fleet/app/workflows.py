@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,10 +18,17 @@ from fleet.app.place import FleetPlace
 from fleet.app.telling import changes, ensure_coordinator, prepare_coordinator, tell
 from fleet.core import messages as m
 from fleet.core.plan import SUCCEEDED, Need, Plan, Step, check, plan_of
-from fleet.errors import Ambiguous, FleetError, NotFound, Rejected
+from fleet.errors import Ambiguous, FleetError, InvalidPlan, NotFound, Rejected
 from fleet.files.flows.bundle import text_of_bundle
 from fleet.files.flows.inputs import checked_inputs, read_inputs
-from fleet.files.flows.loading import Loaded, Loader, find_file, read_roles
+from fleet.files.flows.loading import (
+    Loaded,
+    Loader,
+    find_file,
+    find_named,
+    named_files,
+    read_roles,
+)
 from fleet.files.flows.lowering import Spot, scope_steps
 from fleet.files.kept import keep_text
 from fleet.files.tasks import Texts, own_limits
@@ -43,6 +50,10 @@ class Asked:
     inputs: Mapping[str, str]
     roles: Mapping[str, str]
     thread: str = ""
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """Inputs that are values already, no texts to be read as their types say."""
+    by_name: bool = False
+    """Only a workflow of the fleet's own is meant, whatever files lie where this process works."""
 
 
 def read_pairs(texts: Sequence[str]) -> dict[str, str]:
@@ -56,7 +67,14 @@ def read_pairs(texts: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def loaded(place: FleetPlace, name: str, roles: Mapping[str, str]) -> tuple[list[Loaded], Loader]:
+def client_roles(names: Sequence[str]) -> dict[str, str]:
+    """Returns roles that clients of `fleet mcp` play, as `Asked` takes them: without a command."""
+    return {name.removeprefix("@"): "" for name in names}
+
+
+def loaded(
+    place: FleetPlace, name: str, roles: Mapping[str, str], *, by_name: bool = False
+) -> tuple[list[Loaded], Loader]:
     """Returns the documents of a workflow file, and the loader with its warnings; raises
     InvalidPlan with every problem, and NotFound.
     """
@@ -65,7 +83,37 @@ def loaded(place: FleetPlace, name: str, roles: Mapping[str, str]) -> tuple[list
     fleet = place.documents
     demands.require(fleet)
     loader = Loader(fleet, roles)
-    return loader.load(find_file(place.root, Path.cwd(), name)), loader
+    file = find_named(place.root, name) if by_name else find_file(place.root, Path.cwd(), name)
+    return loader.load(file), loader
+
+
+def workflows(place: FleetPlace) -> dict[str, Any]:
+    """Returns `fleet.workflows/1`: the fleet's own workflows, each with the inputs that it takes
+    and the roles that no agent has, or with what keeps it from being run.
+    """
+    rows = []
+    fleet = place.documents
+    for file in named_files(place.root):
+        told: dict[str, Any] = {"name": file.stem, "file": f"{file.parent.name}/{file.name}"}
+        vacant: set[str] = set()
+        try:
+            found = Loader(fleet, vacant=vacant).load(file)
+        except InvalidPlan as invalid:
+            told |= {"documents": [], "problems": [str(problem) for problem in invalid.problems]}
+        else:
+            told |= {"documents": [_told_of(one) for one in found], "problems": []}
+        rows.append({**told, "vacant_roles": sorted(vacant)})
+    return {"schema": "fleet.workflows/1", "workflows": rows}
+
+
+def _told_of(one: Loaded) -> dict[str, Any]:
+    form = one.workflow.form
+    return {
+        "name": one.workflow.name,
+        "dialect": "graph" if form["dialect"] == "graph" else "step",
+        "steps": len(one.workflow.steps),
+        "inputs": dict(form["inputs"]),
+    }
 
 
 def start_run(place: FleetPlace, name: str, asked: Asked) -> list[str]:
@@ -95,9 +143,11 @@ def _asked_for(
     place: FleetPlace, name: str, asked: Asked
 ) -> tuple[list[Loaded], list[dict[str, Any]]]:
     """Returns the documents of a file, each with its inputs; raises as `start_run` does."""
-    found, _ = loaded(place, name, asked.roles)
+    found, _ = loaded(place, name, asked.roles, by_name=asked.by_name)
     inputs = [
-        checked_inputs(told, read_inputs(told, asked.inputs), one.workflow.form["file"])
+        checked_inputs(
+            told, {**read_inputs(told, asked.inputs), **asked.values}, one.workflow.form["file"]
+        )
         for one in found
         for told in (one.workflow.form["inputs"],)
     ]
@@ -286,28 +336,3 @@ def _put(
                 break  # somebody else was quicker
             except Rejected as refusal:
                 wrong = f"{refusal.text}; {refusal.hint}"
-
-
-# --- memory ---------------------------------------------------------------------------------------
-
-
-def memory_text(place: FleetPlace) -> str:
-    """Returns `fleet.memory/1`, all that workflows remember, as text."""
-    from fleet.adapters.memory import Memory
-
-    told = {"schema": "fleet.memory/1", "entries": Memory(place.state).entries()}
-    return json.dumps(told, ensure_ascii=False)
-
-
-def restore_memory(place: FleetPlace, file: Path, *, dry_run: bool) -> int:
-    """Keeps what was exported and returns how many entries; raises FleetError for another file."""
-    from fleet.adapters.memory import Memory
-
-    try:
-        told = json.loads(file.read_text(encoding="utf-8"))
-        entries: list[Mapping[str, Any]] = [
-            {**one, "content": one["content"]} for one in told["entries"]
-        ]
-    except (OSError, ValueError, KeyError, TypeError) as wrong:
-        raise FleetError(f"{file} holds no exported memory: {wrong!r}") from wrong
-    return len(entries) if dry_run else Memory(place.state).restore(entries)

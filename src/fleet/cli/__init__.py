@@ -47,6 +47,7 @@ def _typed(argv: Sequence[str]) -> int:
         overview,
         planning,
         running,
+        serving,
         talking,
         watching,
         withdrawing,

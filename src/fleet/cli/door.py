@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
     from fleet.app.place import FleetPlace
 
-PLAN, RUN, FLOW, WATCH, LAND, TALK, INSIDE, FIRST = (
-    "Plan", "Run", "Workflows", "Watch", "Land", "Questions", "Inside an agent", "First steps",
+PLAN, RUN, FLOW, WATCH, LAND, TALK, INSIDE, SERVE, FIRST = (
+    "Plan", "Run", "Workflows", "Watch", "Land", "Questions", "Inside an agent", "Serve",
+    "First steps",
 )  # fmt: skip
 
 
@@ -97,6 +98,10 @@ def _listed(command: CommandInfo) -> CommandInfo:
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 Roles = Annotated[
     list[str] | None, typer.Option("--role", metavar="NAME=COMMAND", help="A command for a role.")
+]
+Clients = Annotated[
+    list[str] | None,
+    typer.Option("--client", metavar="ROLE", help="A role that clients of `fleet mcp` play."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Tasks or agents.")]

@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fleet.cli.door import FLOW, DryRun, Json, Roles, app, columns, here, say, say_json, tell, usage
+from fleet.cli.door import (
+    FLOW,
+    Clients,
+    DryRun,
+    Json,
+    Roles,
+    app,
+    columns,
+    here,
+    say,
+    say_json,
+    tell,
+    usage,
+)
 
 if TYPE_CHECKING:
     from fleet.core.state import OpenQuestion
@@ -25,6 +38,7 @@ def run(
     ] = None,
     thread: Annotated[str, typer.Option(metavar="T", help="The thread that it belongs to.")] = "",
     role: Roles = None,
+    client: Clients = None,
     resume: Annotated[
         str | None, typer.Option(metavar="RUN", help="Go on with a run that has failed.")
     ] = None,
@@ -37,7 +51,8 @@ def run(
 
     place = here(ctx)
     with usage():
-        inputs, roles = workflows.read_pairs(given or []), workflows.read_roles(role or [])
+        inputs = workflows.read_pairs(given or [])
+        roles = {**workflows.read_roles(role or []), **workflows.client_roles(client or [])}
         if (file is None) == (resume is None):
             raise typer.BadParameter("give a FILE, or --resume RUN")
     asked = workflows.Asked(inputs=inputs, roles=roles, thread=thread)
@@ -117,7 +132,7 @@ def export(
     file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Else printed.")] = None,
 ) -> None:
     """Write all that workflows remember as JSON."""
-    from fleet.app.workflows import memory_text
+    from fleet.app.remembering import memory_text
 
     text = memory_text(here(ctx))
     if file is None:
@@ -133,7 +148,7 @@ def import_(
     dry_run: DryRun = False,
 ) -> None:
     """Keep what was exported beside what is there; the same key is replaced."""
-    from fleet.app.workflows import restore_memory
+    from fleet.app.remembering import restore_memory
 
     count = restore_memory(here(ctx), file, dry_run=dry_run)
     say(f"{'would keep' if dry_run else 'kept'} {count} entries")

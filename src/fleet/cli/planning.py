@@ -11,6 +11,7 @@ import typer
 from fleet.cli.door import (
     FIRST,
     PLAN,
+    Clients,
     DryRun,
     Json,
     Roles,
@@ -154,6 +155,7 @@ def check(
         str | None, typer.Argument(metavar="[FILE]", help="A workflow; all documents without one.")
     ] = None,
     role: Roles = None,
+    client: Clients = None,
     as_json: Json = False,
 ) -> None:
     """Check all documents, or a workflow, and print every problem with its place."""
@@ -161,7 +163,11 @@ def check(
     from fleet.app.planning import check_workflow
     from fleet.render.errors import problem_lines
 
-    found = check_documents(here(ctx)) if file is None else check_workflow(here(ctx), file, role)
+    place = here(ctx)
+    if file is None:
+        found = check_documents(place)
+    else:
+        found = check_workflow(place, file, role or [], client or [])
     if as_json:
         say_json(found)
     elif found["problems"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from fleet.cli.door import (
     INSIDE,
     TALK,
     TIMED_OUT,
+    WATCH,
     DryRun,
     Json,
     app,
@@ -107,12 +109,12 @@ def checkin(
     dry_run: DryRun = False,
 ) -> None:
     """Report the day's work of this session's task."""
-    from fleet.app.inbox import check_in, session_facts
+    from fleet.app.reporting import check_in, session_facts
 
     if dry_run:
         say(f"would check in: {task or session_facts()[1]}")
         return
-    say(f"checked in: {check_in(here(ctx), done, following, blocker or [], task)}")
+    say(f"checked in: {check_in(here(ctx), done, following, blocker or [], task=task)}")
 
 
 @app.command(rich_help_panel=INSIDE)
@@ -136,8 +138,8 @@ def ask(
     dry_run: DryRun = False,
 ) -> None:
     """Ask a person; the answer comes into the session or the next brief."""
-    from fleet.app.inbox import ask as raise_question
-    from fleet.app.inbox import session_facts
+    from fleet.app.reporting import ask as raise_question
+    from fleet.app.reporting import session_facts
 
     if dry_run:
         say(f"would ask for {session_facts()[1]}")
@@ -169,14 +171,64 @@ def done(
     dry_run: DryRun = False,
 ) -> None:
     """Say that the work is done, and give its output."""
-    from fleet.app.inbox import finish, session_facts
+    from fleet.app.reporting import finish, read_output, session_facts
 
     if dry_run:
         say(f"would report {session_facts()[1]} as done")
         return
-    text = output.read_text(encoding="utf-8", errors="replace") if output is not None else None
-    finish(text)
+    finish(read_output(output) if output is not None else None)
     say("noted; end the session when you are ready")
+
+
+@app.command(rich_help_panel=INSIDE)
+def output(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="The output; else standard input.")
+    ] = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Give the task's output, before the work is done or with it; the last one counts."""
+    from fleet.app.reporting import put_out, read_output, session_facts
+
+    if dry_run:
+        say(f"would give the output of {session_facts()[1]}")
+        return
+    if file is None:
+        put_out(sys.stdin.buffer.read().decode("utf-8", "replace"))
+    else:
+        put_out(read_output(file))
+    say("noted")
+
+
+@app.command(rich_help_panel=INSIDE)
+def finding(
+    ctx: typer.Context,
+    text: Annotated[str, typer.Argument(help="What was found.")],
+    severity: Annotated[str, typer.Option(help="low, medium, high or critical.")] = "medium",
+    where: Annotated[str, typer.Option(help="Where: a file, a line.")] = "",
+    dry_run: DryRun = False,
+) -> None:
+    """Keep something found beside the task, for people to read: `fleet findings`."""
+    from fleet.app.reporting import find, session_facts
+
+    if dry_run:
+        say(f"would keep a finding of {session_facts()[1]}")
+        return
+    say(f"kept {find(here(ctx), text, severity=severity, where=where)}")
+
+
+@app.command(rich_help_panel=WATCH)
+def findings(ctx: typer.Context, as_json: Json = False) -> None:
+    """List what agents have found beside their tasks, in all runs."""
+    from fleet.app.reporting import findings as all_findings
+
+    found = all_findings(here(ctx))
+    if as_json:
+        say_json(found)
+    else:
+        from fleet.render.running import findings_text
+
+        say(findings_text(found["findings"], columns(None)))
 
 
 @app.command(rich_help_panel=INSIDE)
@@ -185,7 +237,7 @@ def hook() -> None:
 
     Fleet hands a shorter way to this to the programs that it starts.
     """
-    from fleet.app.inbox import hook_argv
+    from fleet.app.reporting import hook_argv
 
     argv = hook_argv()
     os.execv(argv[0], argv)  # noqa: S606  no shell is wanted
@@ -194,6 +246,6 @@ def hook() -> None:
 @app.command(rich_help_panel=INSIDE)
 def brief() -> None:
     """Print this session's brief."""
-    from fleet.app.inbox import brief as brief_text
+    from fleet.app.reporting import brief as brief_text
 
     say(brief_text())

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,7 +43,7 @@ def keep_text(state_folder: Path, name: str, text: str) -> None:
     path = state_folder / "texts" / name
     if not path.exists():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = path.with_name(f".{name}.{os.getpid()}")
+        draft = path.with_name(f".{name}.{os.getpid()}.{threading.get_ident()}")
         draft.write_text(text, encoding="utf-8")
         draft.replace(path)
 

@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from fleet.files.harnesses import harness_of
 from fleet.files.names import id_problem
 from fleet.files.normal import agent_of, settings_of, task_of
 from fleet.files.phases import Known, phases_of
+from fleet.files.proposals import changed
 from fleet.files.roots import current_branch, find_root
 
 __all__ = ["Fleet", "find_root", "load"]
@@ -35,8 +37,12 @@ AGENT_KEYS = frozenset(AgentDocument.__dataclass_fields__) - {"id", "name", "pro
 TASK_KEYS = frozenset(TaskDocument.__dataclass_fields__) - {"id", "name"}
 
 
-def load(root: Path, *, use_cache: bool = True) -> Fleet:
-    """Returns the checked fleet of `root`; raises InvalidPlan with all problems, in order."""
+def load(root: Path, *, use_cache: bool = True, change: Mapping[str, Any] | None = None) -> Fleet:
+    """Returns the checked fleet of `root`; raises InvalidPlan with all problems, in order.
+
+    With a `change` (see `proposals`) it is the fleet as it would be then; its digest stays that of
+    the files.
+    """
     root = root.resolve()
     problems: list[Problem] = []
     warnings: list[Problem] = []
@@ -53,7 +59,10 @@ def load(root: Path, *, use_cache: bool = True) -> Fleet:
     if use_cache and fresh != known:
         cache.write(root, fresh)
     by_id = _by_id(raws, problems)
-    fleet = _fleet(root, by_id, frozenset(broken), problems)
+    digest = _digest(by_id)
+    if change:
+        by_id = changed(by_id, change, partial(_proposed, problems=problems), problems)
+    fleet = replace(_fleet(root, by_id, frozenset(broken), problems), digest=digest)
     found, more = check(fleet)
     problems += found
     if problems:
@@ -245,13 +254,25 @@ def _fleet(
         if "dependencies" in values:
             values["dependencies"] = tuple(dict.fromkeys(values["dependencies"]))
         tasks[name] = task_of(values)
+    return Fleet(
+        root=root, settings=settings_of(plain), agents=agents, tasks=tasks, phases=phases,
+        harnesses=harnesses, raws=raws, broken=broken,
+    )  # fmt: skip
+
+
+def _digest(raws: Mapping[tuple[str, str], Raw]) -> str:
     digest = hashlib.sha256()
     for key, raw in sorted(raws.items()):
         digest.update(f"{key[0]}\0{key[1]}\0{raw.digest}\n".encode())
-    return Fleet(
-        root=root, settings=settings_of(plain), agents=agents, tasks=tasks, phases=phases,
-        harnesses=harnesses, digest=digest.hexdigest(), raws=raws, broken=broken,
-    )  # fmt: skip
+    return digest.hexdigest()
+
+
+def _proposed(path: str, text: str, problems: list[Problem]) -> Raw | None:
+    """Returns a task that stands in no file yet, in normal form; None when it does not hold."""
+    raw = text.encode()
+    values = _validated("task", path, raw, problems)
+    digest = hashlib.sha256(raw).hexdigest()
+    return Raw("task", path, raw, digest, values) if values is not None else None
 
 
 def _agent(

@@ -210,6 +210,8 @@ def agent_params(fleet: Fleet, agent: AgentDocument, texts: Texts) -> dict[str, 
     policy = {name: plain(value) for name, value in asdict(agent.policy).items() if value}
     if policy:
         told["policy"] = policy
+    if agent.harness == "mcp":
+        told["roles"] = list(agent.roles)  # a client says which it plays
     if agent.profile is not None:
         told["profile"] = texts.keep(json.dumps(agent.profile.profile, sort_keys=True))
     if agent.sandbox.kind != "none":

@@ -28,6 +28,7 @@ HARNESSES: Final = {
     "codex": "fleet.harnesses.codex",
     "copilot": "fleet.harnesses.copilot",
     "gemini": "fleet.harnesses.gemini",
+    "mcp": "fleet.harnesses.mcp",
     "mini": "fleet.harnesses.mini",
     "opencode": "fleet.harnesses.opencode",
     "script": "fleet.harnesses.script",

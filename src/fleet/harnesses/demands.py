@@ -7,7 +7,7 @@ hold what could not start.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from fleet.errors import InvalidPlan, NotFound, Problem, did_you_mean
 from fleet.files.harnesses import names_placeholder
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from fleet.files.documents import AgentDocument
     from fleet.files.load import Fleet
     from fleet.harnesses.profile import Profile
+
+
+CLIENT: Final = "mcp"
+PROGRAMS: Final = ("model", "args", "env", "secrets", "permissions")
+"""What an agent says of its program; a client of `fleet mcp` is nobody's program."""
 
 
 def require(fleet: Fleet) -> None:
@@ -40,7 +45,7 @@ def unmet(fleet: Fleet) -> list[Problem]:
         if name in HARNESSES
     ]
     for agent in fleet.agents.values():
-        found += _unheld(fleet, agent)
+        found += _of_client(fleet, agent) if agent.harness == CLIENT else _unheld(fleet, agent)
         try:
             harness = find_harness(agent.harness, agent.profile.profile if agent.profile else None)
         except NotFound as missing:
@@ -53,6 +58,25 @@ def unmet(fleet: Fleet) -> list[Problem]:
         if profile is not None:
             found += _of_agent(fleet, agent, profile)
     return found
+
+
+def _of_client(fleet: Fleet, agent: AgentDocument) -> Iterator[Problem]:
+    """Yields what is said of an agent that is a client of `fleet mcp`, and held by nobody: fleet
+    neither starts it nor shuts it in.
+    """
+    written = fleet.raws["agent", agent.id].values
+    for key in [name for name in PROGRAMS if name in written]:
+        text = f"{key!r} of an agent that is a client of fleet mcp: fleet does not start it"
+        yield Problem(text, fleet.place("agent", agent.id, key), "take it out")
+    if agent.mode == "interactive":
+        text = "a client of fleet mcp has no terminal"
+        yield Problem(text, fleet.place("agent", agent.id, "mode"), "take `mode` out")
+    if agent.sandbox.kind != "none":
+        text = f"agent {agent.id!r} is a client of fleet mcp, which no sandbox shuts in"
+        yield Problem(text, fleet.place("agent", agent.id, "sandbox"), "sandbox: none")
+    if agent.policy.deny:
+        text = f"agent {agent.id!r} is a client of fleet mcp, which is held to no pattern"
+        yield Problem(text, fleet.place("agent", agent.id, "permissions"), "take `deny` out")
 
 
 def _of_agent(fleet: Fleet, agent: AgentDocument, profile: Profile) -> Iterator[Problem]:

@@ -91,7 +91,7 @@ def _asked(work: Work, scope: Scope, before: str) -> Outcome:
         message=f"{before}{message}",
         kind="approval" if kind == "approve" else kind,
         choices=choices,
-        whom=str(step.get("by") or step.get("to") or "person"),
+        whom=str(step.get("by") or step.get("to") or "person").removeprefix("@"),
         topic=str(step.get("topic") or ""),
         then=Then.AGAIN,
         expires_at_ms=None if late_ms is None else work.now_ms + late_ms,

@@ -34,8 +34,13 @@ async def run(work: Work) -> Outcome:
 
 def _made(work: Work, scope: Scope) -> Outcome:
     step = scope.step
-    text = step.get("task") or step.get("instructions") or step["question"]
-    body = scope.filled_in(text) if "task" in step else scope.render(text)
+    call: dict[str, Any] = {}
+    if step["type"] == "mcp_call":
+        call = {"tool": step["tool"], "parameters": scope.evaluate(step.get("parameters") or {})}
+        body = _called(call)
+    else:
+        text = step.get("task") or step.get("instructions") or step["question"]
+        body = scope.filled_in(text) if "task" in step else scope.render(text)
     scratch = scratch_path(work.world.state, work.run, work.step.whole)
     folder = scratch / "work"
     outputs = scratch / "outputs"
@@ -49,7 +54,15 @@ def _made(work: Work, scope: Scope) -> Outcome:
     if place is None:
         place = {"path": str(folder), "branch": "", "start": "", "admin": "", "port": None}
     output = {"worktree": dict(place), "brief": digest, "files": files}
+    if call:
+        output["call"] = call
     return Outcome(ending=Ending.SUCCEEDED, output=output)
+
+
+def _called(call: dict[str, Any]) -> str:
+    told = fence(as_text(call["parameters"]), 1 << 16)
+    tool = call["tool"].partition(".")[2]
+    return f"Call your tool `{tool}` with these parameters, and hand in what it returns:\n\n{told}"
 
 
 def _written(folder: Path, found: dict[str, Any]) -> dict[str, str]:

@@ -124,6 +124,18 @@ def inbox_text(questions: Sequence[Mapping[str, Any]], columns: int = 100) -> st
     return "\n".join(lines)
 
 
+def findings_text(findings: Sequence[Mapping[str, Any]], columns: int = 100) -> str:
+    """Returns what agents have found, each with its task and where it is."""
+    if not findings:
+        return "nothing was found"
+    lines = []
+    for one in findings:
+        cells = [one["at"], one["severity"], one["task"], one["by"], one["where"] or ""]
+        lines.append(cut(line("  ".join(str(cell) for cell in cells if cell)), columns))
+        lines += wrapped(str(one["text"]), columns, "    ")
+    return "\n".join(lines)
+
+
 def question_line(name: str, message: str) -> str:
     """Returns a question as one line: its id and how it begins."""
     return cut(line(f"{name}: {message}"), 100)

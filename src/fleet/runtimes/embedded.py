@@ -37,6 +37,7 @@ from fleet.files.kept import fingerprint, pending_revision
 from fleet.runtimes.attempts import Attempts
 from fleet.runtimes.runs import Runs, Told, now_ms
 from fleet.runtimes.world import Sessions, make_world
+from fleet.views.findings import FINDING
 
 Note = Callable[..., None]
 """Writes a line of the log: level, text, fields."""
@@ -248,14 +249,14 @@ class Coordinator:
             if isinstance(command, m.ReportProgress) and command.usage:
                 raise ValueError("what was used is not taken by mail")
             actor = str(mail.body.get("actor", ""))
-            if mail.inside and not isinstance(command, INSIDE_COMMANDS):
+            if mail.inside and not (isinstance(command, INSIDE_COMMANDS) or _finds(command)):
                 raise ValueError(f"{type(command).__name__} is not taken from a sandbox")
             if mail.inside and not actor.startswith("agent:"):
                 actor = "agent:"
             told = Told(str(plain.get("run", PLAN_RUN)), command, mail.id, actor)
         except (KeyError, TypeError, ValueError, AttributeError) as garbled:
             self.note("error", "unreadable mail", mail=mail.id, why=repr(garbled))
-            why = "inside a sandbox only check-ins and questions are taken"
+            why = "inside a sandbox only check-ins, questions and findings are taken"
             why = why if mail.inside else "the command cannot be read"
             self.runs.open.handled.append((mail.id, now_ms(), json.dumps({"rejected": why})))
             return
@@ -323,6 +324,13 @@ class Coordinator:
         states = self.runs.states.values()
         self._reconcile([(state.run, step) for state in states for step in state.running])
         self.awake.set()
+
+
+def _finds(command: m.Command) -> bool:
+    """Returns whether a command keeps findings and says nothing else."""
+    if not isinstance(command, m.ReportProgress) or command.delivered:
+        return False
+    return bool(command.facts) and all(name.startswith(FINDING) for name in command.facts)
 
 
 def coordinate(root: Path, *, stay: bool = False, echo: bool = False, level: str = "info") -> int:

@@ -89,12 +89,13 @@ class StepForm(Form):
 
 
 class PromptForm(StepForm):
-    """Asks a person."""
+    """Asks a person, or whichever client of `fleet mcp` plays the role `to`."""
 
     message: Text
     input: Literal["text", "confirm", "choice", "number"] = "text"
     choices: Texts | None = None
     default: AnyJson = None
+    to: Text | None = None
 
 
 class SetStateForm(StepForm):

@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,7 +16,7 @@ from fleet.errors import FleetError, InvalidPlan, NotFound, Place, Problem, did_
 from fleet.files import cache
 from fleet.files.documents import AgentDocument
 from fleet.files.flows.documents import Where, Workflow, step_at, walk
-from fleet.files.flows.lowering import seconds
+from fleet.files.flows.lowering import CLIENT, is_client_call, seconds
 from fleet.files.tasks import Texts, agent_params, agent_starts, agent_uses
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 FOLDER: Final = "workflows"
 ENDINGS: Final = (".yaml", ".yml", ".json")
+BY_CLIENT: Final = AgentDocument(id=CLIENT, harness="mcp")
+"""Who plays a role whose command is empty: whichever client of `fleet mcp` takes its steps."""
+
 TOOLS: Final = frozenset({"memory.save", "memory.get", "memory.add", "memory.search"})
 
 
@@ -49,12 +52,16 @@ class _Known:
 
 @dataclass(slots=True)
 class Loader:
-    """Reads workflows of one fleet; `roles` are commands that play roles for this run."""
+    """Reads workflows of one fleet; `roles` are commands that play roles for this run, an empty one
+    for clients of `fleet mcp`.
+    """
 
     fleet: Fleet
     roles: Mapping[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
+    vacant: set[str] | None = None
+    """Gathers the roles of delegates that nobody has, in the place of problems, if it is a set."""
 
     def load(self, path: Path) -> list[Loaded]:
         """Returns the documents of a file in their order; raises InvalidPlan with all problems.
@@ -63,14 +70,15 @@ class Loader:
         of has changed.
         """
         name, key = self._known_as(path)
-        before = cache.recall(self.fleet.root, name, key)
+        gathers = self.vacant is not None  # what is gathered is in no cache
+        before = None if gathers else cache.recall(self.fleet.root, name, key)
         if before is not None:
             return [Loaded(Workflow(form=form), bundle, texts) for form, bundle, texts in before]
         found = self._documents(path)
         loaded = [self._bundle(one, path) for one in found] if not self.problems else []
         if self.problems:
             raise InvalidPlan(dict.fromkeys(self.problems))
-        if not self.warnings:
+        if not self.warnings and not gathers:
             told = [(one.workflow.form, one.bundle, dict(one.texts)) for one in loaded]
             cache.keep(self.fleet.root, name, key, told)
         return loaded
@@ -195,14 +203,19 @@ class Loader:
                 self._say(one, f"step {step['id']!r} names no agent", at, "give `agent`")
             if step["type"] == "foreach" and said:
                 self._agent(said.removeprefix("@"), agents, texts)
-            if step["type"] == "mcp_call":
+            if is_client_call(step):
+                self._client(one, at, step["tool"], agents, texts)
+            elif step["type"] == "mcp_call":
                 self._tool(one, at, step["tool"])
             if step["type"] not in ("delegate", "escalate") or not said:
                 continue
             role = said.removeprefix("@")
             found = self._agent(role, agents, texts)
-            if found is None and step["type"] == "delegate":
-                hint = did_you_mean(role, self._all_roles()) or f"--role {role}=COMMAND gives one"
+            if found is None and step["type"] == "delegate" and self.vacant is not None:
+                self.vacant.add(role)
+            elif found is None and step["type"] == "delegate":
+                given = f"--role {role}=COMMAND or --client {role} is one"
+                hint = did_you_mean(role, self._all_roles()) or given
                 self._say(one, f"no agent has the role {role!r}", (*at, "agent"), hint)
             elif found is not None:
                 self._workable(one, at, step, found)
@@ -217,6 +230,18 @@ class Loader:
             more = "calls to MCP servers are not carried out by this version; `functions` may"
             hint = hint or f"{more} name a function {name!r}"
             self._say(one, f"no tool {name!r}", (*at, "tool"), hint)
+
+    def _client(
+        self, one: _Known, at: Where, tool: str, agents: dict[str, Any], texts: Texts
+    ) -> None:
+        """Notes the agent that a client's own tools belong to."""
+        if tool in self.fleet.settings.functions:
+            text = f"{tool!r} is a function of the fleet and a client's tool"
+            self._say(one, text, (*at, "tool"), "give the function another name")
+        found = self._agent(CLIENT, agents, texts)
+        if found is not None and found.harness != BY_CLIENT.harness:
+            text = f"the agent {found.id!r} has the tools of clients, and is none"
+            self._say(one, text, (*at, "tool"), "harness: mcp")
 
     def _workable(
         self, one: _Known, at: Where, step: Mapping[str, Any], agent: AgentDocument
@@ -237,10 +262,13 @@ class Loader:
         """
         found: AgentDocument | None
         if role in self.roles:
-            found = AgentDocument(id=role, harness="shell", args=self.roles[role])
+            command = self.roles[role]
+            found = AgentDocument(id=role, harness="shell", args=command) if command else None
+            found = found or replace(BY_CLIENT, id=role)
         else:
             playing = [one for one in self.fleet.agents.values() if role in one.roles]
             found = self.fleet.agents.get(role) or next(iter(playing), None)
+            found = found or (BY_CLIENT if role == CLIENT else None)
         if found is not None and role not in agents:
             uses = {"agents": 1, **agent_uses(found), **agent_starts(self.fleet, found)}
             agents[role] = {
@@ -255,9 +283,19 @@ class Loader:
 def find_file(root: Path, here: Path, name: str) -> Path:
     """Returns the file that a command's FILE means: a path, or a name in the fleet's workflows."""
     direct = here / name
-    if direct.is_file():
-        return direct
-    files = list(_files(root / FOLDER))
+    return direct if direct.is_file() else find_named(root, name)
+
+
+def named_files(root: Path) -> list[Path]:
+    """Returns the files of the fleet's own workflows, by name."""
+    return list(_files(root / FOLDER))
+
+
+def find_named(root: Path, name: str) -> Path:
+    """Returns the fleet's own workflow of that name, of a file or of what it holds; raises
+    NotFound.
+    """
+    files = named_files(root)
     for file in files:
         if name in (file.stem, file.name):
             return file

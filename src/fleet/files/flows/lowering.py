@@ -35,6 +35,10 @@ KINDS: Final = {
 }  # fmt: skip
 
 
+CLIENT: Final = "client"
+"""Before the dot of a tool: one that a client of `fleet mcp` has; also the agent that it is."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spot:
     """Where a list of steps is lowered to: workflow, path of the list, scope, prefix of ids,
@@ -112,7 +116,8 @@ def _lowered(
         )
         return [opener, join]
     flow["main"] = True
-    if kind == "agent" or (step["type"] == "escalate" and role_of(bundle, step, spot.agent)):
+    asked = step["type"] == "escalate" and role_of(bundle, step, spot.agent)
+    if kind == "agent" or asked or is_client_call(step):
         return agent_steps(bundle, spot, flow, step, needs)
     assert kind is not None, step["type"]
     kind = "evaluate" if kind == "set" and flow.get("tools") else kind
@@ -162,8 +167,14 @@ def _flow(bundle: Bundle, spot: Spot, number: int, step: Mapping[str, Any]) -> d
 def role_of(bundle: Bundle, step: Mapping[str, Any], fallback: str) -> str:
     """Returns the role that does a step, when the bundle knows an agent for it, else nothing."""
     said = step.get("to") if step["type"] == "escalate" else step.get("agent") or fallback
+    said = CLIENT if is_client_call(step) else said
     role = str(said or "").removeprefix("@")
     return role if role in bundle["agents"] else ""
+
+
+def is_client_call(step: Mapping[str, Any]) -> bool:
+    """Returns whether a step calls a tool that a client of `fleet mcp` has."""
+    return step["type"] == "mcp_call" and str(step["tool"]).startswith(f"{CLIENT}.")
 
 
 def agent_steps(
@@ -195,7 +206,7 @@ def agent_steps(
             "task": main,
             "name": step.get("name") or step["id"],
             "agent": told["agent"],
-            "schema": step.get("output") or None,
+            "schema": step.get("output") or is_client_call(step) or None,
             "rules": bundle.get("rules", ""),
             "timeout_s": seconds(step.get("timeout_ms")) or told.get("timeout_s"),
             "idle_s": told.get("idle_s"),

@@ -80,7 +80,7 @@ class Silence:
 
     def _heard_s(self) -> float:
         """Returns when something was heard last (seconds since the epoch), 0 when never."""
-        names = ["stdout.log", "session/turn.json"]
+        names = ["stdout.log", "session/turn.json", "lease"]  # the last is a client's
         if not (self.turns.interactive and turn_of(self.work.folder)):
             names.append("output.log")
         last = 0.0
