@@ -15,6 +15,7 @@ import pytest
 from support.git_repo import GitRepo
 
 HEAVY = {"pydantic", "yaml", "git", "libtmux", "psutil", "asyncio", "rich", "jinja2", "holidays"}
+MCP = {"mcp", "mcp_types", "anyio", "httpx2", "starlette"}
 TASKS = 3
 
 # Runs a command line as `fleet` does and leaves the names of all modules that it has imported.
@@ -64,7 +65,16 @@ def test_help_imports_nothing_heavy(tmp_path):
     said, modules = run(tmp_path, "--help")
 
     assert "status" in said
-    assert modules & {*HEAVY, "sqlite3"} == set()
+    assert modules & {*HEAVY, *MCP, "sqlite3"} == set()
+
+
+def test_a_coordinator_and_its_tools_import_no_mcp_before_a_server_is_called():
+    code = "import sys, fleet.runtimes.embedded, fleet.kinds.tool, fleet.app.diagnosing.servers\n"
+    said = subprocess.run(
+        [sys.executable, "-c", f"{code}print(*sys.modules)"],
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert {name.partition(".")[0] for name in said.stdout.split()} & MCP == set()
 
 
 @pytest.mark.parametrize("words", [["status"], ["status", "--json"]], ids=" ".join)
@@ -76,7 +86,7 @@ def test_status_imports_nothing_heavy(fleet, tmp_path, words):
 
     assert "t0" in said
     assert "sqlite3" in modules, "a run is in the journal"
-    assert modules & HEAVY == set()
+    assert modules & {*HEAVY, *MCP} == set()
 
 
 def test_the_short_way_says_what_the_long_way_says(fleet, tmp_path, monkeypatch):

@@ -353,8 +353,12 @@ def test_what_a_client_is_not_held_to_is_refused(fleet):
     told = "{harness: mcp, model: x, permissions: {deny: [run]}, sandbox: bwrap, mode: interactive}"
     fleet.put("agents/ada.yaml", told)
     fleet.put("agents/client.yaml", "{harness: shell, args: 'true'}")
+    fleet.settings["mcp_servers"] = {"client": {"command": ["true"]}}
     fleet.settings["functions"] = {"client.x": "tools:x"}
     fleet.put("workflows/w.yaml", "steps: [{id: a, type: mcp_call, tool: client.x}]")
+    fleet.write()
+    assert "'client' is built in" in fleet("check").stderr
+    del fleet.settings["mcp_servers"]
     fleet.write()
     found = fleet("check")
     assert found.code == 2

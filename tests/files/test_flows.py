@@ -18,7 +18,8 @@ from support.git_repo import GitRepo
 def fleet(tmp_path_factory):
     root = tmp_path_factory.mktemp("flows") / "shop"
     files = {
-        "coordination.md": "---\nfleet: shop\nbase: main\nfunctions: {mix: 'tools:mix'}\n---\n",
+        "coordination.md": "---\nfleet: shop\nbase: main\nfunctions: {mix: 'tools:mix'}\n"
+        "mcp_servers: {web: {command: [x], tools: [find]}, any: {url: 'http://localhost'}}\n---\n",
         "agents/ada.yaml": "role: dev\nharness: shell\nargs: echo\n",
         "workflows/one.yaml": "steps: [{id: s, type: workflow, workflow: two}]\n",
         "workflows/two.yaml": "steps: [{id: s, type: foreach, items: [1], task: one}]\n",
@@ -128,6 +129,25 @@ def test_several_documents_keep_their_lines(fleet):
             "f.yaml:2:33: no tool 'memory.sav' (did you mean 'memory.save'?)",
         ),
         (
+            "- {id: a, type: mcp_call, tool: webb.find}",
+            "f.yaml:2:33: no MCP server 'webb' (did you mean 'web'?)",
+        ),
+        (
+            "- {id: a, type: mcp_call, tool: other.find}",
+            (
+                "f.yaml:2:33: no MCP server 'other' (declare it under `mcp_servers`, or a function"
+                " of this name under `functions`, in coordination.md)"
+            ),
+        ),
+        (
+            "- {id: a, type: mcp_call, tool: web.fnd}",
+            "f.yaml:2:33: the server 'web' is not allowed its tool 'fnd' (did you mean 'find'?)",
+        ),
+        (
+            "- {id: a, type: mcp_call, tool: web}",
+            "f.yaml:2:33: no tool 'web' (write it as web.TOOL)",
+        ),
+        (
             "- {id: a, type: verify, of: a, agent: ada}",
             "f.yaml:2:3: a verify by an agent is not carried out by this version (give `checks`)",
         ),
@@ -147,6 +167,13 @@ def test_several_documents_keep_their_lines(fleet):
 )
 def test_steps_that_do_not_hold_are_told_at_their_place(fleet, steps, told):
     assert problems(fleet, f"steps:\n{steps}\n") == [told]
+
+
+def test_a_run_gets_the_servers_that_it_calls_and_no_other(fleet):
+    path = Path(fleet.root) / "f.yaml"
+    path.write_text("steps:\n- {id: a, type: mcp_call, tool: any.thing}\n")
+    (loaded,) = Loader(fleet).load(path)
+    assert loaded.bundle["servers"] == {"any": {"name": "any", "url": "http://localhost"}}
 
 
 def test_a_role_is_an_agents_id_or_role(fleet):

@@ -337,7 +337,6 @@ def test_an_account_that_cannot_be_bounded_is_refused(tmp_path, account, harness
         ("settings", "patches: {p: {drop: [one]}}", "`patches`", 10),
         ("settings", "envelope: {max_tasks: 3}", "`envelope`", 11),
         ("settings", "checkpoints: [{id: c}]", "`checkpoints`", 14),
-        ("settings", "mcp_servers: {s: {command: x}}", "`mcp_servers`", 14),
         ("settings", "notify: [{command: beep, on: [failed]}]", "`notify`", 9),
     ],
 )  # fmt: skip

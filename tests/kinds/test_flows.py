@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from fleet.adapters.memory import Memory
+from fleet.core import messages as m
 from fleet.errors import FleetError
+from fleet.runtimes.runs import now_ms
 from support.flow_world import FlowWorld, outputs, states
+from support.mcp_peers import BY_HAND, alive, noted
 
 TOOLS = """\
 def double(value): return 2 * value
@@ -199,6 +202,27 @@ steps:
     assert run["steps"][-1]["error"] == "bad: ValueError: no such thing"
     results = Memory(flow.world.folder).search("WHALE")["results"]
     assert results == [{"key": None, "category": "notes", "content": "the blue whale"}]
+
+
+def test_a_call_to_a_server_ends_with_its_attempt(tmp_path, tmux_socket):
+    notes = tmp_path / "notes"
+    command = json.dumps([*BY_HAND, str(notes)])
+    functions = FUNCTIONS.replace("web.find", "hand.own")
+    servers = f"mcp_servers: {{hand: {{command: {command}}}}}\n"
+    flow = FlowWorld(tmp_path, tmux_socket, servers + functions, tools_py=TOOLS)
+    run = flow.play(
+        """
+steps:
+  - {id: own, type: mcp_call, tool: hand.own, parameters: {query: q}}
+  - {id: twice, type: mcp_call, tool: hand.echo, parameters: {n: "{{ double(21) }}"}}
+  - {id: hangs, type: mcp_call, tool: hand.hang}
+""",
+        until=lambda _: "hang" in " ".join(noted(notes, "call")),
+        then=lambda player: player.tell(m.CancelRun(at_ms=now_ms())),
+    )
+    assert run["state"] == "cancelled"
+    assert outputs(run) == {"own": {"found": ["q"]}, "twice": {"n": 42}, "hangs": None}
+    assert not any(alive(int(pid)) for pid in noted(notes, "start"))
 
 
 @pytest.mark.parametrize(

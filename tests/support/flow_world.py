@@ -4,17 +4,19 @@ and the runtime's own attempts run in this process.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from fleet.app import workflows
 from fleet.app.place import FleetPlace
 from fleet.core import messages as m
+from fleet.core.state import State
 from fleet.files.flows.inputs import checked_inputs
 from fleet.files.flows.loading import Loader
 from fleet.runtimes.runs import now_ms
 from fleet.views.runs import run_of
-from support.kind_world import KindWorld
+from support.kind_world import KindWorld, Player
 
 SETTINGS = "---\nfleet: flows\nbase: main\n{more}---\nRules.\n"
 
@@ -43,16 +45,19 @@ class FlowWorld:
         inputs: dict[str, Any] | None = None,
         roles: dict[str, str] | None = None,
         answers: tuple[str, ...] = (),
+        until: Callable[[State], bool] = lambda state: False,
+        then: Callable[[Player], None] | None = None,
     ) -> dict[str, Any]:
         """Returns `fleet.run/1` of a workflow that was played until nothing goes on; each answer
-        is given to the one question that is open then.
+        is given to the one question that is open then. `then` is done once `until` is met.
         """
         path = self.put("played.yaml", text)
         one = Loader(self.place.documents, roles or {}).load(path)[0]
         told = checked_inputs(one.workflow.form["inputs"], inputs or {})
         asked = workflows.Asked(inputs={}, roles={})
         self.world.state = None
-        state = self.world.play(workflows._plan(self.place, one, told, "plan", asked))
+        plan = workflows._plan(self.place, one, told, "plan", asked)
+        state = self.world.play(plan, until=until, then=then)
         for value in answers:
             (question,) = state.questions
             answer = m.AnswerQuestion(id=question, value=value, by="ada", at_ms=now_ms())

@@ -234,6 +234,7 @@ class KindWorld:
             await asyncio.wait_for(player.play(until, then), LIMIT_S)
         finally:
             await player.attempts.detach()
+            await world.servers.close()
             await sessions.close()
         self.state = player.state
         assert self.state is not None

@@ -304,7 +304,7 @@ def _checked(one: StepState, output: Any) -> str:
     """Returns an output as the text that is kept; raises Rejected for one that the step does not
     take.
     """
-    from fleet.kinds.agent.answering import answered
+    from fleet.files.flows.answering import answered
 
     schema: Any = one.step.params.get("schema")
     if output is None and schema is not True:

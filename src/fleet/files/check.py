@@ -20,6 +20,7 @@ from fleet.files.harnesses import harnesses_hold
 from fleet.files.names import is_git_folder, ref_problem, worktree_problem
 from fleet.files.ownership import owners_apart
 from fleet.files.roots import common_folder
+from fleet.files.servers import servers_hold
 
 Found = Iterator[Problem]
 At = Callable[..., Place]
@@ -277,6 +278,7 @@ PROBLEMS: tuple[Callable[[Fleet], Found], ...] = (
     tasks_known,
     rungs_known,
     secrets_known,
+    servers_hold,
     limits_hold,
     no_circles,
     phases_in_order,

@@ -37,9 +37,9 @@ from fleet.files.forms import (
     TaskForm,
     exactly_one,
 )
-from fleet.files.names import limit_problem, worktree_problem
+from fleet.files.names import is_reference, limit_problem, worktree_problem
+from fleet.files.server_forms import McpServerForm
 
-_SECRET = re.compile(r"(?:env:[A-Za-z_][A-Za-z0-9_]*|(?:file|cmd|keyring):\S.*)\Z")
 _COUNTRY = re.compile(r"[A-Z]{2}(?:-[A-Z0-9]{1,3})?\Z")
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
@@ -95,7 +95,7 @@ def _as_limit(value: Any) -> str:
 
 def _as_secret(value: Any) -> str:
     text = as_text(value)
-    if not _SECRET.match(text):  # the value itself is not shown: it may be the secret
+    if not is_reference(text):  # the value itself is not shown: it may be the secret
         raise ValueError(
             "expected a reference: env:NAME, file:PATH, cmd:... or keyring:service/name"
         )
@@ -226,20 +226,6 @@ class CheckpointForm(Form):
     approve: Annotated[
         bool | list[str], PlainValidator(_as_approve, json_schema_input_type=bool | list[str])
     ] = False
-
-
-class McpServerForm(Form):
-    """A server of tools: a command to start, or an address."""
-
-    command: CommandForm | None = None
-    env: dict[EnvName, Text] | None = None
-    url: Text | None = None
-    headers: dict[Text, Text] | None = None
-
-    @model_validator(mode="after")
-    def _whole(self) -> McpServerForm:
-        exactly_one(self, ("command", "url"), "an MCP server")
-        return self
 
 
 class NotifyForm(Form):

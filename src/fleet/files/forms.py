@@ -41,7 +41,9 @@ from fleet.files.fields import (
 
 
 class Form(BaseModel):
-    """A mapping of known keys; `spellings` are other names of a key: a file uses one of them."""
+    """A mapping of known keys; `spellings` are other names of a key: a file uses one of them.
+    `strangers` are keys that people bring along from elsewhere, with what to write instead.
+    """
 
     model_config = ConfigDict(
         extra="forbid",
@@ -51,6 +53,7 @@ class Form(BaseModel):
         defer_build=True,
     )
     spellings: ClassVar[dict[str, tuple[str, ...]]] = {}
+    strangers: ClassVar[dict[str, str]] = {}
 
     @model_validator(mode="before")
     @classmethod

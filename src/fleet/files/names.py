@@ -12,6 +12,8 @@ import unicodedata
 
 ID_RULE = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 _ID = re.compile(ID_RULE[:-1] + r"\Z")
+_REFERENCE = re.compile(r"(?:env:[A-Za-z_][A-Za-z0-9_]*|(?:file|cmd|keyring):\S.*)\Z")
+_SCHEMES = ("env", "file", "cmd", "keyring")
 _LIMIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./:-]{0,127}\Z")
 _ENV = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _SHORT_GIT = re.compile(r"git~[0-9]+\Z")
@@ -39,6 +41,16 @@ def id_problem(name: str) -> str:
 def limit_problem(name: str) -> str:
     """Names of limits, such as `agents`, `staging` or `branch:main`."""
     return "" if _LIMIT.match(name) else "is no name for a limit: letters, digits and _ . / : -"
+
+
+def is_reference(text: str) -> bool:
+    """Whether a text says where a secret is: env:NAME, file:PATH, cmd:... or keyring:..."""
+    return bool(_REFERENCE.match(text))
+
+
+def looks_like_reference(text: str) -> bool:
+    """Whether a text begins as a reference does, well formed or not."""
+    return text.partition(":")[0] in _SCHEMES and ":" in text
 
 
 def env_problem(name: str) -> str:

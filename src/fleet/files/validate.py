@@ -93,6 +93,8 @@ def _hint(around: type[Form] | None, name: str, file: str) -> str:
     """Returns what an unknown key may have been meant for, else where the known ones are listed."""
     if around is DefaultsForm and any(name in _keys(form) for form in (AgentForm, TaskForm)):
         return "each file has its own"
+    if around is not None and name in around.strangers:
+        return around.strangers[name]
     near = did_you_mean(name.strip(), _keys(around)) if around else ""
     kinds = {"agents": "agent", "tasks": "task", "harnesses": "harness"}
     kind = kinds.get(file.partition("/")[0], "fleet")

@@ -31,6 +31,7 @@ from fleet.errors import NotFound
 if TYPE_CHECKING:
     from fleet.adapters.attempts import ExitRecord, Launch
     from fleet.adapters.git import Repository, Request, StartConflict, Worktree
+    from fleet.adapters.mcp_client import Servers
     from fleet.adapters.tmux import Tmux
     from fleet.core.messages import Command
     from fleet.core.plan import Plan, Step
@@ -111,6 +112,8 @@ class World:
     run_child: Callable[[str, Plan, tuple[str, str, int]], Awaitable[str]]
     """Starts a run that answers to a step, or finds it again; returns how it ended."""
     cancel_run: Callable[[str], None]
+    servers: Servers
+    """MCP servers, each with one connection that all share; closed by whoever made the world."""
     thread: Callable[[str, str], Mapping[str, Any]] = lambda _thread, _run: {}
     """Returns what the runs of a thread that began before a run have put out: step -> output."""
     endings: dict[str, asyncio.Future[Any]] = field(default_factory=dict)

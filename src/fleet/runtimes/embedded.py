@@ -143,6 +143,7 @@ class Coordinator:
             for watcher in watchers:
                 watcher.cancel()
             await self.attempts.detach()
+            await self.world.servers.close()
             with contextlib.suppress(DiskFull):  # a start without snapshots reads more, no less
                 self.runs.snapshot_all()
                 self._tidy()

@@ -23,8 +23,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from fleet.adapters.attempts import KEY_VARIABLE, AttemptFolder, ExitRecord, Launch
 from fleet.adapters.git import Repository, recover_landings
+from fleet.adapters.mcp_client import Servers
 from fleet.adapters.process import ExitWatch, alive, population
 from fleet.adapters.tmux import Tmux
+from fleet.harnesses.secrets import mask, resolve
 from fleet.kinds import Work, World, load_kind
 from fleet.runtimes.trees import Trees
 
@@ -282,5 +284,6 @@ def make_world(
         judge=judge,
         run_child=children.run_child,
         cancel_run=children.cancel_run,
+        servers=Servers(root, state, resolve=resolve, mask=mask),
         thread=children.thread,
     )

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fleet.app.diagnosing import fleet, machine, programs
+from fleet.app.diagnosing import fleet, machine, programs, servers
 from fleet.app.diagnosing.findings import Look, finding, looked
 from fleet.app.place import FleetPlace
 from fleet.errors import FleetError
@@ -50,7 +50,7 @@ def diagnose(
     if place is None:
         looks.append(("documents", lambda: finding("documents", "absent", lost, "fleet init")))
     else:
-        looks += _looks_at(place)
+        looks += _looks_at(place, quick=quick)
     checks = [one for name, look in looks for one in looked(name, look)]
     told, proofs = programs.look(wanted, place, quick=quick, limit_s=limit_s)
     checks += told
@@ -80,7 +80,7 @@ def repair_journal(place: FleetPlace) -> str:
     return "\n".join(lines)
 
 
-def _looks_at(place: FleetPlace) -> list[tuple[str, Look]]:
+def _looks_at(place: FleetPlace, *, quick: bool) -> list[tuple[str, Look]]:
     return [
         ("documents", lambda: fleet.documents(place)),
         ("sandbox", lambda: fleet.sandbox(place)),
@@ -88,6 +88,7 @@ def _looks_at(place: FleetPlace) -> list[tuple[str, Look]]:
         ("journal", lambda: fleet.journal(place)),
         ("coordinator", lambda: fleet.coordinator(place)),
         ("sessions", lambda: fleet.sessions(place)),
+        ("mcp servers", lambda: servers.servers(place, quick=quick)),
     ]
 
 

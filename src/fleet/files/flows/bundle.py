@@ -2,7 +2,7 @@
 
     {main, workflows: {name: form}, links: {name said in a step: workflow},
      agents: {role: {agent, uses, timeout_s, idle_s}}, functions: {name: module:function},
-     base, trees, rules}
+     servers: {name: MCP server that a step calls}, base, trees, rules}
 
 Kept by its digest under `texts/`; a kernel step's params hold the digest and a place in it. So a
 plan, a patch and a snapshot stay small, and a run follows the documents that it began with.

@@ -159,6 +159,7 @@ class ToolForm(StepForm):
 
     tool: Text
     parameters: dict[Text, AnyJson] | None = None
+    output: dict[Text, AnyJson] | None = None
 
 
 class VerifyForm(StepForm):

@@ -17,6 +17,7 @@ from fleet.files import cache
 from fleet.files.documents import AgentDocument
 from fleet.files.flows.documents import Where, Workflow, step_at, walk
 from fleet.files.flows.lowering import CLIENT, is_client_call, seconds
+from fleet.files.servers import server_params, tool_problem
 from fleet.files.tasks import Texts, agent_params, agent_starts, agent_uses
 
 if TYPE_CHECKING:
@@ -139,13 +140,15 @@ class Loader:
 
     def _bundle(self, main: _Known, path: Path) -> Loaded:
         texts = Texts()
-        workflows, links, agents = {main.key: main}, dict[str, str](), dict[str, Any]()
+        workflows, links = {main.key: main}, dict[str, str]()
+        agents, servers = dict[str, Any](), dict[str, Any]()
         todo = [(main, "")]
         needs: dict[str, list[str]] = {}
         while todo:
             one, agent = todo.pop()
             needs[one.key] = []
             self._roles(one, agent, agents, texts)
+            servers |= self._servers(one)
             for at, name in _called(one.workflow):
                 called = self._find(name, path, one, at)
                 if called is None:
@@ -172,6 +175,7 @@ class Loader:
             "links": links,
             "agents": agents,
             "functions": dict(settings.functions),
+            "servers": servers,
             "base": settings.base,
             "trees": f"{self.fleet.root}.worktrees",
             "rules": texts.keep(settings.rules) if settings.rules else "",
@@ -205,8 +209,6 @@ class Loader:
                 self._agent(said.removeprefix("@"), agents, texts)
             if is_client_call(step):
                 self._client(one, at, step["tool"], agents, texts)
-            elif step["type"] == "mcp_call":
-                self._tool(one, at, step["tool"])
             if step["type"] not in ("delegate", "escalate") or not said:
                 continue
             role = said.removeprefix("@")
@@ -224,12 +226,20 @@ class Loader:
         one.check.say(text, at, hint)
         self.problems.append(one.check.problems[-1])
 
-    def _tool(self, one: _Known, at: Where, name: str) -> None:
-        if name not in TOOLS and name not in self.fleet.settings.functions:
-            hint = did_you_mean(name, TOOLS | self.fleet.settings.functions.keys())
-            more = "calls to MCP servers are not carried out by this version; `functions` may"
-            hint = hint or f"{more} name a function {name!r}"
-            self._say(one, f"no tool {name!r}", (*at, "tool"), hint)
+    def _servers(self, one: _Known) -> dict[str, Any]:
+        """Returns the MCP servers that a document calls, and notes tools that are not there."""
+        settings, found = self.fleet.settings, {}
+        for at, step in walk(one.workflow.steps):
+            if step["type"] != "mcp_call" or is_client_call(step):
+                continue
+            name = step["tool"]
+            text, hint = tool_problem(settings, name, TOOLS)
+            if text:
+                self._say(one, text, (*at, "tool"), hint)
+            server = name.partition(".")[0]
+            if server in settings.mcp_servers and name not in settings.functions:
+                found[server] = server_params(settings, server)
+        return found
 
     def _client(
         self, one: _Known, at: Where, tool: str, agents: dict[str, Any], texts: Texts

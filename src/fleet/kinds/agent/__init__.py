@@ -31,11 +31,11 @@ from fleet.adapters.crash import crash_point
 from fleet.core.messages import DeliverNote, Ending, Outcome
 from fleet.core.plan import Failure
 from fleet.errors import FleetError, NotFound, Rejected
+from fleet.files.flows.answering import answered
 from fleet.harnesses import Report
 from fleet.harnesses.confinement import facts, leave
 from fleet.harnesses.secrets import known, mask, scrub
 from fleet.kinds import Work
-from fleet.kinds.agent.answering import answered
 from fleet.kinds.agent.preparing import (
     account_of,
     agent_of,

@@ -1,4 +1,6 @@
-"""An agent's last words as the value that a workflow's step asks for by a schema."""
+"""What was said as the value that a workflow's step asks for by a schema: an agent's last words, or
+what a tool put out.
+"""
 
 from __future__ import annotations
 
@@ -15,22 +17,25 @@ def answered(said: str, schema: Mapping[str, Any]) -> tuple[Any, str]:
 
     It stands alone, or in the last fenced block.
     """
-    from jsonschema import Draft202012Validator, SchemaError  # type: ignore[import-untyped]
-
     texts = [said, *reversed(_FENCED.findall(said))]
-    value, known = None, False
     for text in texts:
         try:
-            value, known = json.loads(text), True
-            break
+            value = json.loads(text)
         except ValueError:
             continue
-    if not known:
-        return None, "what it said last is no JSON value"
+        why = misfit(value, schema)
+        return (None, why) if why else (value, "")
+    return None, "what it said last is no JSON value"
+
+
+def misfit(value: Any, schema: Mapping[str, Any]) -> str:
+    """Returns why a value does not follow a schema, empty when it does."""
+    from jsonschema import Draft202012Validator, SchemaError  # type: ignore[import-untyped]
+
     try:
         Draft202012Validator.check_schema(schema)
     except SchemaError as wrong:
-        return None, f"`output` is no schema: {wrong.message}"
+        return f"`output` is no schema: {wrong.message}"
     for error in Draft202012Validator(schema).iter_errors(value):
-        return None, f"its output does not follow the schema at {error.json_path}: {error.message}"
-    return value, ""
+        return f"its output does not follow the schema at {error.json_path}: {error.message}"
+    return ""
