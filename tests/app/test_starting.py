@@ -134,7 +134,8 @@ def test_init_picks_the_agent_program_that_is_there(repo, fleet_cli, tmp_path):
     text = (repo.root / "agents/agent-1.yaml").read_text()
     assert text.startswith("# yaml-language-server: $schema=../.fleet/schema/agent.json\n")
     assert "harness: codex" in text
-    assert (repo.root / ".fleet/schema/agent.json").is_file()
+    schemas = sorted(path.stem for path in (repo.root / ".fleet/schema").iterdir())
+    assert schemas == ["agent", "fleet", "harness", "task", "workflow"]
 
 
 @pytest.mark.parametrize("name", ["gemini", "opencode", "copilot", "aider", "mini"])

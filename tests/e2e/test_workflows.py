@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
+import re
 import select
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +17,7 @@ import pytest
 
 from fleet.app.place import FleetPlace
 from fleet.app.workflows import Asked, follow, start_run
-from support.scripted_fleet import ScriptedFleet, until
+from support.scripted_fleet import TIMED_OUT, ScriptedFleet, until
 
 FILES = Path(__file__).parent / "workflows"
 GRAPHS = sorted(FILES.glob("*.json"))
@@ -124,6 +127,15 @@ def test_a_failure_stays_in_its_branch_and_is_gone_on_with(flows):
     assert refused.code == 1
     assert "only a run that has failed" in refused.stderr
     assert 'result: {"behind": "<behind> use' in flows.must("status", run["run"]).stdout
+    report = flows.must("report", run["run"], "--json").json()["runs"][0]
+    took = {one["id"]: one for one in report["steps"]}
+    assert (took["bad"]["retries"], took["good"]["retries"]) == (2, 0)
+    assert (report["success_rate"], report["counts"]["attempts"]) == (1, 6)
+    chain = report["critical_path"]
+    assert [one["id"] for one in chain] == ["a", "bad", "behind"]
+    spans = sum(one[key] for one in chain for key in ("queued_s", "ran_s", "waited_s"))
+    assert abs(spans - report["took_s"]) < 0.01  # rounded to milliseconds, one by one
+    assert "| bad | succeeded | flaky |" in flows.must("report", run["run"], "--markdown").stdout
     flows.must("run", path, "--role", role)
     assert "'graph' may be several runs" in flows("status", "graph").stderr
 
@@ -134,6 +146,13 @@ def test_documents_of_a_file_run_in_order_and_share_their_thread(flows):
     first, second = (json.loads(line) for line in done.stdout.splitlines())
     assert first["ended_at"] <= second["started_at"]
     assert second["result"] == {"second": "<second> to <first> one {not.a.reference}"}
+    both = [first["run"], second["run"]]
+    whole = first["run"].removesuffix(".1")
+    for name in (whole, whole[:-2], "talk"):
+        found = flows.must("report", name, "--json").json()
+        assert ([one["run"] for one in found["runs"]], found["totals"]["runs"]) == (both, 2)
+    shown = flows.must("status", whole, "--json").stdout.splitlines()
+    assert [json.loads(line)["run"] for line in shown] == both
     later = json.dumps(
         {"workflow": {"id": "third", "role": "dev", "task": "{thread.first.output}"}}
     )
@@ -174,16 +193,43 @@ def question(fleet: ScriptedFleet, kind: str) -> dict:
     return until(asked, f"a question of kind {kind}")
 
 
+def audit_trail(fleet: ScriptedFleet, name: str, asked: str) -> None:
+    """Insists on who answered, what was started, each attempt, its outcome, each revision."""
+    lines = fleet.must("history", name[:-3], "--json").stdout.splitlines()
+    events = [json.loads(line) for line in lines]
+    assert [one["seq"] for one in events] == list(range(1, len(events) + 1))
+    started = events[0]
+    assert (started["workflow"], started["file"]) == (
+        "planning:interactive",
+        "workflows/interactive-planning.yaml",
+    )
+    (answered,) = [one for one in events if one["event"] == "question-answered"][:1]
+    assert (answered["id"], answered["step"]) == (asked, "gather-requirements")
+    assert "I'll help you with" in answered["message"]
+    assert answered["by"] == started["by"] != ""
+    begun = [(one["step"], one["attempt"]) for one in events if one["event"] == "attempt-started"]
+    over = [one for one in events if one["event"] == "attempt-ended"]
+    assert len(begun) == len(set(begun)) == len(over)
+    assert all(one["outcome"]["ending"] for one in over)
+    revised = [one for one in events if one["event"] == "plan-revised"]
+    assert [one["revision"] for one in revised] == list(range(2, len(revised) + 2))
+    assert revised[0]["by"] == "research-phase.open"
+    assert all(one["patch"]["put"] for one in revised)
+
+
 def test_interactive_planning_runs_to_its_return(planning):
     told = "task_description=Build {{ 6 * 7 }}"
     name = planning.must("run", "planning:interactive", "--input", told).stdout.strip()
     first = question(planning, "text")
     assert "I'll help you with: Build {{ 6 * 7 }}" in first["message"]
     assert run_of(planning, name)["state"] == "waiting"
+    assert planning("wait", name, "--timeout", "0.1").code == TIMED_OUT
     until(lambda: planning.coordinator() is None, "the coordinator's leave: nothing is left to do")
     planning.must("answer", first["id"], "Fast, and {{ inputs.task_description }}")
     planning.must("approve", question(planning, "confirm")["id"])
     (run,) = ended(planning, [name])
+    audit_trail(planning, name, first["id"])
+    assert planning.must("wait", name).stdout == f"{name} succeeded\n"
     plan = "task says so / code-standards-reviewer says so"
     assert run["result"] == {"success": True, "plan": plan, "approved": True, "saved": True}
     steps = steps_of(run)
@@ -214,6 +260,66 @@ def test_interactive_planning_runs_to_its_return(planning):
     assert json.loads(planning.must("memory", "export").stdout)["entries"] == entries
 
 
+def _squeezed(text: str) -> str:
+    """Returns a text with the columns of its tables cut down to the first two."""
+    return re.sub(r"(?m)^((?:RUN|asks-)\S* +\w+(?: \(1 \?\))?).*$", r"\1", text)
+
+
+ASKS = """
+steps:
+  - {id: who, type: escalate, question: "Which store?", topic: storage, to: dev, output_to: a}
+  - {id: me, type: escalate, question: "And {{ state.a }}?", topic: money, to: finance,
+     output_to: b}
+  - {id: number, type: prompt, input: number, message: "How many?", output_to: n}
+  - {id: way, type: prompt, input: choice, choices: [left, right], message: "Which way?"}
+  - id: end
+    type: return
+    value: ["{{ state.a }}", "{{ state.b }}", "{{ state.n }}", "{{ steps.way.output }}"]
+"""
+
+
+def test_questions_wait_for_an_answer_that_fits_whatever_becomes_of_the_coordinator(flows):
+    flows.put("workflows/asks.yaml", ASKS)
+    name = flows.must("run", "asks").stdout.strip()
+    asked = question(flows, "escalate")
+    assert (asked["message"], asked["whom"], asked["topic"], asked["expires_at"]) == (
+        "And <who> Which store??",
+        "finance",
+        "money",
+        None,
+    )
+    assert "for finance  about money" in flows.must("inbox").stdout
+    status = flows.status()
+    assert (status["inbox"], [one["run"] for one in status["runs"]]) == (1, [name])
+    shown = flows.must("status").stdout
+    assert f"WORKFLOWS\nRUN          STATE\n{name}  waiting (1 ?)" in _squeezed(shown)
+    assert "Next: fleet inbox" in shown
+    coordinator = flows.coordinator()
+    if coordinator is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(coordinator, signal.SIGKILL)
+        until(lambda: flows.coordinator() is None, "the coordinator's end")
+    assert question(flows, "escalate") == asked
+    flows.must("answer", asked["id"], "{{ state.a }}")
+    again = flows("answer", asked["id"], "something else")
+    assert (again.code, "answered already: '{{ state.a }}' by uid:" in again.stderr) == (1, True)
+    number = question(flows, "number")
+    for wrong in ("many", "1e999", "nan", ""):
+        refused = flows("answer", number["id"], wrong)
+        assert (refused.code, f"{wrong!r} is no number" in refused.stderr) == (1, True)
+    flows.must("answer", number["id"], "12")
+    way = question(flows, "choice")
+    refused = flows("answer", way["id"], "up")
+    assert (refused.code, "one of: left, right" in refused.stderr) == (1, True)
+    assert flows.must("inbox", "--json").json()["questions"] == [way]
+    flows.must("answer", way["id"], "right")
+    (run,) = ended(flows, [name])
+    assert run["result"] == ["<who> Which store?", "{{ state.a }}", 12, "right"]
+    assert steps_of(run)["who"]["agent"] == "dev"
+    closed = flows("answer", way["id"], "left")
+    assert "answered already: 'right'" in closed.stderr
+
+
 def test_a_terminal_that_waits_is_asked(planning):
     mine, theirs = pty.openpty()
     argv = [sys.executable, "-m", "fleet", "run", "interactive-planning", "--wait", "--json"]
@@ -237,3 +343,32 @@ def test_a_terminal_that_waits_is_asked(planning):
     run = json.loads(out)
     assert run["state"] == "succeeded"
     assert run["result"]["approved"] is False
+
+
+def test_a_run_is_paused_gone_on_with_and_stopped(flows):
+    flows.put("workflows/asks.yaml", ASKS)
+    slow = {"workflow": [{"id": n, "role": "slow", "task": n} for n in ("one", "two")]}
+    both = json.dumps({**slow, "name": "a"}) + "\n" + json.dumps({**slow, "name": "b"})
+    path = flows.put("slow.json", both)
+    role = f"slow={flows.waits('on')}{SAYS}"
+    first, second = flows.must("run", path, "--role", role).stdout.split()
+    until(lambda: first in flows.must("runs").stdout, "the first document")
+    assert flows.must("pause", first, "--dry-run").stdout == f"would pause: {first}\n"
+    assert flows.must("pause", first).stdout == f"paused: {first}\n"
+    assert flows.must("resume", first[:-1]).stdout == f"going on: {first}\n"
+    until(lambda: len(flows.agents()) > 1, "the agents")
+    assert f"would stop {first}\n" in flows.must("down", "--all", "--dry-run").stdout
+    assert f"stopped {first}\n" in flows.must("down", "--all").stdout
+    flows.nothing_runs()
+    flows.must("resume", first)
+    until(flows.agents, "the agents once more")
+    assert flows.must("stop", first).stdout == f"stopped: {first}\n"
+    waited = flows("wait", first, "--json")
+    assert (waited.code, waited.json()["runs"]) == (1, {first: "cancelled"})
+    run = run_of(flows, first)
+    assert (run["state"], {one["state"] for one in run["steps"]}) == ("cancelled", {"cancelled"})
+    assert second not in flows.must("runs").stdout
+    refused = flows("resume", first)
+    assert (refused.code, "nothing of it goes on" in refused.stderr) == (1, True)
+    assert "fleet run --resume RUN" in refused.stderr
+    flows.nothing_runs()

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from fleet.errors import FleetError, InvalidPlan
 from fleet.files.flows.commands import referring
 from fleet.files.flows.expressions import evaluate
 from fleet.files.flows.loading import Loader
+from fleet.files.flows.reading import read_pages
 from fleet.files.load import load
+from fleet.files.schema import schema
+from fleet.files.source import resolved
 from support.git_repo import GitRepo
 
 
@@ -149,7 +153,19 @@ def test_several_documents_keep_their_lines(fleet):
         ),
         (
             "- {id: a, type: verify, of: a, agent: ada}",
-            "f.yaml:2:3: a verify by an agent is not carried out by this version (give `checks`)",
+            "f.yaml:2:29: no step 'a' stands before this one",
+        ),
+        (
+            "- {id: a, type: verify, of: a}",
+            "f.yaml:2:3: a verify has `checks`, `agent` or both",
+        ),
+        (
+            "- {id: s, type: return}\n- {id: a, type: verify, of: s, agent: '@bob'}",
+            "f.yaml:3:39: no agent has the role 'bob' (--role bob=COMMAND or --client bob is one)",
+        ),
+        (
+            "- {id: s, type: return}\n- {id: a, type: verify, of: s, checks: x, instructions: y}",
+            "f.yaml:3:57: `instructions` are for an agent that verifies",
         ),
         (
             "- {id: a, type: workflow, workflow: gone}",
@@ -160,6 +176,20 @@ def test_several_documents_keep_their_lines(fleet):
             "f.yaml: workflows call each other in a circle: one -> two -> one",
         ),
         (
+            "- {id: a, type: shell, command: '{% if 1 %}ls{% endif %}'}",
+            "f.yaml:2:33: a command takes expressions, no statements (set the state before)",
+        ),
+        (
+            (
+                "- {id: a, type: foreach, items: [1], steps: [{id: b, type: return}]}\n"
+                "- {id: c, type: return, value: '{{ steps.b.output }}'}"
+            ),
+            (
+                "f.yaml:3:32: step 'b' is within a foreach, and is seen only there"
+                " (the foreach puts out what its items return)"
+            ),
+        ),
+        (
             "- {id: a, type: set_state, type: set_state, updates: {}}",
             "f.yaml:2:28: key 'type' is there twice (first on line 2)",
         ),
@@ -167,6 +197,101 @@ def test_several_documents_keep_their_lines(fleet):
 )
 def test_steps_that_do_not_hold_are_told_at_their_place(fleet, steps, told):
     assert problems(fleet, f"steps:\n{steps}\n") == [told]
+
+
+NESTED = "steps: [" + "{id: c, type: condition, if: '1', then: [" * 300 + "]}" * 300 + "]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", ["f.yaml: file is empty; expected keys and values"]),
+        ("steps: []\n", ["f.yaml:1:8: steps: must hold 1 at least, got 0"]),
+        (
+            (
+                "steps:\n"
+                "- {id: a, type: while, condition: '1', max: many, steps: []}\n"
+                "- {id: b/.., type: foreach, items: [1], steps: 3}\n"
+                "- {id: c, type: return, timeout: soon, attempts: 0}\n"
+                "- a\n"
+            ),
+            [
+                "f.yaml:2:45: max: expected a whole number, got 'many'",
+                "f.yaml:2:58: steps: must hold 1 at least, got 0",
+                (
+                    "f.yaml:3:8: id: 'b/..' is no id: letters, digits, '-' and '_',"
+                    " beginning with a letter or digit"
+                ),
+                "f.yaml:3:48: steps: expected a list, got 3",
+                (
+                    "f.yaml:4:34: timeout: expected a time such as 90s, 10m, 2h or a number of"
+                    " seconds, got 'soon'"
+                ),
+                "f.yaml:4:50: attempts: must be at least 1, got 0",
+                "f.yaml:5:3: steps: expected keys and values, got 'a'",
+            ],
+        ),
+        (
+            (
+                "inputs: {a: {type: strin}, b: {type: number, default: x}}\n"
+                "steps: [{id: a, type: return}]\n"
+            ),
+            [
+                (
+                    "f.yaml:1:20: type: expected 'string', 'number', 'integer', 'boolean', 'array',"
+                    " 'object' or 'any', got 'strin'"
+                )
+            ],
+        ),
+        (
+            "inputs: {b: {type: number, default: x}}\nsteps: [{id: a, type: return}]\n",
+            ["f.yaml:1:37: the default of 'b' is no number"],
+        ),
+        (
+            "colour: red\nsteps: [{id: a, type: return}]\n",
+            ["f.yaml:1:1: unknown key 'colour' ('fleet schema workflow' shows the known ones)"],
+        ),
+        (NESTED, ["f.yaml:1:624: nested deeper than 32 levels (make it flatter)"]),
+        (
+            "steps: [{id: a, type: return, value: &v [*v]}]\n",
+            ["f.yaml:1:42: alias *v stands inside what it repeats (write it out)"],
+        ),
+        (
+            "steps: [{id: a, type: return, value: !!python/name:os.system }]\n",
+            [
+                (
+                    "f.yaml:1:38: tag 'tag:yaml.org,2002:python/name:os.system' is not allowed"
+                    " (write the plain value)"
+                )
+            ],
+        ),
+    ],
+)
+def test_what_is_no_workflow_is_told_at_its_place(fleet, text, told):
+    assert problems(fleet, text) == told
+
+
+def test_the_schema_takes_what_the_check_takes(fleet):
+    made = schema("workflow")
+    jsonschema.Draft202012Validator.check_schema(made)
+    check = jsonschema.Draft202012Validator(made)
+    here = Path(__file__).resolve().parents[2]
+    files = [*here.glob("workflows/*.*"), *here.glob("tests/e2e/workflows/*.*")]
+    assert len(files) > 10
+    for path in files:
+        for page in read_pages(path.read_bytes(), path.name):
+            values = resolved(page.values)
+            for step in values.get("steps", ()):
+                if step["type"] == "prompt":
+                    step.pop("input", None)
+            check.validate(values)
+    for wrong in (
+        {"steps": []},
+        {"steps": [{"id": "a", "type": "return", "vlue": 1}]},
+        {"steps": [{"id": "a", "type": "condition", "if": "1", "then": [{"id": "b"}]}]},
+        {"workflow": [{"id": "a", "role": "dev"}]},
+    ):
+        assert not check.is_valid(wrong), wrong
 
 
 def test_a_run_gets_the_servers_that_it_calls_and_no_other(fleet):
@@ -206,6 +331,13 @@ def test_a_role_is_an_agents_id_or_role(fleet):
         "{{ inputs | attr('__class__') }}",
         "{{ ['x'] | map(attribute='__class__') | list }}",
         "{{ now.__globals__ }}",
+        "{{ ''.mro }}",
+        "{{ ().__class__.__base__.__subclasses__() }}",
+        "{{ '{0.__class__}'.format(inputs) }}",
+        "{{ '%s' | format(inputs) }}",
+        "{{ inputs | map('attr', '__class__') | list }}",
+        "{{ dict.mro() }}",
+        "{{ range.__init__ }}",
         "{{ self }}",
         "{{ lipsum }}",
         "{{ " + "(" * 500 + ")" * 500 + " }}",

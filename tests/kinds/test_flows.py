@@ -10,6 +10,7 @@ import pytest
 from fleet.adapters.memory import Memory
 from fleet.core import messages as m
 from fleet.errors import FleetError
+from fleet.files.flows.inputs import read_inputs
 from fleet.runtimes.runs import now_ms
 from support.flow_world import FlowWorld, outputs, states
 from support.mcp_peers import BY_HAND, alive, noted
@@ -76,7 +77,7 @@ steps:
       - {id: seen, type: set_state, updates: {last: "{{ steps.more.output.n }}"}}
   - id: back
     type: repeat
-    until: "{{ state.n == 1 }}"
+    until: "{{ round == 2 }}"
     max: 5
     steps: [{id: less, type: set_state, updates: {n: "{{ state.n - 1 }}"}}]
   - {id: end, type: return, value: ["{{ state.n }}", "{{ state.log }}", "{{ state.last }}"]}
@@ -105,8 +106,8 @@ initial_state: {x: 0, found: []}
 steps:
   - id: each
     type: foreach
-    items: "{{ range(40) | list }}"
-    max_parallel: 3
+    items: "{{ range(300) | list }}"
+    max_parallel: 20
     output_to: found
     steps:
       - {id: own, type: set_state, updates: {x: "{{ state.x + item + index }}"}}
@@ -116,7 +117,7 @@ steps:
     type: return
     value: ["{{ state.x }}", "{{ state.found }}", "{{ steps.none.output }}"]
 """)
-    assert run["result"] == [0, [2 * n for n in range(40)], []]
+    assert run["result"] == [0, [2 * n for n in range(300)], []]
 
 
 def test_a_subworkflow_sees_its_inputs_and_nothing_of_its_caller(flow):
@@ -254,22 +255,34 @@ def test_a_rejection_ends_the_run_or_goes_where_the_workflow_says(flow):
     goes = flow.play(
         """
 steps:
-  - {id: ok, type: approve, message: Go?, else: [{id: back, type: return, value: back}]}
+  - id: ok
+    type: approve
+    message: Go?
+    else: [{id: back, type: return, value: "back, {{ steps.ok.output.by }}"}]
   - {id: go, type: return, value: went}
 """,
         answers=("reject",),
     )
-    assert (goes["state"], goes["result"]) == ("succeeded", "back")
+    assert (goes["state"], goes["result"]) == ("succeeded", "back, ada")
 
 
 def test_a_prompt_ends_in_time_only_where_the_workflow_says_so(flow):
     run = flow.play("""
 steps:
   - {id: a, type: prompt, message: Now?, timeout: 0.05, default: later, output_to: x}
+  - {id: yes, type: prompt, message: Now?, timeout: 0.05, default: "yes", input: confirm}
+  - {id: n, type: prompt, message: Now?, timeout: 0.05, default: "{{ 6 * 7 }}", input: number}
   - {id: b, type: approve, message: Now?, timeout: 0.05}
 """)
-    assert outputs(run)["a"] == "later"
-    assert run["steps"][1]["error"] == "nobody approved in time"
+    found = outputs(run)
+    assert (found["a"], found["yes"], found["n"]) == ("later", {"confirmed": True}, 42)
+    assert run["steps"][3]["error"] == "nobody approved in time"
+    asked = [one.question for one in flow.world.state.answers.values()]
+    assert [one.default for one in asked] == ["later", "yes", "42", None]
+    assert all(one.expires_at_ms for one in asked)
+    waits = flow.play("steps: [{id: a, type: prompt, message: Now?, default: later}]")
+    (question,) = flow.world.state.questions.values()
+    assert (waits["state"], question.question.expires_at_ms) == ("waiting", None)
 
 
 def test_an_agents_words_are_data_wherever_they_go(flow):
@@ -313,6 +326,20 @@ steps:
     assert run["steps"][0]["attempts"] == 2
 
 
+def test_an_output_that_is_nested_without_end_is_no_value(flow):
+    deep = "python3 -c \"print('[' * 5000 + ']' * 5000)\""
+    run = flow.play(
+        """
+steps:
+  - {id: deep, type: delegate, agent: dev, instructions: Nest., output: {type: array}}
+""",
+        roles={"dev": deep},
+    )
+    assert (run["state"], run["steps"][0]["attempts"]) == ("failed", 1)
+    assert "no JSON value" in run["steps"][0]["error"]
+    assert read_inputs({}, {"x": "[" * 5_000}) == {"x": "[" * 5_000}
+
+
 def test_a_step_in_a_worktree_of_its_own_starts_from_the_base(flow):
     run = flow.play(
         """
@@ -323,6 +350,34 @@ steps:
         roles={"dev": "git rev-parse --abbrev-ref HEAD; test -e coordination.md"},
     )
     assert outputs(run) == {"work": "fleet/plan/work", "look": "fleet/plan/look"}
+
+
+def test_a_graphs_agent_finds_earlier_outputs_in_its_brief_and_as_files(flow):
+    run = flow.play(
+        """
+workspace: worktree
+workflow:
+  - {id: a, role: dev, task: "Say {who}.", workspace: none}
+  - {id: b, role: dev, task: "Heard: {a.output}", deps: [a]}
+  - {id: c, role: dev, task: "Heard: {a.output} and {b.output}", deps: [b], timeout: 60}
+""",
+        roles={
+            "dev": """
+git rev-parse --abbrev-ref HEAD 2>/dev/null || echo nowhere
+grep -o 'Heard: .*' $FLEET_BRIEF
+for one in $(grep -o '/[^`]*outputs/[a-z]*.md' $FLEET_BRIEF); do
+  echo "$(basename $one): $(head -1 $one)"
+done
+true"""
+        },
+    )
+    found = outputs(run)
+    assert found["a"].splitlines()[0] in ("nowhere", "main")
+    assert found["b"].splitlines()[0] == "fleet/plan/b"
+    assert f"a.md: {found['a'].splitlines()[0]}" in found["b"]
+    assert "a.md: " in found["c"]
+    assert "b.md: fleet/plan/b" in found["c"]
+    assert list(run["result"]) == ["c"]
 
 
 @pytest.mark.parametrize(
@@ -363,6 +418,95 @@ steps:
         assert outputs(run)["judge"]["rounds"] == 3
     else:
         assert states(run) == {"work": "succeeded", "judge": "failed", "end": "unreached"}
+
+
+JUDGE = """
+echo "round $FLEET_ATTEMPT" >> {top}/judged
+grep -q 'It worked in `.*work/work`' $FLEET_BRIEF || exit 1
+grep -q 'Look for {{ hostile }}' $FLEET_BRIEF || exit 1
+case $(cat $(grep -o '/[^`]*outputs/work.md' $FLEET_BRIEF | head -1)) in
+  "try 2") echo '{"passed": true, "findings": []}' ;;
+  *) echo '{"passed": false, "findings": ["$(touch pwned) no second line"]}' ;;
+esac
+"""
+WORKER = "echo try $FLEET_ATTEMPT; test $FLEET_ATTEMPT = 1 || grep -q 'no second' $FLEET_BRIEF"
+
+
+@pytest.mark.parametrize(("rounds", "state"), [(2, "succeeded"), (1, "failed")])
+def test_an_agents_verdict_is_the_rework_of_the_step_that_it_judges(flow, rounds, state):
+    top = flow.world.folder
+    text = f"""
+inputs: {{what: {{default: "{{{{ hostile }}}}"}}}}
+steps:
+  - {{id: work, type: delegate, agent: dev, instructions: Write it.}}
+  - id: judge
+    type: verify
+    of: work
+    agent: "@critic"
+    instructions: "Look for {{{{ inputs.what }}}}"
+    attempts: {rounds}
+  - id: end
+    type: return
+    value: ["{{{{ steps.work.output }}}}", "{{{{ steps.judge.output }}}}"]
+"""
+    roles = {"dev": WORKER, "critic": JUDGE.replace("{top}", str(top))}
+    run = flow.play(text, roles=roles)
+    assert (run["state"], states(run)["work"]) == (state, "succeeded")
+    row = {one["id"]: one for one in run["steps"]}["judge"]
+    assert (row["attempts"], row["agent"]) == (rounds, "critic")
+    lines = (top / "judged").read_text().splitlines()
+    assert lines == [f"round {number}" for number in range(1, rounds + 1)]
+    assert not list(top.rglob("pwned"))
+    if state == "succeeded":
+        said, verdict = run["result"]
+        assert (said, verdict["passed"], verdict["rounds"]) == ("try 2", True, 2)
+    else:
+        assert row["error"] == "red: verdict of critic"
+        kind = """echo '{"passed": true, "findings": ["well"]}'"""
+        run = flow.resume(text, roles={**roles, "critic": kind})
+        assert (run["result"][0], run["result"][1]["findings"]) == ("try 1", ["well"])
+
+
+def test_a_judge_without_a_verdict_is_asked_anew_of_what_was_made_last(flow):
+    text = """
+steps:
+  - {id: work, type: delegate, agent: dev, instructions: Write it.}
+  - {id: judge, type: verify, of: work, agent: critic}
+  - {id: end, type: return, value: ["{{ steps.work.output }}", "{{ steps.judge.output.rounds }}"]}
+"""
+    bad = """echo '{"passed": false, "findings": ["no"]}'"""
+    seen = "cat $(grep -o '/[^`]*outputs/work.md' $FLEET_BRIEF | head -1)"
+    roles = {
+        "dev": "echo try $FLEET_ATTEMPT",
+        "critic": f"test $FLEET_ATTEMPT = 1 && {bad} || echo",
+    }
+    run = flow.play(text, roles=roles)
+    assert run["state"] == "failed"
+    assert "no JSON value" in run["steps"][1]["error"]
+    good = """echo '{"passed": true, "findings": []}'"""
+    says = f"{seen} | grep -q 'try 2' && {good}"
+    run = flow.resume(text, roles={**roles, "critic": says})
+    assert (run["state"], run["result"]) == ("succeeded", ["try 2", 2]), run
+
+
+def test_a_verdict_must_have_the_form_of_one_and_else_takes_a_red_one_up(flow):
+    run = flow.play(
+        """
+steps:
+  - {id: made, type: shell, command: "echo made > it; echo 3"}
+  - {id: red, type: verify, of: made, checks: ["test -e gone"], else: [
+      {id: undo, type: shell, command: "echo undone {{ steps.red.output.passed }}"}]}
+  - {id: green, type: verify, of: made, checks: ["grep made it"], else: [
+      {id: never, type: shell, command: "echo never"}]}
+  - {id: talk, type: verify, of: made, agent: critic}
+""",
+        roles={"critic": "echo fine by me"},
+    )
+    found = outputs(run)
+    assert (found["undo"], "never" in found) == ("undone false", False)
+    assert (found["red"]["passed"], found["green"]["passed"]) == (False, True)
+    assert run["state"] == "failed"
+    assert "no JSON value" in run["steps"][-1]["error"]
 
 
 def test_a_memory_is_carried_to_another_fleet(tmp_path):

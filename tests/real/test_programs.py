@@ -227,3 +227,26 @@ def test_aider_in_its_terminal_says_that_it_waits(real, server):
     until(lambda: real.row("ada")["turn"] == "idle", "word that it waits", PATIENCE_S)
     assert real.row("ada")["evidence"]["source"] == "hook"
     real.must("stop", "ada")
+
+
+GRAPH = {
+    "workflow": [
+        {"id": "first", "role": "ada", "task": "Say the word."},
+        {"id": "second", "role": "ada", "task": "Heard {first.output}?", "deps": ["first"]},
+    ]
+}
+
+
+@of("codex")
+def test_a_program_plays_a_role_of_a_workflow_in_a_folder_that_is_no_repository(real, server):
+    model = real.declare(server, [Turn("The word is {second.output}."), Turn("Heard.")])
+    path = real.put("graph.json", json.dumps(GRAPH))
+    done = real.must("run", path, "--wait", "--json", timeout_s=PATIENCE_S)
+    run = done.json()
+    assert run["result"] == {"second": "Heard."}, run
+    assert run["steps"][0]["output"] == "The word is {second.output}."
+    assert "Say the word." in model.asked(0)
+    assert "Heard The word is {second.output}.?" in model.asked(1)
+    report = real.must("report", run["run"], "--json").json()
+    assert report["totals"]["usage"]["output_tokens"] > 0
+    real.nothing_runs()

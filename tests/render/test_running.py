@@ -161,15 +161,61 @@ def test_the_inbox():
     ]
 
 
-def test_an_event_is_a_line_with_its_columns():
-    event = {
-        "schema": "fleet.event/1", "run": "plan", "seq": 7, "at": "2026-11-20T10:00:00.000Z",
-        "event": "attempt-started", "step": "one/work", "attempt": 1,
+def test_a_question_says_how_it_is_answered_within_its_columns():
+    name = "all-questions-ea08b6.q5"
+    told = [
+        question(id=name, kind="approval", choices=["approve", "reject"], whom="lead", topic="x"),
+        question(id="r.q2", kind="choice", choices=["roll back", "wait", "$(x)"]),
+        question(id="r.q3", kind="number"),
+    ]
+    lines = inbox_text(told, 80).splitlines()
+    assert lines[0] == f"{name}  one  approval  on the critical path  for lead  about x"
+    assert lines[2:4] == [
+        f"    fleet approve {name}",
+        f"    fleet reject {name} --reason ...",
+    ]
+    assert lines[6] == "    fleet answer r.q2 'roll back'|wait|'$(x)'"
+    assert lines[9] == "    fleet answer r.q3 NUMBER"
+
+
+def event(kind, **told):
+    return {
+        "schema": "fleet.event/1", "run": "r", "seq": 7, "at": "2026-11-20T10:00:00.000+00:00",
+        "event": kind, **told,
     }  # fmt: skip
-    assert event_text(event) == (
-        '    7 2026-11-20T10:00:00.000Z attempt-started     one/work {"attempt": 1}'
-    )
-    assert len(event_text(event | {"text": "x" * 9_000})) < 500
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        (event("attempt-started", step="one/work", attempt=1), "attempt-started    one/work 1"),
+        (
+            event("attempt-ended", step="a", attempt=2, outcome={"ending": "failed", "text": "no"}),
+            "attempt-ended      a 2 failed no",
+        ),
+        (
+            event("question-answered", step="a", id="r.q1", value="left", by="ada", note="so"),
+            "question-answered  a r.q1 'left' by ada (so)",
+        ),
+        (
+            event(
+                "plan-revised", by="a.open", revision=2,
+                patch={"put": [{"id": "a[0]/b"}], "drop": ["c"], "reason": "1 items of a"},
+            ),
+            "plan-revised        revision 2 by a.open: 1 items of a +a[0]/b -c",
+        ),
+        (
+            event("run-started", workflow="w", file="w.yaml", by="ada", steps=3),
+            "run-started         w of w.yaml by ada: 3 steps",
+        ),
+        (event("step-held", step="a", reason="why"), 'step-held          a {"reason": "why"}'),
+    ],
+)  # fmt: skip
+def test_an_event_is_a_line_in_words(told, said):
+    found = event_text(told)
+    assert found[:5] == "   7 "
+    assert found[20:] == said
+    assert width(event_text(told | {"text": "x" * 9_000}, 80)) <= 80
 
 
 def test_metrics():
@@ -217,7 +263,7 @@ def test_nothing_of_others_reaches_the_terminal_raw():
         landing_text(Landing(EVIL, landed=False, text=EVIL, evidence={"checks": [{"tail": EVIL}]})),
         landing_text(Landing(EVIL, landed=True, tasks={EVIL: EVIL}, tag=EVIL, undo=EVIL)),
         inbox_text([question(message=EVIL, choices=[EVIL], step=EVIL, kind=EVIL)]),
-        event_text({"seq": 1, "at": "t", "event": "x", "step": EVIL, "text": EVIL}),
+        event_text(event("x", step=EVIL, text=EVIL)),
         metrics_text({"metrics": [{"task": EVIL, "name": EVIL, "baseline": 1, "target": EVIL,
                                    "unit": EVIL, "measured": 1, "met": True}]}),
     ]  # fmt: skip

@@ -10,6 +10,7 @@ from typing import Any
 
 from fleet.app import workflows
 from fleet.app.place import FleetPlace
+from fleet.app.redoing import redo_patch
 from fleet.core import messages as m
 from fleet.core.state import State
 from fleet.files.flows.inputs import checked_inputs
@@ -63,6 +64,14 @@ class FlowWorld:
             answer = m.AnswerQuestion(id=question, value=value, by="ada", at_ms=now_ms())
             state = self.world.play(None, answer)
         return run_of(state, str)
+
+    def resume(self, text: str, *, roles: dict[str, str] | None = None) -> dict[str, Any]:
+        """Returns the same of the run that has failed, gone on with by what the file says now."""
+        one = Loader(self.place.documents, roles or {}).load(self.put("played.yaml", text))[0]
+        state = self.world.state
+        assert state is not None
+        patch = redo_patch(state, one.bundle, workflows.kept(self.place, one))
+        return run_of(self.world.play(None, m.RevisePlan(patch=patch, at_ms=now_ms())), str)
 
 
 def outputs(run: dict[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fleet.app.place import FleetPlace
+from fleet.app.throwaway import begin_repository, neutral
 from fleet.errors import FleetError
 
 FILES: Final = Path(__file__).with_name("demo_fleet")
@@ -282,12 +283,8 @@ def _interrupt(*_: object) -> None:
 
 
 def _environment(top: Path) -> dict[str, str]:
-    """Returns the environment without what the user's own fleet, git or tmux session has set."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("FLEET_", "GIT_")) and name not in ("TMUX", "TMUX_PANE")
-    }
+    """Returns the environment of the demo's commands."""
+    kept = neutral(os.environ)
     folder = top / "bin"
     columns = min(shutil.get_terminal_size((100, 24)).columns, WIDEST)
     paths = [
@@ -299,8 +296,6 @@ def _environment(top: Path) -> dict[str, str]:
         "COLUMNS": str(columns),
         "PYTHONPATH": os.pathsep.join(paths[:1]),
         "PYTHONDONTWRITEBYTECODE": "1",
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_CONFIG_GLOBAL": os.devnull,
     }
 
 
@@ -313,18 +308,7 @@ def _make_repository(scene: Scene) -> None:
     shutil.copytree(FILES, scene.root)
     for path in scene.root.glob("*.py.txt"):  # kept as text here, so that they are no part of fleet
         path.rename(path.with_suffix(""))
-    for argv in (
-        ["git", "init", "-q", "-b", "main"],
-        ["git", "config", "user.name", "Demo"],
-        ["git", "config", "user.email", "demo@fleet.invalid"],
-        ["git", "config", "core.hooksPath", ".git/hooks"],
-        ["git", "config", "commit.gpgSign", "false"],
-        ["git", "add", "."],
-        ["git", "commit", "-q", "-m", "A very small shop, and a fleet to finish it"],
-    ):
-        code, said = scene.run(argv)
-        if code:
-            raise FleetError(f"{shlex.join(argv)} failed: {said.strip()}", hint="fleet doctor")
+    begin_repository(scene.root, "A very small shop, and a fleet to finish it", scene.environ)
 
 
 def _end(scene: Scene) -> None:

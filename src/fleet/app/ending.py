@@ -38,6 +38,7 @@ def down(place: FleetPlace, *, every: bool = False, dry_run: bool = False) -> li
     """Ends the coordinator, with `every` the agents' sessions too; returns what was done."""
     from fleet.adapters.lease import holder
     from fleet.app.launching import stop
+    from fleet.app.steering import halt
 
     told = []
     state = place.run_state()
@@ -46,6 +47,9 @@ def down(place: FleetPlace, *, every: bool = False, dry_run: bool = False) -> li
             told.append(f"would stop: {', '.join(sorted(state.running))}")
         else:
             told += [f"stopped {name}" for name in stop(place, (), every=True)]
+    if every:
+        verb = "would stop" if dry_run else "stopped"
+        told += [f"{verb} {name}" for name in halt(place, dry_run=dry_run)]
     found = holder(place.state) if place.state.exists() else None
     if found is None:
         _close_server(place, every=every and not dry_run)

@@ -12,12 +12,13 @@ from fleet.app.place import FleetPlace, fold
 from fleet.app.telling import tell
 from fleet.core import messages as m
 from fleet.errors import NotFound, Rejected
+from fleet.views.flows import number_of
 from fleet.views.forecast import planned_of
 from fleet.views.status import question_row, task_asked_about
 
 if TYPE_CHECKING:
     from fleet.core.plan import Patch
-    from fleet.core.state import OpenQuestion, State
+    from fleet.core.state import Answered, OpenQuestion, State
 
 
 def inbox(place: FleetPlace) -> dict[str, Any]:
@@ -44,7 +45,9 @@ def live_states(place: FleetPlace) -> list[State]:
 
 
 def find_question(place: FleetPlace, name: str) -> tuple[State, OpenQuestion]:
-    """Returns the run and the open question that an id or a unique part of one means."""
+    """Returns the run and the open question that an id or a unique part of one means; raises
+    Rejected for one that is answered already, with its answer, and NotFound.
+    """
     found: list[tuple[State, OpenQuestion]] = []
     known: list[str] = []
     for state in live_states(place):
@@ -57,7 +60,19 @@ def find_question(place: FleetPlace, name: str) -> tuple[State, OpenQuestion]:
         return (exact or found)[0]
     if found:
         raise NotFound("one question", name, [pair[1].id for pair in found])
+    closed = _closed(place, name)
+    if closed is not None:
+        raise Rejected(
+            f"question {name} is answered already: {closed.value!r} by {closed.by or 'nobody'}"
+        )
     raise NotFound("open question", name, known)
+
+
+def _closed(place: FleetPlace, name: str) -> Answered | None:
+    """Returns the answer that a question of that very id has got, None for none."""
+    run = name.rpartition(".")[0]
+    state = place.run_state(run) if run else None
+    return state.answers.get(name) if state is not None else None
 
 
 def answer(place: FleetPlace, name: str, value: str, note: str = "", by: str = "") -> str:
@@ -66,6 +81,8 @@ def answer(place: FleetPlace, name: str, value: str, note: str = "", by: str = "
     `by` is who answers: whoever runs this process, if nothing is said.
     """
     state, asked = find_question(place, name)
+    if asked.question.kind == "number" and number_of(value) is None:
+        raise Rejected(f"{value!r} is no number", hint=f"fleet answer {asked.id} NUMBER")
     patch = rework_patch(state, asked, note) if value == "rework" else None
     if value == "approve":
         from fleet.app.proposing import proposed_patch
@@ -115,7 +132,9 @@ def _decide(place: FleetPlace, name: str, words: Sequence[str], note: str) -> st
     choices = asked.question.choices
     word = next((word for word in words if word in choices), None)
     if word is None:
-        listed = ", ".join(choices) or "any text"
+        listed = ", ".join(choices) or (
+            "a number" if asked.question.kind == "number" else "any text"
+        )
         raise Rejected(
             f"question {asked.id} takes no "
             + ("approval for good" if words == ("always",) else "approval"),

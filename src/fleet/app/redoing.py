@@ -12,14 +12,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fleet.app.place import FleetPlace
+from fleet.app.runs import find_run
 from fleet.app.telling import tell
-from fleet.app.workflows import find_run, kept, loaded
+from fleet.app.workflows import kept, loaded
 from fleet.core import messages as m
 from fleet.core.plan import FAILED, Need, NeedsChange, Patch, Step
 from fleet.core.state import UNSTARTED, Standing
 from fleet.errors import Rejected
 from fleet.files.flows.documents import step_at
-from fleet.files.flows.lowering import role_of
+from fleet.files.flows.lowering import judging_steps, role_of
 
 if TYPE_CHECKING:
     from fleet.core.state import State, StepState
@@ -81,19 +82,43 @@ def redo_patch(state: State, bundle: Bundle, digest: str) -> Patch:
 
 
 def _copies(state: State, one: StepState, bundle: Bundle, digest: str) -> list[Step]:
-    """Returns a further copy of a failed step, an agent's with what it is told anew."""
+    """Returns a further copy of a failed step, an agent's with what it is told anew; one that
+    verifies has all its rounds again.
+    """
     step = _renewed(one.step, bundle, digest)
     base, number = step.whole if step.kind == "agent" else step.id, 2
     while {f"{base}.{number}", f"{base}.brief.{number}"} & state.steps.keys():
         number += 1
     behind = Need(step=step.id, on=FAILED)
+    if step.kind == "verify":
+        return _judging_anew(state, step, bundle, behind)
     copy = replace(step, id=f"{base}.{number}", needs=(*step.needs, behind), released=True)
-    told = state.known(f"{one.step.whole}.brief") if step.kind == "agent" else None
-    if told is None:
+    told = [need for need in step.needs if state.steps[need.step].step.kind == "brief"]
+    if not told:
         return [copy]
-    brief = _renewed(told.step, bundle, digest)
+    brief = _renewed(state.steps[told[0].step].step, bundle, digest)
     again = replace(brief, id=f"{brief.id}.{number}", needs=(*brief.needs, behind))
-    return [again, replace(copy, needs=(Need(step=again.id), behind))]
+    rest = [need for need in step.needs if need not in told]
+    return [again, replace(copy, needs=(Need(step=again.id), *rest, behind))]
+
+
+def _judging_anew(state: State, step: Step, bundle: Bundle, behind: Need) -> list[Step]:
+    """Returns a further copy of a step that verifies, behind the agent that judges once more."""
+    told: Any = step.params["flow"]
+    flow = {name: value for name, value in told.items() if name != "judging"}
+    number = 2
+    while f"{step.whole}.open.{number}" in state.steps:
+        number += 1
+    needs: tuple[Need, ...] = (*step.needs, behind)
+    judges: list[Step] = []
+    if any(state.steps[need.step].step.whole == step.whole for need in step.needs):
+        now = step_at(bundle["workflows"][flow["of"]], flow["at"])
+        judges = judging_steps(bundle, flow, now, (behind,), f".{number}")
+        needs = (Need(step=judges[-1].id), behind)
+    copy = replace(
+        step, id=f"{step.whole}.open.{number}", params={"flow": flow}, needs=needs, released=True
+    )
+    return [*judges, copy]
 
 
 def _renewed(step: Step, bundle: Bundle, digest: str) -> Step:

@@ -250,14 +250,14 @@ def _put(root: Path, name: str, text: str, *, dry_run: bool) -> Made:
 def _leave_schemas(repo: Repository, made: Scaffold) -> None:
     """Writes the schemas that the modelines name; they follow fleet, so they are replaced."""
     from fleet.adapters.git.copies import exclude
-    from fleet.files.schema import KINDS, schema
+    from fleet.files.schema import ALL, schema
 
     exclude(repo, [])
     state = FleetPlace(repo.root).state
     state.mkdir(mode=0o700, exist_ok=True)
     folder = state / "schema"
     folder.mkdir(exist_ok=True)
-    for kind in KINDS:
+    for kind in ALL:
         (folder / f"{kind}.json").write_text(json.dumps(schema(kind), indent=1), encoding="utf-8")
     shown = folder.relative_to(repo.root)
     made.files.append(Made(f"{shown}/*.json", kept=False))

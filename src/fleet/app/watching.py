@@ -15,12 +15,15 @@ from fleet.app.place import PLAN_RUN, FleetPlace, resolve_task
 from fleet.app.revising import edit_in_words, planned_state
 from fleet.app.telling import changes
 from fleet.core.state import Standing
-from fleet.errors import NotFound
+from fleet.errors import Ambiguous, NotFound
 from fleet.views.status import phase_order, status_of
 from fleet.views.tasks import LINE, phases_of, tasks_of
 
 if TYPE_CHECKING:
     from fleet.core.state import State
+
+OF_A_RUN = ("workflow", "thread", "file", "roles")
+"""What the history of a workflow's run says of it first."""
 
 ENDS = ("failed", "skipped", "unreached")
 
@@ -32,14 +35,31 @@ def status(place: FleetPlace) -> dict[str, Any]:
     state = state or planned_state(place)
     clock = clock_of(state)
     observed = observe(place, state, clock.now_ms, warnings=edited)
-    return status_of(str(state.about.get("fleet") or state.name), state, observed, clock)
+    found = status_of(str(state.about.get("fleet") or state.name), state, observed, clock)
+    live = _live_runs(place)
+    asked = sum(one["questions"] for one in live)
+    return {**found, "inbox": found["inbox"] + asked, "runs": live}
 
 
-def task_status(place: FleetPlace, name: str) -> dict[str, Any]:
+def _live_runs(place: FleetPlace) -> list[dict[str, Any]]:
+    """Returns the rows of `fleet.runs/1` of runs that go on."""
+    reader = place.reader()
+    if reader is None:
+        return []
+    with closing(reader):
+        some = any(row.state == "running" and '"workflow"' in row.summary for row in reader.runs())
+    if not some:
+        return []
+    from fleet.app.runs import runs
+
+    return [one for one in runs(place)["runs"] if one["state"] in ("running", "waiting")]
+
+
+def task_status(place: FleetPlace, name: str) -> list[dict[str, Any]]:
     """Returns `fleet.task/1`: one task's row of the status, its questions, what its session shows;
-    `fleet.run/1` where the id is a run's.
+    `fleet.run/1` of each run where the name is that of runs.
 
-    Raises NotFound for what is neither.
+    Raises NotFound for what is neither, and Ambiguous.
     """
     from fleet.app.sessions import screen_lines
 
@@ -47,17 +67,17 @@ def task_status(place: FleetPlace, name: str) -> dict[str, Any]:
     try:
         task = resolve_task(place, name, state)
     except NotFound:
-        from fleet.app.workflows import is_run, run_status
+        from fleet.app.runs import is_run, run_statuses
 
         if is_run(place, name):
-            return run_status(place, name)
+            return run_statuses(place, name)
         raise
     whole = status(place)
     row = next(one for one in whole["tasks"] if one["id"] == task)
     screen = screen_lines(place, state, task) if state is not None else []
     questions = [one for one in whole["questions"] if one["task"] == task]
     told = {"schema": "fleet.task/1", "fleet": whole["fleet"], "now": whole["now"]}
-    return {**told, **row, "questions": questions, "screen": screen}
+    return [{**told, **row, "questions": questions, "screen": screen}]
 
 
 def wait(
@@ -144,20 +164,28 @@ def _has_come(found: str, word: str) -> bool | None:
 
 
 def history(place: FleetPlace, run: str = PLAN_RUN, after: int = 0) -> Iterator[dict[str, Any]]:
-    """Yields every journaled event of a run as a plain object, oldest first."""
+    """Yields every journaled event of a run as a plain object, oldest first; an answer says also
+    what it is the answer to. Raises NotFound, and Ambiguous where a prefix fits several runs.
+    """
     reader = place.reader()
     if reader is None:
         return
+    asked: dict[str, dict[str, Any]] = {}
     with closing(reader):
-        names = [row.run for row in reader.runs()]
-        if run not in names:
-            raise NotFound("run", run, names)
+        run = _run_called(run, [row.run for row in reader.runs()])
         for row in reader.events(run, after=after):
             body = json.loads(row.body)
             kind = body.pop("is")
             body.pop("at_ms", None)
             if kind == "run-started":
-                body = {"run": body["run"], "steps": len(body["plan"]["steps"])}
+                plan = body["plan"]
+                told = plan.get("about", {})
+                about = {name: told[name] for name in OF_A_RUN if told.get(name)}
+                body = {"by": body.get("by", ""), **about, "steps": len(plan["steps"])}
+            elif kind == "question-raised":
+                asked[body["id"]] = {"step": body["step"], "message": body["question"]["message"]}
+            elif kind == "question-answered":
+                body = {**asked.get(body["id"], {}), **body}
             yield {
                 "schema": "fleet.event/1",
                 "run": run,
@@ -168,6 +196,16 @@ def history(place: FleetPlace, run: str = PLAN_RUN, after: int = 0) -> Iterator[
                 "event": kind,
                 **{name: value for name, value in body.items() if name != "run"},
             }
+
+
+def _run_called(name: str, known: Sequence[str]) -> str:
+    """Returns the run that an id or a unique prefix means."""
+    fitting = [name] if name in known else [one for one in known if one.startswith(name)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        raise Ambiguous("run", name, fitting)
+    raise NotFound("run", name, known)
 
 
 def report(place: FleetPlace) -> dict[str, Any]:

@@ -1,24 +1,23 @@
-"""Use cases around workflows: run one, see runs, resume one, ask in the terminal."""
+"""Use cases that run workflows: start one, wait for it, ask in the terminal."""
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from fleet import codec
 from fleet.app.calendars import time_of
 from fleet.app.place import FleetPlace
+from fleet.app.runs import SEQUENCE
 from fleet.app.telling import changes, ensure_coordinator, prepare_coordinator, tell
 from fleet.core import messages as m
 from fleet.core.plan import SUCCEEDED, Need, Plan, Step, check, plan_of
-from fleet.errors import Ambiguous, FleetError, InvalidPlan, NotFound, Rejected
+from fleet.errors import FleetError, InvalidPlan, NotFound, Rejected
 from fleet.files.flows.bundle import text_of_bundle
 from fleet.files.flows.inputs import checked_inputs, read_inputs
 from fleet.files.flows.loading import (
@@ -37,10 +36,7 @@ from fleet.views.runs import run_of
 if TYPE_CHECKING:
     from fleet.core.state import OpenQuestion, State
 
-__all__ = ["Asked", "follow", "read_pairs", "read_roles", "run_status", "runs", "start_run"]
-
-SEQUENCE: Final = "sequence"
-"""What the run of a file with several documents says it is of."""
+__all__ = ["Asked", "follow", "read_pairs", "read_roles", "start_run"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,76 +205,7 @@ def _sequence(run: str, children: Sequence[str], plans: Sequence[Plan]) -> Plan:
     return plan_of(run, steps, about={"workflow": SEQUENCE})
 
 
-# --- looking --------------------------------------------------------------------------------------
-
-
-def find_run(place: FleetPlace, name: str) -> str:
-    """Returns the run of a workflow that an id or a unique prefix means; raises NotFound, and
-    Ambiguous.
-    """
-    known: list[str] = [one["run"] for one in _summaries(place)]
-    if name in known:
-        return name
-    found = [one for one in known if one.startswith(name)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise Ambiguous("run", name, found)
-    raise NotFound("run", name, known)
-
-
-def is_run(place: FleetPlace, name: str) -> bool:
-    """Returns whether a name, or a prefix of one, can only be a run's."""
-    return any(one["run"].startswith(name) for one in _summaries(place))
-
-
-def _summaries(place: FleetPlace) -> list[dict[str, Any]]:
-    reader = place.reader()
-    if reader is None:
-        return []
-    with closing(reader):
-        rows = [(row, json.loads(row.summary)) for row in reader.runs()]
-    found = [
-        {"run": row.run, "ended": "" if row.state == "running" else row.state, **told}
-        for row, told in rows
-        if told.get("workflow") not in (None, SEQUENCE)
-    ]
-    return sorted(found, key=lambda one: (one["started_ms"], one["run"]))
-
-
-def runs(place: FleetPlace) -> dict[str, Any]:
-    """Returns `fleet.runs/1`: the runs of workflows, the oldest first."""
-    rows = []
-    for one in _summaries(place):
-        word = one["ended"]
-        if not word:
-            state = place.run_state(one["run"])
-            word = run_of(state, time_of)["state"] if state is not None else "running"
-        rows.append(
-            {
-                "run": one["run"],
-                "workflow": one["workflow"],
-                "thread": one.get("thread") or None,
-                "state": word,
-                "started_at": time_of(one["started_ms"]),
-                "ended_at": time_of(one["ended_ms"]) if one["ended_ms"] else None,
-            }
-        )
-    return {"schema": "fleet.runs/1", "runs": rows}
-
-
-def run_status(place: FleetPlace, name: str) -> dict[str, Any]:
-    """Returns `fleet.run/1` of the run that an id or a unique prefix means; raises NotFound."""
-    state = place.run_state(find_run(place, name))
-    assert state is not None, "a run that was found is in the journal"
-    return run_of(state, time_of)
-
-
-def run_begun(place: FleetPlace, run: str) -> dict[str, Any]:
-    """Returns `fleet.run/1` of a run that was asked for; one behind another document waits."""
-    if place.run_state(run) is None:
-        return {"schema": "fleet.run/1", "run": run, "state": "waiting"}
-    return run_status(place, run)
+# --- following ---------------------------------------------------------------------------------
 
 
 def foreseen(place: FleetPlace, name: str, asked: Asked) -> list[str]:
@@ -333,6 +260,9 @@ def _put(
                 answer(place, asked.id, value)
                 break
             except NotFound:
-                break  # somebody else was quicker
+                break  # it is closed
             except Rejected as refusal:
-                wrong = f"{refusal.text}; {refusal.hint}"
+                now = place.run_state(state.run)
+                if now is None or asked.id not in now.questions:
+                    break  # somebody else was quicker
+                wrong = "; ".join(filter(None, (refusal.text, refusal.hint)))

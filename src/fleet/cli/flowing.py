@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,8 +23,11 @@ from fleet.cli.door import (
     tell,
     usage,
 )
+from fleet.render.text import plain
 
 if TYPE_CHECKING:
+    from fleet.app.place import FleetPlace
+    from fleet.app.workflows import Asked
     from fleet.core.state import OpenQuestion
 
 
@@ -43,19 +47,27 @@ def run(
         str | None, typer.Option(metavar="RUN", help="Go on with a run that has failed.")
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Until it has ended.")] = False,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="In a throw-away fleet, with scripted agents.")
+    ] = False,
     as_json: Json = False,
     dry_run: DryRun = False,
 ) -> None:
     """Run a workflow, or go on with a run that has failed."""
+    from fleet.app import runs as looking
     from fleet.app import workflows
 
-    place = here(ctx)
     with usage():
         inputs = workflows.read_pairs(given or [])
         roles = {**workflows.read_roles(role or []), **workflows.client_roles(client or [])}
         if (file is None) == (resume is None):
             raise typer.BadParameter("give a FILE, or --resume RUN")
+        if demo and resume is not None:
+            raise typer.BadParameter("--demo begins anew: give a FILE")
     asked = workflows.Asked(inputs=inputs, roles=roles, thread=thread)
+    if demo:
+        raise typer.Exit(_rehearsed(ctx, str(file), asked, as_json=as_json, dry_run=dry_run))
+    place = here(ctx)
     if resume is not None:
         from fleet.app.redoing import resume_run
 
@@ -71,25 +83,65 @@ def run(
     if not wait:
         for name in names:
             if as_json:
-                say_json(workflows.run_begun(place, name))
+                say_json(looking.run_begun(place, name))
             else:
                 say(name)
         return
-    raise typer.Exit(_waited(ctx, names, as_json=as_json))
+    raise typer.Exit(_waited(place, names, _asking(), as_json=as_json))
 
 
-def _waited(ctx: typer.Context, names: list[str], *, as_json: bool) -> int:
+def _rehearsed(ctx: typer.Context, file: str, asked: Asked, *, as_json: bool, dry_run: bool) -> int:
+    """Runs a workflow in a throw-away fleet, and says where that is."""
+    from fleet.app import rehearsal, workflows
+
+    scene = rehearsal.rehearsal_of(file, asked, ctx.obj)
+    if dry_run:
+        say("\n".join(workflows.foreseen(scene.place, scene.name, scene.asked(asked))))
+        scene.remove()
+        return 0
+
+    def answer(question: OpenQuestion, wrong: str) -> str | None:
+        value = scene.answer(question) if not wrong else None
+        told = f"no scripted answer fits: {wrong}" if value is None else f"{value} (scripted)"
+        tell(_wrapped(f"? {question.question.message.strip()}\n> {told}"))
+        return value
+
+    try:
+        names = workflows.start_run(scene.place, scene.name, scene.asked(asked))
+    except BaseException:
+        scene.remove()
+        raise
+    tell(f"a throw-away fleet with scripted agents: {scene.place.root}")
+    try:
+        code = _waited(scene.place, names, _asking() or answer, as_json=as_json)
+    except BaseException:
+        scene.end()
+        raise
+    name = names[0] if len(names) == 1 else names[0].rpartition(".")[0]
+    tell(f"\nlook at it:     fleet -C {scene.place.root} report {name}")
+    tell(f"throw it away:  rm -rf {scene.top}")
+    return code
+
+
+Ask = Callable[["OpenQuestion", str], str | None]
+
+
+def _asking() -> Ask | None:
+    """Returns how questions are put to whoever is at the terminal, None when nobody is."""
+    return _ask if sys.stdin.isatty() else None
+
+
+def _waited(place: FleetPlace, names: list[str], ask: Ask | None, *, as_json: bool) -> int:
     from fleet.app import workflows
     from fleet.render.flows import run_text
 
     code = 0
-    ask = _ask if sys.stdin.isatty() else None
-    for name in names:
-        found = workflows.follow(here(ctx), name, ask)
+    for number, name in enumerate(names):
+        found = workflows.follow(place, name, ask)
         if as_json:
             say_json(found)
         else:
-            say(run_text(found, columns(None)))
+            say(("\n" if number else "") + run_text(found, columns(None)))
         code = max(code, 0 if found["state"] == "succeeded" else 1)
     return code
 
@@ -98,9 +150,7 @@ def _ask(asked: OpenQuestion, wrong: str) -> str | None:
     """Puts a question to whoever is at the terminal, and what is wrong with the last answer; None
     when the terminal is left.
     """
-    from fleet.render.text import plain
-
-    tell(plain(wrong or asked.question.message))
+    tell(_wrapped(wrong or asked.question.message))
     listed = plain("/".join(asked.question.choices))
     sys.stderr.write(f"[{listed}] " if listed else "> ")
     sys.stderr.flush()
@@ -108,10 +158,16 @@ def _ask(asked: OpenQuestion, wrong: str) -> str | None:
     return line.strip() if line else None
 
 
+def _wrapped(text: str) -> str:
+    from fleet.render.text import wrapped
+
+    return "\n".join(wrapped(text, columns(None)))
+
+
 @app.command(rich_help_panel=FLOW)
 def runs(ctx: typer.Context, as_json: Json = False) -> None:
     """List the runs of workflows."""
-    from fleet.app.workflows import runs as all_runs
+    from fleet.app.runs import runs as all_runs
     from fleet.render.flows import runs_text
 
     found: dict[str, Any] = all_runs(here(ctx))

@@ -226,7 +226,9 @@ def plan(
 
 @app.command(rich_help_panel=PLAN)
 def schema(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="fleet, agent, task or harness.")],
+    kind: Annotated[
+        str, typer.Argument(metavar="KIND", help="fleet, agent, task, harness or workflow.")
+    ],
 ) -> None:
     """Print the JSON Schema of a kind of document."""
     from fleet.app.planning import schema as schema_of

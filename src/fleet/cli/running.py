@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from fleet.app.place import FleetPlace
+    from fleet.app.steering import Verb
 
 from fleet.cli.door import (
     RUN,
@@ -96,10 +97,12 @@ def stop(
     every: Annotated[bool, typer.Option("--all", help="Everything that runs.")] = False,
     dry_run: DryRun = False,
 ) -> None:
-    """End tasks' attempts, spend no retry, and hold the tasks."""
+    """End tasks' attempts, spend no retry, and hold the tasks; end runs of workflows."""
     from fleet.app import launching
 
     place = here(ctx)
+    if _steered(place, "stop", "stopped", ids or [], dry_run=dry_run):
+        return
     if dry_run:
         would("stop", place, ids or [], every=every)
         return
@@ -113,6 +116,8 @@ def pause(ctx: typer.Context, ids: Ids = None, dry_run: DryRun = False) -> None:
     from fleet.app import launching
 
     place = here(ctx)
+    if _steered(place, "pause", "paused", ids or [], dry_run=dry_run):
+        return
     if dry_run:
         would("pause", place, ids or [], every=not ids)
         return
@@ -126,6 +131,8 @@ def resume(ctx: typer.Context, ids: Ids = None, dry_run: DryRun = False) -> None
     from fleet.app.resuming import resume as go_on
 
     place = here(ctx)
+    if _steered(place, "resume", "going on", ids or [], dry_run=dry_run):
+        return
     if dry_run:
         would("resume", place, ids or [], every=not ids)
         return
@@ -210,6 +217,18 @@ def logs(
         else:
             say(line)
         sys.stdout.flush()
+
+
+def _steered(place: FleetPlace, verb: Verb, told: str, ids: list[str], *, dry_run: bool) -> bool:
+    """Does to runs of workflows what a verb says; returns whether the ids are those of runs."""
+    from fleet.app import steering
+
+    runs = steering.runs_meant(place, ids)
+    if runs and dry_run:
+        say(f"would {verb}: {', '.join(runs)}")
+    elif runs:
+        say(f"{told}: {', '.join(steering.steer(place, verb, runs))}")
+    return bool(runs)
 
 
 def would(verb: str, place: FleetPlace, ids: list[str], *, every: bool) -> None:

@@ -49,20 +49,19 @@ def status(
 
 
 def _task_status(ctx: typer.Context, task: str, *, as_json: bool, width: int | None) -> None:
-    """Prints one task in full."""
+    """Prints one task in full, or runs of workflows."""
     from fleet.app.watching import task_status
     from fleet.render.task import task_text
 
-    found = task_status(here(ctx), task)
-    if found["schema"] == "fleet.run/1":
-        from fleet.render.flows import run_text
+    for found in task_status(here(ctx), task):
+        if as_json:
+            say_json(found)
+        elif found["schema"] == "fleet.run/1":
+            from fleet.render.flows import run_text
 
-        say_json(found) if as_json else say(run_text(found, columns(width)))
-        return
-    if as_json:
-        say_json(found)
-    else:
-        say(task_text(found, columns(width)))
+            say(run_text(found, columns(width)))
+        else:
+            say(task_text(found, columns(width)))
 
 
 @app.command(rich_help_panel=WATCH)
@@ -76,13 +75,18 @@ def wait(
     any_one: Annotated[bool, typer.Option("--any", help="One of them will do.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Wait until tasks come to a state, or a later one."""
+    """Wait until tasks come to a state, or a later one, or until runs of workflows have ended."""
+    from fleet.app import steering
     from fleet.app.watching import wait as wait_for
 
     place = here(ctx)
-    met, words = wait_for(place, ids or [], state, timeout, any_one=any_one, tell_of=tell)
+    runs = steering.runs_meant(place, ids or [])
+    if runs:
+        met, words = steering.wait_for_runs(place, runs, timeout, any_one=any_one)
+    else:
+        met, words = wait_for(place, ids or [], state, timeout, any_one=any_one, tell_of=tell)
     if as_json:
-        say_json({"schema": "fleet.wait/1", "met": met, "tasks": words})
+        say_json({"schema": "fleet.wait/1", "met": met, "runs" if runs else "tasks": words})
     else:
         say(", ".join(f"{name} {word}" for name, word in words.items()))
     raise typer.Exit(TIMED_OUT if met is None else (0 if met else 1))
@@ -137,8 +141,9 @@ def conflicts(
 @app.command(rich_help_panel=WATCH)
 def history(
     ctx: typer.Context,
-    run: Annotated[str, typer.Argument(help="A run.")] = "plan",
+    run: Annotated[str, typer.Argument(help="A run, or a unique prefix.")] = "plan",
     as_json: Json = False,
+    width: Annotated[int | None, typer.Option(min=40, help="Columns to print in.")] = None,
 ) -> None:
     """Show everything that a run has decided."""
     from fleet.app.watching import history as events
@@ -148,17 +153,23 @@ def history(
         if as_json:
             say_json(event)
         else:
-            say(event_text(event))
+            say(event_text(event, columns(width)))
 
 
 @app.command(rich_help_panel=WATCH)
 def report(
     ctx: typer.Context,
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="A run of a workflow, or a thread.")
+    ] = None,
     as_json: Json = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="As Markdown.")] = False,
     width: Annotated[int | None, typer.Option(min=40, help="Columns to print in.")] = None,
 ) -> None:
-    """What ran, how long, how it ended and what it cost: by phase, agent, task and attempt."""
+    """What ran, how long, how it ended and what it cost; of a workflow what determined its end."""
+    if run is not None:
+        _run_report(ctx, run, as_json=as_json, markdown=markdown, width=width)
+        return
     from fleet.app.watching import report as report_now
 
     found = report_now(here(ctx))
@@ -172,6 +183,22 @@ def report(
         from fleet.render.report import report_text
 
         say(report_text(found, columns(width)))
+
+
+def _run_report(
+    ctx: typer.Context, run: str, *, as_json: bool, markdown: bool, width: int | None
+) -> None:
+    """Prints what runs of a workflow came to."""
+    from fleet.app.runs import run_report
+    from fleet.render.run_report import run_report_markdown, run_report_text
+
+    found = run_report(here(ctx), run)
+    if as_json:
+        say_json(found)
+    elif markdown:
+        say(run_report_markdown(found))
+    else:
+        say(run_report_text(found, columns(width)))
 
 
 @app.command(rich_help_panel=WATCH)

@@ -74,6 +74,8 @@ def _sentence(details: ErrorDetails) -> str:
         return f"expected {context['expected']}, got {got}"
     if kind in ("model_type", "dict_type", "model_attributes_type"):
         return f"expected keys and values, got {got}"
+    if kind == "too_short":
+        return f"must hold {context['min_length']} at least, got {context['actual_length']}"
     if kind == "list_type":
         return f"expected a list, got {got}"
     if kind == "string_type":
@@ -97,7 +99,8 @@ def _hint(around: type[Form] | None, name: str, file: str) -> str:
         return around.strangers[name]
     near = did_you_mean(name.strip(), _keys(around)) if around else ""
     kinds = {"agents": "agent", "tasks": "task", "harnesses": "harness"}
-    kind = kinds.get(file.partition("/")[0], "fleet")
+    flows = around is not None and around.__module__.endswith("flows.forms")
+    kind = "workflow" if flows else kinds.get(file.partition("/")[0], "fleet")
     return near or f"'fleet schema {kind}' shows the known ones"
 
 

@@ -2,9 +2,11 @@
 
     steps: [...]              what it does; or
     attempts: [[...], ...]    a list for each attempt (FLEET_ATTEMPT), the last one for all later;
-                              also `rounds:`
+                              also `rounds:`; or
+    tasks: {TASK: ...}        either of these for a task, by its whole name or the last part of it;
+                              for tasks that are not there what stands beside
 
-    say: TEXT                 write: {path, text}                    append: {path, text}
+    say: TEXT, else as JSON   write: {path, text}                    append: {path, text}
     remove: PATH              commit: MESSAGE or {message, paths}    tag: NAME
     run: ARGV or TEXT for sh  checkin: {done, next, blocker}         ask: {text, topic, wait}
     done: {output}            wait: SECONDS (or sleep)               expect_brief: {contains}
@@ -16,6 +18,7 @@ starts fast.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -39,10 +42,10 @@ class Ended(Exception):
         self.code = code
 
 
-def play(script: object, attempt: int) -> int:
-    """Plays the steps for this attempt (from 1); returns the exit code."""
+def play(script: object, attempt: int, task: str = "") -> int:
+    """Plays the steps for this attempt (from 1) at a task; returns the exit code."""
     try:
-        for step in _steps(script, attempt):
+        for step in _steps(_part(script, task), attempt):
             if not isinstance(step, dict) or len(step) != 1:
                 raise ValueError(f"a step is one name with its value, not {step!r}")
             ((name, value),) = step.items()
@@ -61,6 +64,13 @@ def play(script: object, attempt: int) -> int:
     return 0
 
 
+def _part(script: object, task: str) -> object:
+    tasks = script.get("tasks") if isinstance(script, dict) else None
+    if not isinstance(tasks, dict):
+        return script
+    return tasks.get(task, tasks.get(task.rpartition("/")[2], script))
+
+
 def _steps(script: object, attempt: int) -> Sequence[object]:
     if isinstance(script, list):
         return script
@@ -74,7 +84,8 @@ def _steps(script: object, attempt: int) -> Sequence[object]:
     return steps
 
 
-def _say(text: object) -> None:
+def _say(value: object) -> None:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
@@ -187,7 +198,8 @@ def main(argv: Sequence[str]) -> int:
     except (OSError, ValueError, yaml.YAMLError) as problem:
         _complain(f"script {argv[0]}: {problem}")
         return USAGE
-    return play(script, int(os.environ.get("FLEET_ATTEMPT") or 1))
+    attempt = int(os.environ.get("FLEET_ATTEMPT") or 1)
+    return play(script, attempt, os.environ.get("FLEET_TASK", ""))
 
 
 if __name__ == "__main__":

@@ -7,16 +7,14 @@ to its `else`. A question ends by itself only where the workflow gives it a time
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from fleet.core.messages import Ending, Outcome, Question, Then
-from fleet.core.plan import Patch
 from fleet.core.state import Answered
-from fleet.files.flows.lowering import joined, lower_list, spot_of
 from fleet.files.flows.scope import Scope
 from fleet.kinds import Work
-from fleet.kinds.flow import at_once, attempt, failed
+from fleet.kinds.flow import at_once, attempt, failed, otherwise
+from fleet.views.flows import as_text, number_of
 
 CHOICES = {"confirm": ("yes", "no"), "approve": ("approve", "reject")}
 
@@ -43,23 +41,15 @@ def _answered(work: Work, scope: Scope) -> Outcome:
         if "default" not in step:
             return failed("nobody answered in time")
         value = scope.evaluate(step["default"])
+        if step.get("input") == "confirm":
+            value = {"confirmed": value in (True, "yes")}
     elif step.get("input") == "confirm":
         value = {"confirmed": answer.value == "yes"}
     elif step.get("input") == "number":
-        try:
-            value = _number(answer.value)
-        except ValueError:
+        value = number_of(answer.value)
+        if value is None:
             return _asked(work, scope, f"{answer.value[:80]!r} is no number. ")
     return Outcome(ending=Ending.SUCCEEDED, output=value)
-
-
-def _number(text: str) -> int | float:
-    found = float(text)
-    if found in (float("inf"), float("-inf")) or found != found:  # noqa: PLR0124 - not a number
-        raise ValueError(text)
-    return (
-        int(found) if found.is_integer() and "." not in text and "e" not in text.lower() else found
-    )
 
 
 def _approved(work: Work, scope: Scope, answer: Answered) -> Outcome:
@@ -71,13 +61,7 @@ def _approved(work: Work, scope: Scope, answer: Answered) -> Outcome:
         why = f": {answer.note}" if answer.note else ""
         late = answer.by == "timeout"
         return failed("nobody approved in time" if late else f"rejected by {answer.by}{why}")
-    spot = spot_of(scope.flow, work.run)
-    spot = replace(spot, at=(*spot.at, "else"), pos=(*spot.pos, 0))
-    steps, ends = lower_list(scope.bundle, spot, [work.step.id])
-    one = work.look(work.step.whole)
-    assert one is not None, "an approval with `else` has a join"
-    join = joined(one.step, ends, last=work.step.id)
-    patch = Patch(put=(*steps, join), reason=f"{scope.flow['id']} was rejected")
+    patch = otherwise(work, scope, "was rejected")
     return Outcome(ending=Ending.SUCCEEDED, label="reject", output=output, patch=patch)
 
 
@@ -95,6 +79,7 @@ def _asked(work: Work, scope: Scope, before: str) -> Outcome:
         topic=str(step.get("topic") or ""),
         then=Then.AGAIN,
         expires_at_ms=None if late_ms is None else work.now_ms + late_ms,
+        default=scope.render(as_text(step["default"])) if "default" in step else None,
         about={"workflow": scope.form["name"], "step": work.step.whole},
     )
     return Outcome(ending=Ending.ASKED, question=question)

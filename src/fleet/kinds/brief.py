@@ -14,12 +14,13 @@ from typing import Any, Final
 
 from fleet.adapters.layout import scratch_path
 from fleet.core.messages import Ending, Outcome
+from fleet.files.flows.lowering import VERDICT
 from fleet.files.flows.scope import Scope
 from fleet.files.kept import keep_text
 from fleet.harnesses.brief import fence
 from fleet.kinds import Work
-from fleet.kinds.flow import attempt, own_tree, thread_of
-from fleet.views.flows import as_text
+from fleet.kinds.flow import attempt, own_tree, place_of, thread_of
+from fleet.views.flows import as_text, step_before
 
 DIGEST_CHARS: Final = 600
 """So much of each earlier output of a thread stands in a brief."""
@@ -35,9 +36,12 @@ async def run(work: Work) -> Outcome:
 def _made(work: Work, scope: Scope) -> Outcome:
     step = scope.step
     call: dict[str, Any] = {}
+    judging = step["type"] == "verify"
     if step["type"] == "mcp_call":
         call = {"tool": step["tool"], "parameters": scope.evaluate(step.get("parameters") or {})}
         body = _called(call)
+    elif judging:
+        body = _judged(work, scope)
     else:
         text = step.get("task") or step.get("instructions") or step["question"]
         body = scope.filled_in(text) if "task" in step else scope.render(text)
@@ -53,10 +57,20 @@ def _made(work: Work, scope: Scope) -> Outcome:
     place = own_tree(work)
     if place is None:
         place = {"path": str(folder), "branch": "", "start": "", "admin": "", "port": None}
-    output = {"worktree": dict(place), "brief": digest, "files": files}
+    output: dict[str, Any] = {"worktree": dict(place), "brief": digest, "files": files}
     if call:
         output["call"] = call
+    if judging:
+        output["attempts"] = int(scope.flow.get("judging", 1)) - 1
     return Outcome(ending=Ending.SUCCEEDED, output=output)
+
+
+def _judged(work: Work, scope: Scope) -> str:
+    """Returns what an agent is told that judges another step."""
+    judged = step_before(work.look, scope.one, scope.step["of"])
+    place = place_of(work, judged)
+    told = f"Judge what step `{scope.step['of']}` has made. It worked in `{place}`; change nothing."
+    return f"{told}\n\n{scope.render(scope.step.get('instructions') or '')}".rstrip()
 
 
 def _called(call: dict[str, Any]) -> str:
@@ -92,7 +106,7 @@ def _earlier(thread: Any) -> str:
 
 
 def _wanted(step: Any) -> str:
-    schema = step.get("output")
+    schema = VERDICT if step["type"] == "verify" else step.get("output")
     if not schema:
         return ""
     told = fence(json.dumps(schema, indent=2), 1 << 16)

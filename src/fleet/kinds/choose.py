@@ -52,7 +52,7 @@ def _round(work: Work, scope: Scope) -> Outcome:
     if step["type"] == "while":
         again = scope.holds(step["condition"])
     else:
-        again = number == 1 or not scope.holds(step["until"])
+        again = number == 1 or not scope.holds(step["until"], round=number - 1)
     output: dict[str, Any] = {"rounds": number - 1}
     if not again:
         return Outcome(ending=Ending.SUCCEEDED, label="done", output=output)

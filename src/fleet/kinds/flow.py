@@ -6,13 +6,16 @@ No kind itself. Whatever is wrong with an expression is the step's own failure, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from fleet.adapters.layout import scratch_path
 from fleet.core.messages import Ending, Outcome
 from fleet.core.plan import Failure, Patch
-from fleet.core.state import UNSTARTED
+from fleet.core.state import UNSTARTED, StepState
 from fleet.errors import FleetError
-from fleet.files.flows.lowering import joined
+from fleet.files.flows.lowering import joined, lower_list, spot_of
 from fleet.files.flows.scope import Scope
 from fleet.kinds import Work
 from fleet.views.flows import flow_of
@@ -51,6 +54,31 @@ def own_tree(work: Work) -> Mapping[str, Any] | None:
     tree = work.look(f"{work.step.whole}.tree")
     output: Any = tree.output if tree is not None else None
     return output if isinstance(output, Mapping) else None
+
+
+def place_of(work: Work, judged: StepState) -> Path:
+    """Returns the folder in which a step of the run has worked."""
+    output: Any = judged.output
+    tree = work.look(f"{judged.step.whole}.tree")
+    place: Any = tree.output if tree is not None else None
+    if place is None and judged.step.kind == "agent":
+        place = output["worktree"]
+    if place is not None:
+        return Path(place["path"])
+    folder = scratch_path(work.world.state, work.run, judged.step.whole) / "work"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def otherwise(work: Work, scope: Scope, reason: str) -> Patch:
+    """Returns the patch that goes to a step's `else`, before what stands behind the step."""
+    spot = spot_of(scope.flow, work.run)
+    spot = replace(spot, at=(*spot.at, "else"), pos=(*spot.pos, 0))
+    steps, ends = lower_list(scope.bundle, spot, [work.step.id])
+    one = work.look(work.step.whole)
+    assert one is not None, "what has `else` has a join"
+    join = joined(one.step, ends, last=work.step.id)
+    return Patch(put=(*steps, join), reason=f"{scope.flow['id']} {reason}")
 
 
 def failed(text: str, **rest: Any) -> Outcome:

@@ -7,32 +7,49 @@ folder, or in a worktree of its own.
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from fleet.adapters import process
+from fleet.adapters.crash import crash_point
 from fleet.adapters.layout import scratch_path
 from fleet.core.messages import Ending, Outcome
 from fleet.errors import FleetError
 from fleet.files.flows.commands import referring
 from fleet.files.flows.sandbox import text_of
 from fleet.files.flows.scope import Scope
-from fleet.harnesses.commands import run_command
+from fleet.harnesses.commands import MARKER, reap, run_command, shown
 from fleet.kinds import Work
 from fleet.kinds.flow import attempted, failed, own_tree
 
 TIMEOUT_S: Final = 1_800.0
+VALUES: Final = "values.json"
+"""What a command may read beside its variables; written just before it is started."""
 OUTPUT_BYTES: Final = 65_536
-ASIDE: Final = 'exec "$@" >"$0"'
-"""Keeps standard output apart: what else is said is evidence, not output."""
+LOOK_S: Final = 0.1
+ASIDE: Final = '''"$@" >"$0"
+code=$?
+echo "$code" >"$0.draft" && mv "$0.draft" "$0.code"
+exit "$code"'''
+"""Keeps standard output apart, what else is said being evidence and no output, and the exit code
+beside it: a command that has ended is not run again, whatever became of the coordinator.
+"""
 
 
 async def run(work: Work) -> Outcome:
     """Returns the command's standard output as output, or FAILED with what it said."""
-    done = work.folder / "done.json"
-    if done.exists():
-        return Outcome(ending=Ending.SUCCEEDED, output=json.loads(done.read_text("utf-8")))
+    stdout = work.folder / "stdout.log"
+    timeout_s = float(work.params.get("timeout_s") or TIMEOUT_S)
+    if stdout.exists():
+        early = await _outlived(work, timeout_s)
+        if early is not None:
+            return early
+    if (code := _code(stdout)) is not None:
+        return _outcome(stdout, code, shown(_read(work.folder / "output.log")))
     try:
         made: Any = await work.world.in_thread(_prepared, work)
     except FleetError as refused:
@@ -40,28 +57,56 @@ async def run(work: Work) -> Outcome:
     if isinstance(made, Outcome):
         return made
     argv, env, folder = made
-    stdout = work.folder / "stdout.log"
-    timeout_s = float((work.params.get("timeout_s")) or TIMEOUT_S)
     ran = await run_command(
         ["/bin/sh", "-c", ASIDE, str(stdout), *argv],
         cwd=folder,
         env=env,
         log=work.folder / "output.log",
         timeout_s=timeout_s,
-        marker=f"{work.world.root}:{work.key}",
+        marker=_marker(work),
         stop=work.stop,
     )
+    crash_point("kinds.shell.before_outcome")
     if ran.stopped:
         return Outcome(ending=Ending.STOPPED, text="stopped")
+    return _outcome(stdout, ran.code, ran.tail)
+
+
+async def _outlived(work: Work, timeout_s: float) -> Outcome | None:
+    """Waits until a command has ended that an earlier life of the coordinator has started; returns
+    an outcome where it had to be ended.
+    """
+    known = process.Members(marker=f"{MARKER}={_marker(work)}")
+    begun_s = (work.folder / VALUES).stat().st_mtime
+    while await work.world.in_thread(process.members, known):
+        late = time.time() - begun_s > timeout_s
+        if late or work.stop.is_set():
+            await work.world.in_thread(reap, known)
+            ended = failed("the command ran out of time")
+            return ended if late else Outcome(ending=Ending.STOPPED, text="stopped")
+        await asyncio.sleep(LOOK_S)
+    return None
+
+
+def _outcome(stdout: Path, code: int | None, tail: str) -> Outcome:
     said = _head(stdout)
-    if not ran.passed:
-        how = "ran out of time" if ran.code is None else f"exited with {ran.code}"
-        evidence = {"code": ran.code, "stdout": said[-4_096:]}
-        return failed(f"the command {how}\n{ran.tail}".strip(), evidence=evidence)
-    draft = done.with_suffix(".tmp")
-    draft.write_text(json.dumps(said), encoding="utf-8")
-    draft.replace(done)
-    return Outcome(ending=Ending.SUCCEEDED, output=said)
+    if code == 0:
+        return Outcome(ending=Ending.SUCCEEDED, output=said)
+    how = "ran out of time" if code is None else f"exited with {code}"
+    evidence = {"code": code, "stdout": said[-4_096:]}
+    return failed(f"the command {how}\n{tail}".strip(), evidence=evidence)
+
+
+def _code(stdout: Path) -> int | None:
+    """Returns how a command ended, None for one that has not."""
+    try:
+        return int(stdout.with_name(f"{stdout.name}.code").read_text("ascii"))
+    except (OSError, ValueError):
+        return None
+
+
+def _marker(work: Work) -> str:
+    return f"{work.world.root}:{work.key}"
 
 
 def _prepared(work: Work) -> Any:
@@ -98,7 +143,7 @@ def _command(work: Work, scope: Scope) -> tuple[list[str], Mapping[str, str], Pa
     kept = ("inputs", "item", "index")
     told: dict[str, Any] = {name: names[name] for name in kept if name in names}
     told["state"] = dict(names["state"])
-    path = work.folder / "values.json"
+    path = work.folder / VALUES
     path.write_text(json.dumps(told, ensure_ascii=False), encoding="utf-8")
     own = work.environment(
         task=work.step.whole, branch=str((place or {}).get("branch", "")), worktree=str(folder)
@@ -107,8 +152,12 @@ def _command(work: Work, scope: Scope) -> tuple[list[str], Mapping[str, str], Pa
 
 
 def _head(path: Path) -> str:
+    return _read(path).decode("utf-8", "replace").rstrip("\n")
+
+
+def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            return file.read(OUTPUT_BYTES).decode("utf-8", "replace").rstrip("\n")
+            return file.read(OUTPUT_BYTES)
     except OSError:
-        return ""
+        return b""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from fleet.app import inbox, offering, proposing, remembering, reporting, workflows
+from fleet.app import inbox, offering, proposing, remembering, reporting, runs, workflows
 from fleet.app.place import FleetPlace
 from fleet.app.telling import keep_going
 from fleet.errors import Rejected
@@ -88,7 +88,7 @@ def _submit(caller: Caller, form: forms.SubmitResult) -> Mapping[str, Any]:
 
 def _status(caller: Caller, form: forms.RunStatus) -> Mapping[str, Any]:
     keep_going(caller.place)
-    return workflows.run_status(caller.place, form.run)
+    return runs.run_status(caller.place, runs.find_run(caller.place, form.run))
 
 
 def _answer(caller: Caller, form: forms.Answer) -> Mapping[str, Any]:

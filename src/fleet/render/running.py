@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fleet.render.flows import WIDE, how_to, moment
 from fleet.render.text import ascii_only, cut, line, plain, table, wrapped
 
 TICKS = {True: "✔", False: "✘", None: "·"}
@@ -106,7 +107,9 @@ def inbox_text(questions: Sequence[Mapping[str, Any]], columns: int = 100) -> st
     lines = []
     for one in questions:
         cells = [one["id"], one["task"] or one["step"], one["kind"], _ride(one["slack_days"])]
-        lines.append("  ".join(line(str(cell)) for cell in cells if cell))
+        cells += [f"for {one['whom']}" if one.get("whom", "person") != "person" else ""]
+        cells += [f"about {one['topic']}" if one.get("topic") else ""]
+        lines.append(cut("  ".join(line(str(cell)) for cell in cells if cell), columns))
         lines += wrapped(str(one["message"]), columns, "    ")
         choices = one["choices"]
         if one.get("expires_at"):
@@ -115,12 +118,7 @@ def inbox_text(questions: Sequence[Mapping[str, Any]], columns: int = 100) -> st
             lines += wrapped(f"expires {one['expires_at'][:16]}{then}", columns, "    ")
         if "always" in choices and one.get("pattern"):
             lines += wrapped(f"--always allows `{one['pattern']}` for this run", columns, "    ")
-        if {"approve", "allow"} & {*choices}:
-            always = " [--always]" if "always" in choices else ""
-            how = f"fleet approve {one['id']}{always}   fleet reject {one['id']} --reason ..."
-        else:
-            how = f"fleet answer {one['id']} {line('|'.join(choices)) or 'TEXT'}"
-        lines.append(f"    {how}")
+        lines += [f"    {how}" for how in how_to(one, columns - 4)]
     return "\n".join(lines)
 
 
@@ -148,12 +146,45 @@ def _ride(slack_days: float | None) -> str:
     return "on the critical path" if slack_days == 0 else f"slack {slack_days:g} d"
 
 
-def event_text(event: Mapping[str, Any]) -> str:
-    """Returns one event as a line."""
+def event_text(event: Mapping[str, Any], columns: int = 100) -> str:
+    """Returns one event as a line: when, what, of which step, and the rest in words where there
+    are any.
+    """
     told = {k: v for k, v in event.items() if k not in ("schema", "run", "seq", "at", "event")}
-    step = line(str(told.pop("step", "")))
-    rest = line(json.dumps(told, ensure_ascii=False)[:400]) if told else ""
-    return f"{event['seq']:>5} {event['at']} {event['event']:<19} {step} {rest}".rstrip()
+    step = str(told.pop("step", ""))
+    number = f" {told.pop('attempt')}" if "attempt" in told else ""
+    rest = _said(event["event"], told) if told else ""
+    head = f"{event['seq']:>4} {moment(event['at'])[5:]} {event['event']:<18} {step}{number}"
+    head = head.ljust(64) if columns >= WIDE else head
+    return cut(line(f"{head} {rest}"), columns)
+
+
+def _said(kind: str, told: Mapping[str, Any]) -> str:
+    """Returns what an event says beside its step, a person's part of it in words."""
+    by = f" by {told['by']}" if told.get("by") else ""
+    if kind == "run-started":
+        what = f"{told['workflow']} of {told['file']}" if told.get("workflow") else "the plan"
+        return f"{what}{by}: {told['steps']} steps"
+    if kind == "attempt-ended":
+        outcome = told["outcome"]
+        said = outcome.get("text") or _json(outcome.get("output"))
+        return f"{outcome['ending']}{by} {said}"
+    if kind == "question-raised":
+        return f"{told['id']} {told['question']['kind']}: {told['question']['message']}"
+    if kind == "question-answered":
+        note = f" ({told['note']})" if told.get("note") else ""
+        return f"{told['id']} {told['value']!r}{by}{note}"
+    if kind == "plan-revised":
+        patch = told["patch"]
+        put = [f"+{step['id']}" for step in patch.get("put", ())]
+        drop = [f"-{name}" for name in patch.get("drop", ())]
+        reason = f": {patch['reason']}" if patch.get("reason") else ""
+        return f"revision {told['revision']}{by}{reason} {' '.join([*put, *drop])}"
+    return _json(told)
+
+
+def _json(value: Any) -> str:
+    return "" if value is None else json.dumps(value, ensure_ascii=False)[:400]
 
 
 def metrics_text(found: Mapping[str, Any], columns: int = 100) -> str:

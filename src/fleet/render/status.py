@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from fleet.render.flows import runs_text
 from fleet.render.report import decisions
 from fleet.render.running import inbox_text
 from fleet.render.text import amount, ascii_only, cut, line, money, table, width, wrapped
@@ -33,6 +34,7 @@ def status_text(status: Mapping[str, Any], columns: int) -> str:
     """Returns the check-in in at most so many columns (80 at least)."""
     columns = max(columns, 80)
     parts = [*_head(status, columns), *_needs_you(status, columns), *_table(status, columns)]
+    parts += _runs(status, columns)
     parts += _denied(status, columns)
     parts += _phases(status, columns) + _since(status, columns) + _today(status, columns)
     parts += _conflicts(status, columns) + _drift(status, columns)
@@ -44,12 +46,12 @@ def _head(status: Mapping[str, Any], columns: int) -> list[str]:
     slip = status["slip_days"]
     late = f" ({slip:+g} d)" if slip else ""
     spend = status["spend"]
-    told = [
-        line(str(status["fleet"])),
+    planned = [
         f"day {status['day']} of {status['of_days']}",
         f"{status['done_pct']:g} % done (plan {status['planned_pct']:g} %)",
         f"finish {status['finish']}, forecast {status['forecast_finish']}{late}",
     ]
+    told = [line(str(status["fleet"])), *(planned if status["tasks"] else ["no tasks"])]
     if status.get("run", {}).get("state") == "paused":
         told.append("PAUSED: fleet resume")
     if spend["tokens"]:
@@ -79,7 +81,15 @@ def _needs_you(status: Mapping[str, Any], columns: int) -> list[str]:
     return ["", f"NEEDS YOU ({len(questions)})", *[f"  {one}" for one in shown]]
 
 
+def _runs(status: Mapping[str, Any], columns: int) -> list[str]:
+    """Returns the runs of workflows that go on."""
+    found = status.get("runs")
+    return ["", "WORKFLOWS", *runs_text(found, columns).splitlines()] if found else []
+
+
 def _table(status: Mapping[str, Any], columns: int) -> list[str]:
+    if not status["tasks"]:
+        return []
     now = _moment(status["now"])
     wide = columns >= WIDE
     used = wide and any(task.get("usage") for task in status["tasks"])
@@ -242,7 +252,7 @@ def _drift(status: Mapping[str, Any], columns: int) -> list[str]:
 def next_commands(status: Mapping[str, Any]) -> list[str]:
     """Returns the one to three commands that a person would most likely type next."""
     found = []
-    if status["questions"]:
+    if status["questions"] or status.get("inbox"):
         found.append("fleet inbox")
     for phase in status["phases"]:
         if phase["gate"] == "open" and not phase["merged_as"]:

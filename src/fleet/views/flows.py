@@ -13,6 +13,7 @@ from __future__ import annotations
 import heapq
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 from fleet.core.plan import JOIN
@@ -179,3 +180,15 @@ def as_text(value: Any) -> str:
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2)
+
+
+def number_of(text: str) -> int | float | None:
+    """Returns the number that an answer writes, a whole one as such; None for anything else."""
+    try:
+        found = float(text)
+    except ValueError:
+        return None
+    if not isfinite(found):
+        return None
+    whole = found.is_integer() and "." not in text and "e" not in text.lower()
+    return int(found) if whole else found

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from fleet.core.plan import JOIN
-from fleet.core.state import Standing, State, StepState
+from fleet.core.state import SETTLED_STANDINGS, Standing, State, StepState
 from fleet.views.flows import DONE, flow_of, value_of
 
 END = ".end"
@@ -17,7 +17,8 @@ OPEN = (Standing.RUNNING, Standing.ASKING, Standing.BACKOFF, Standing.READY, Sta
 
 def run_of(state: State, time_of: Callable[[int], str]) -> dict[str, Any]:
     """Returns `fleet.run/1`: a run of a workflow as it stands, its steps in document order."""
-    rows = _rows(state)
+    rows = rows_of(state)
+    parents = _parents(rows)
     word = state.ended or ("waiting" if _only_asks(state) else "running")
     return {
         "schema": "fleet.run/1",
@@ -28,7 +29,10 @@ def run_of(state: State, time_of: Callable[[int], str]) -> dict[str, Any]:
         "started_at": time_of(state.started_ms),
         "ended_at": time_of(state.ended_ms) if state.ended else None,
         "result": result_of(state),
-        "steps": [_row(state, name, parts, time_of) for name, parts in rows.items()],
+        "steps": [
+            {**_row(state, name, parts, time_of), "parent": parents[name]}
+            for name, parts in rows.items()
+        ],
         "questions": [
             {
                 "id": asked.id,
@@ -39,7 +43,7 @@ def run_of(state: State, time_of: Callable[[int], str]) -> dict[str, Any]:
                 "asked_at": time_of(asked.at_ms),
                 "slack_days": None,
             }
-            for asked in state.questions.values()
+            for asked in (() if state.ended else state.questions.values())
         ],
     }
 
@@ -51,8 +55,8 @@ def result_of(state: State) -> Any:
     if state.about.get("dialect") == "graph":
         done = {
             name: main.step.id
-            for name, parts in _rows(state).items()
-            if (main := _main(name, parts)).standing in DONE
+            for name, parts in rows_of(state).items()
+            if (main := main_of(name, parts)).standing in DONE
         }
         return {
             name: value_of(state.known, main)
@@ -73,14 +77,14 @@ def _behind(state: State, name: str) -> list[str]:
 def outputs_of(state: State) -> dict[str, object]:
     """Returns what the steps at the top of a workflow have put out, by their ids."""
     found: dict[str, object] = {}
-    for name, parts in _rows(state).items():
-        main = _main(name, parts)
+    for name, parts in rows_of(state).items():
+        main = main_of(name, parts)
         if main.standing in DONE and not flow_of(main).get("scope"):
             found[str(flow_of(main)["id"])] = value_of(state.known, main.step.id)
     return found
 
 
-def _rows(state: State) -> dict[str, list[StepState]]:
+def rows_of(state: State) -> dict[str, list[StepState]]:
     """Returns the kernel steps of each document step, by what it is called, in document order."""
     found: dict[str, list[StepState]] = {}
     for one in _steps(state):
@@ -88,6 +92,27 @@ def _rows(state: State) -> dict[str, list[StepState]]:
             found.setdefault(one.step.whole, []).append(one)
     kept = {name: parts for name, parts in found.items() if any(map(flow_of, parts))}
     return dict(sorted(kept.items(), key=lambda row: _place(row[1])))
+
+
+def _parents(rows: Mapping[str, list[StepState]]) -> dict[str, str | None]:
+    """Returns the row that each row stands within: the condition or approval whose branch it is
+    of, else the loop, foreach or sub-workflow after which it is called.
+    """
+    flows = {name: flow_of(main_of(name, parts)) for name, parts in rows.items()}
+    places = {_stands(flow, flow["at"]): name for name, flow in flows.items()}
+    found: dict[str, str | None] = {}
+    for name, flow in flows.items():
+        at = list(flow["at"])
+        outer = str(flow["prefix"])[:-1]
+        if outer.endswith("]"):
+            outer = outer.rpartition("[")[0]
+        branch = len(at) > 2 and at[-2] in ("then", "else")
+        found[name] = places.get(_stands(flow, at[:-2])) if branch else outer or None
+    return found
+
+
+def _stands(flow: Mapping[str, Any], at: list[str | int]) -> tuple[Any, ...]:
+    return (flow["prefix"], *at)
 
 
 def _place(parts: list[StepState]) -> list[int]:
@@ -99,22 +124,30 @@ def _steps(state: State) -> Iterator[StepState]:
         yield state.steps[name]
 
 
-def _main(name: str, parts: list[StepState]) -> StepState:
-    """Returns the step that speaks for a row: the latest copy of the one that has its name."""
+def main_of(name: str, parts: list[StepState]) -> StepState:
+    """Returns the step that speaks for a row: its join, else the latest copy of the one that has
+    its name.
+    """
     mains = [one for one in parts if flow_of(one).get("main")]
     if not mains:
         return parts[-1]
-    return max(mains, key=lambda one: (one.step.id != name, one.first_ms, one.step.id))
+    joins = [one for one in mains if one.step.kind == JOIN]
+    return (
+        joins or [max(mains, key=lambda one: (one.step.id != name, one.first_ms, one.step.id))]
+    )[0]
 
 
 def _row(
     state: State, name: str, parts: list[StepState], time_of: Callable[[int], str]
 ) -> dict[str, Any]:
-    main = _main(name, parts)
+    main = main_of(name, parts)
     standing, text = main.standing, main.text
-    speaks = next((one for one in parts if _speaks_for(one, main)), None)
+    others = [one for one in parts if _speaks_for(one, main)]
+    speaks = max(others, key=lambda one: (one.standing in OPEN, one.ended_ms), default=None)
     if standing in (Standing.WAITING, Standing.UNREACHED) and speaks is not None:
         standing, text = speaks.standing, speaks.text
+    if state.ended == Standing.CANCELLED and standing not in SETTLED_STANDINGS:
+        standing = Standing.CANCELLED
     flow = flow_of(main)
     needs = _needs(state, parts)
     begun = min((one.first_ms for one in parts if one.first_ms), default=0)
@@ -122,10 +155,12 @@ def _row(
         begun = main.first_ms
     over = standing in DONE or standing in (Standing.FAILED, Standing.CANCELLED)
     ended = max((one.ended_ms for one in parts), default=0) if over else 0
-    queued = max((state.steps[one].ended_ms for one in needs if one in state.steps), default=0)
+    queued = max((one.ended_ms for one in _needed(state, parts)), default=0)
     reached = standing not in (Standing.WAITING, Standing.UNREACHED)
-    agent: Any = main.step.params.get("agent") if main.step.kind == "agent" else None
-    tries = [one for one in parts if one.step.kind not in (JOIN, "brief", "worktree")]
+    worker = next((one for one in (main, *parts) if one.step.kind == "agent"), None)
+    agent: Any = worker.step.params.get("agent") if worker is not None else None
+    aside = (JOIN, "brief", "worktree", *(("agent",) if flow["type"] == "verify" else ()))
+    tries = [one for one in parts if one.step.kind not in aside]
     asks = main.step.kind == "ask" or any(one.step.kind == "ask" for one in parts)
     return {
         "id": name,
@@ -157,15 +192,15 @@ def _speaks_for(one: StepState, main: StepState) -> bool:
 
 def _needs(state: State, parts: list[StepState]) -> list[str]:
     """Returns the rows that a row needs; those within it are its own affair."""
+    return list(dict.fromkeys(one.step.whole or one.step.id for one in _needed(state, parts)))
+
+
+def _needed(state: State, parts: list[StepState]) -> list[StepState]:
+    """Returns the steps that a row needs and that are not its own."""
     own = {one.step.id for one in parts}
-    first = [one for one in parts if one.step.kind != JOIN]
-    found: dict[str, None] = {}
-    for one in first:
-        for need in one.step.needs:
-            other = state.known(need.step)
-            if need.step not in own and other is not None:
-                found[other.step.whole or need.step] = None
-    return list(found)
+    needs = (need.step for one in parts if one.step.kind != JOIN for need in one.step.needs)
+    found = (state.known(name) for name in dict.fromkeys(needs) if name not in own)
+    return [one for one in found if one is not None]
 
 
 def _only_asks(state: State) -> bool:

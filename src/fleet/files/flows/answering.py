@@ -21,7 +21,7 @@ def answered(said: str, schema: Mapping[str, Any]) -> tuple[Any, str]:
     for text in texts:
         try:
             value = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):  # nested without end is no value either
             continue
         why = misfit(value, schema)
         return (None, why) if why else (value, "")

@@ -7,6 +7,7 @@ that expressions use. Agents and other workflows are looked for by `loading`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -17,9 +18,10 @@ from fleet.files.flows.documents import ALONE, REFERENCE, Where, Workflow, walk,
 from fleet.files.flows.expressions import NAMES, is_template, uses
 from fleet.files.flows.forms import LISTS, STEP_FORMS, GraphForm, NodeForm, StepForm, WorkflowForm
 from fleet.files.flows.inputs import fits
-from fleet.files.flows.reading import Page
+from fleet.files.flows.reading import Page, read_pages
 from fleet.files.flows.sandbox import Refused
 from fleet.files.forms import Form
+from fleet.files.source import Unreadable
 from fleet.files.validate import problems_within
 
 LATER = frozenset({"adapt"})
@@ -139,9 +141,13 @@ class Check:
             self.say("a condition has `then`, `else` or both", at)
         if kind == "prompt" and (step.get("input") == "choice") != bool(step.get("choices")):
             self.say("`choices` belong to `input: choice`, and that to them", at)
-        if kind == "verify" and not step.get("checks"):
-            what = "a verify by an agent" if step.get("agent") else "a verify without `checks`"
-            self.say(f"{what} is not carried out by this version", at, "give `checks`")
+        if kind == "verify" and not (step.get("checks") or step.get("agent")):
+            self.say("a verify has `checks`, `agent` or both", at)
+        if kind == "verify" and step.get("instructions") and not step.get("agent"):
+            self.say("`instructions` are for an agent that verifies", (*at, "instructions"))
+        if kind == "shell" and "{%" in str(step["command"]):
+            hint = "set the state before"
+            self.say("a command takes expressions, no statements", (*at, "command"), hint)
         if kind in LATER:
             self.say(f"a step of type {kind} is not carried out by this version", at, "take it out")
 
@@ -210,6 +216,7 @@ class _Steps:
     def __init__(self, check: Check, form: Mapping[str, Any]) -> None:
         self.check, self.form = check, form
         self.known = {step["id"]: number for number, (_, step) in enumerate(walk(form["steps"]))}
+        self.scopes = {step["id"]: _scope(form["steps"], at) for at, step in walk(form["steps"])}
         names = [name for _, step in walk(form["steps"]) for name in writes(step)]
         self.state = {*form["initial_state"], *names}
 
@@ -272,8 +279,34 @@ class _Steps:
                 text = {"inputs": "no input", "state": "nothing sets the state"}.get(top, "no step")
                 self.check.say(f"{text} {name!r}", at, did_you_mean(name, known[top]))
         for name in sorted(found.get("steps", frozenset()) & set(self.known)):
-            if self.known[name] >= number and at[0] == "steps":
+            if at[0] != "steps":
+                continue
+            if self.known[name] >= number:
                 self.check.say(f"step {name!r} does not stand before this one", at)
+            elif at[: len(self.scopes[name])] != self.scopes[name]:
+                text = f"step {name!r} is within a foreach, and is seen only there"
+                self.check.say(text, at, "the foreach puts out what its items return")
+
+
+def _scope(steps: Sequence[Mapping[str, Any]], at: Where) -> Where:
+    """Returns the path of the innermost foreach around a step, () for none."""
+    found: Where = ()
+    here: Any = {"steps": steps}
+    for number, part in enumerate(at[:-1]):
+        here = here[part]
+        if isinstance(here, dict) and here.get("type") == "foreach":
+            found = at[: number + 1]
+    return found
+
+
+def read_workflows(path: Path) -> list[Workflow]:
+    """Returns the documents of a file that hold by themselves; what does not is left out."""
+    try:
+        pages = read_pages(path.read_bytes(), path.name)
+    except (OSError, Unreadable):
+        return []
+    found = [Check(page, path.stem, frozenset()).workflow() for page in pages]
+    return [one for one in found if one is not None]
 
 
 def templates_in(value: Any, at: Where, *, bare: bool = False) -> Iterator[tuple[Where, str]]:

@@ -168,6 +168,8 @@ class VerifyForm(StepForm):
     of: Id
     checks: Commands | None = None
     agent: Text | None = None
+    instructions: Text | None = None
+    otherwise: Steps | None = Field(default=None, alias="else")
 
 
 class ApproveForm(StepForm):

@@ -209,13 +209,13 @@ class Loader:
                 self._agent(said.removeprefix("@"), agents, texts)
             if is_client_call(step):
                 self._client(one, at, step["tool"], agents, texts)
-            if step["type"] not in ("delegate", "escalate") or not said:
+            if step["type"] not in ("delegate", "escalate", "verify") or not said:
                 continue
             role = said.removeprefix("@")
             found = self._agent(role, agents, texts)
-            if found is None and step["type"] == "delegate" and self.vacant is not None:
+            if found is None and step["type"] != "escalate" and self.vacant is not None:
                 self.vacant.add(role)
-            elif found is None and step["type"] == "delegate":
+            elif found is None and step["type"] != "escalate":
                 given = f"--role {role}=COMMAND or --client {role} is one"
                 hint = did_you_mean(role, self._all_roles()) or given
                 self._say(one, f"no agent has the role {role!r}", (*at, "agent"), hint)
@@ -256,11 +256,12 @@ class Loader:
     def _workable(
         self, one: _Known, at: Where, step: Mapping[str, Any], agent: AgentDocument
     ) -> None:
-        form = one.workflow.form
-        alone = (step.get("workspace") or form["workspace"]) != "worktree"
+        form, judges = one.workflow.form, step["type"] == "verify"
+        alone = judges or (step.get("workspace") or form["workspace"]) != "worktree"
         if alone and agent.sandbox.kind != "none":
             text = f"the sandboxed agent {agent.id!r} outside of a worktree"
-            self._say(one, f"{text} is not carried out by this version", at, "workspace: worktree")
+            hint = "another agent" if judges else "workspace: worktree"
+            self._say(one, f"{text} is not carried out by this version", at, hint)
 
     def _all_roles(self) -> list[str]:
         roles = [role for agent in self.fleet.agents.values() for role in agent.roles]
@@ -355,8 +356,8 @@ def _step(workflow: Workflow, at: Where) -> Mapping[str, Any]:
 
 def _role(workflow: Workflow, at: Where, step: Mapping[str, Any]) -> str:
     """Returns the role that a step says, else that of a foreach around it."""
-    if step["type"] == "escalate":
-        return str(step.get("to") or "")
+    if step["type"] in ("escalate", "verify"):
+        return str(step.get("to" if step["type"] == "escalate" else "agent") or "")
     said = str(step.get("agent") or "")
     for length in range(2, len(at), 2):  # a path goes list, place, list, place, ...
         other = step_at(workflow.form, at[:length])

@@ -2,7 +2,8 @@
 
 A document step X lowers to kernel steps with `whole` X: an agent's `X.brief` -> X (in a worktree
 of its own `X.tree` before them), `X.open` -> join X where it expands, X alone otherwise. A list
-runs in order: each step needs the one before it, `needs` lifts one out. A scope begins with
+runs in order: each step needs the one before it, `needs` lifts one out. What an agent verifies
+has `X.brief` -> `X.judge` before `X.open`. A scope begins with
 `.start` and ends in the join `.end`; conditions and loops share the scope that they stand in.
 
 `params.flow` of a kernel step: {bundle, of, at: where its document step stands, id, type, scope,
@@ -35,6 +36,15 @@ KINDS: Final = {
 }  # fmt: skip
 
 
+VERDICT: Final[Mapping[str, Any]] = {
+    "type": "object",
+    "required": ["passed", "findings"],
+    "properties": {
+        "passed": {"type": "boolean"},
+        "findings": {"type": "array", "items": {"type": "string"}},
+    },
+}
+"""The form of what an agent says last that judges."""
 CLIENT: Final = "client"
 """Before the dot of a tool: one that a client of `fleet mcp` has; also the agent that it is."""
 
@@ -102,19 +112,26 @@ def _lowered(
     if step["type"] in EXPANDS or step.get("else"):
         if flow["type"] in ("while", "repeat"):
             flow.pop("round", None)
+        judges = []
+        if step["type"] == "verify" and role_of(bundle, step, ""):
+            judges = judging_steps(bundle, flow, step, needs)
+            needs = [Need(step=judges[-1].id)]
+        decides = step["type"] == "verify" or step["type"] not in EXPANDS
         opener = Step(
             id=f"{main}.open",
             kind=EXPANDS.get(step["type"], "ask"),
-            params={"flow": flow},
+            params={"flow": {**flow, "main": True} if decides else flow},
             needs=tuple(needs),
             ladder=MACHINE if step["type"] == "verify" else ladder_of(step),
             whole=main,
         )
         joined = {**flow, "pos": [*flow["pos"], LAST], "main": True}
+        if step["type"] not in EXPANDS:
+            joined["last"] = opener.id
         join = Step(
             id=main, kind=JOIN, params={"flow": joined}, needs=(Need(step=opener.id),), whole=main
         )
-        return [opener, join]
+        return [*judges, opener, join]
     flow["main"] = True
     asked = step["type"] == "escalate" and role_of(bundle, step, spot.agent)
     if kind == "agent" or asked or is_client_call(step):
@@ -190,26 +207,15 @@ def agent_steps(
         tree = _tree(bundle, spot, main, needs)
         found.append(tree)
         needs = [Need(step=tree.id), *needs]
-    brief = Step(
-        id=f"{main}.brief",
-        kind="brief",
-        params={"flow": part},
-        needs=tuple(needs),
-        ladder=MACHINE,
-        whole=main,
-    )
+    brief = _brief(f"{main}.brief", part, main, needs)
     work = Step(
         id=main,
         kind="agent",
         params={
+            **_work_params(bundle, told, step, main),
             "flow": flow,
-            "task": main,
-            "name": step.get("name") or step["id"],
-            "agent": told["agent"],
             "schema": step.get("output") or is_client_call(step) or None,
-            "rules": bundle.get("rules", ""),
             "timeout_s": seconds(step.get("timeout_ms")) or told.get("timeout_s"),
-            "idle_s": told.get("idle_s"),
         },
         needs=(Need(step=brief.id),),
         uses={**told["uses"], **spot.uses},
@@ -217,6 +223,61 @@ def agent_steps(
         whole=main,
     )
     return [*found, brief, work]
+
+
+def judging_steps(
+    bundle: Bundle,
+    flow: Mapping[str, Any],
+    step: Mapping[str, Any],
+    needs: Sequence[Need],
+    suffix: str = "",
+) -> list[Step]:
+    """Returns the steps of an agent that judges: what it is told, and its verdict, which is asked
+    for once more where it has not the form of one. `suffix` tells those of a round apart.
+    """
+    told = bundle["agents"][role_of(bundle, step, "")]
+    main = flow["prefix"] + step["id"]
+    part = {name: value for name, value in flow.items() if name not in ("main", "out")}
+    brief = _brief(f"{main}.brief{suffix}", part, main, needs)
+    judge = Step(
+        id=f"{main}.judge{suffix}",
+        kind="agent",
+        params={
+            **_work_params(bundle, told, step, main),
+            "flow": part,
+            "schema": VERDICT,
+            "timeout_s": seconds(step.get("timeout_ms")) or told.get("timeout_s"),
+        },
+        needs=(Need(step=brief.id),),
+        uses={**told["uses"], **(flow.get("uses") or {})},
+        ladder=(Retry(times=1, backoff_ms=500), *MACHINE),
+        whole=main,
+    )
+    return [brief, judge]
+
+
+def _brief(name: str, flow: Mapping[str, Any], main: str, needs: Sequence[Need]) -> Step:
+    return Step(
+        id=name,
+        kind="brief",
+        params={"flow": dict(flow)},
+        needs=tuple(needs),
+        ladder=MACHINE,
+        whole=main,
+    )
+
+
+def _work_params(
+    bundle: Bundle, told: Mapping[str, Any], step: Mapping[str, Any], main: str
+) -> dict[str, Any]:
+    """Returns what every attempt of a workflow's agent is told by its params."""
+    return {
+        "task": main,
+        "name": step.get("name") or step["id"],
+        "agent": told["agent"],
+        "rules": bundle.get("rules", ""),
+        "idle_s": told.get("idle_s"),
+    }
 
 
 def _tree(bundle: Bundle, spot: Spot, main: str, needs: Sequence[Need]) -> Step:

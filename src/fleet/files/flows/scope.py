@@ -130,9 +130,9 @@ class Scope:
         """Returns a document's text with its expressions filled in; raises Refused."""
         return expressions.render(text, self.names(), self.functions)
 
-    def holds(self, value: Any) -> bool:
-        """Returns whether a document's condition holds; raises Refused."""
-        return expressions.holds(value, self.names(), self.functions)
+    def holds(self, value: Any, **more: Any) -> bool:
+        """Returns whether a document's condition holds, with further names; raises Refused."""
+        return expressions.holds(value, {**self.names(), **more}, self.functions)
 
     def lacking(self) -> list[str]:
         """Returns which of the variables that the step waits for nothing has set."""
@@ -157,7 +157,8 @@ class Scope:
                 continue
             name = flows.flow_of(one)["id"]
             direct = any(need.step == one.step.id for need in self.one.step.needs)
-            if name not in found and (direct or f"{name}.output" in text):
+            named = f"{name}.output" in text or name == self.step.get("of")
+            if name not in found and (direct or named):
                 found[name] = flows.value_of(self.look, one.step.id)
         return found
 
