@@ -121,6 +121,7 @@ if TYPE_CHECKING:
         Head,
         head,
         rescue,
+        tip,
     )
     from fleet.adapters.git.squashing import (
         Gathered,
@@ -255,6 +256,7 @@ else:
             "Head",
             "head",
             "rescue",
+            "tip",
         ),
         "squashing": (
             "Gathered",
@@ -381,6 +383,7 @@ __all__ = [
     "tag_object",
     "take_back",
     "take_message",
+    "tip",
     "trial_checkout",
     "untag",
     "way_back",

@@ -23,8 +23,6 @@ from fleet.kinds.agent.preparing import given
 TURNS_BACK: Final = 2
 """How often one attempt is sent back to work; then its end is an end."""
 
-LOOK_S: Final = 5.0
-
 
 @dataclass(slots=True)
 class Turns:
@@ -50,16 +48,16 @@ class Turns:
 
     async def attend(self) -> None:
         """Answers turns that end; returns when the session may be ended: all is there."""
-        while True:
-            answers = self.folder / "answers"
-            over = [
-                s for s in waiting(self.folder, "stops") if not (answers / f"{s}.json").exists()
-            ]
-            for stop in over:
-                if await self._judge(stop, answers / f"{stop}.json"):
-                    return
-            if not over:
-                await self.work.world.next_poke(LOOK_S)
+        answers = self.folder / "answers"
+        with self.work.world.watching(self.folder / SESSION / "stops") as changed:
+            while True:
+                stops = waiting(self.folder, "stops")
+                over = [stop for stop in stops if not (answers / f"{stop}.json").exists()]
+                for stop in over:
+                    if await self._judge(stop, answers / f"{stop}.json"):
+                        return
+                if not over:
+                    await changed()
 
     async def _judge(self, stop: str, answer: Path) -> bool:
         """Judges the turn that has ended and answers it; returns whether the session may end."""
