@@ -3,8 +3,9 @@
     main([MINUTES] [-rate=RUNS_A_SECOND])
 
 Workflows of all kinds of in-process steps are started at a steady rate; memory, descriptors and the
-journal's log are looked at all along, and at the end every run has ended. What a run leaves in the
-journal stays there; the journal's log (SQLite's WAL) is copied back and must not grow.
+journal's log are looked at all along, and at the end every run has ended. The journal's log
+(SQLite's WAL) is copied back and must not grow; what runs leave in the journal stays there until
+they are archived, and then its space is given back.
 """
 
 from __future__ import annotations
@@ -20,11 +21,15 @@ import flows
 import scenes
 import workflows
 
+from fleet.app.archiving import archive
+from fleet.app.place import FleetPlace
+
 JUDGED_S = 120.0
 """Shorter than this, memory is told and not judged: it has not come to rest."""
 
 GROWN = 1.1
 LOG_BYTES = 32 << 20
+LEFT_BYTES = 1 << 20
 SAMPLES = 200
 
 
@@ -103,10 +108,23 @@ def figures(one: workflows.Engine, seconds: float, rate: float) -> list[scenes.F
     ]  # fmt: skip
 
 
+def archived(root: Path) -> scenes.Figure:
+    """Archives what has run, and returns what is left of the journal."""
+    journal = root / ".fleet/journal.db"
+    size = journal.stat().st_size
+    gone = [row for row in archive(FleetPlace(root), 0) if not row.kept]
+    left, kept = journal.stat().st_size, sum(row.size_bytes for row in gone) / len(gone)
+    told = f"{size / 2**20:.1f} MiB before; {kept:,.0f} bytes a run in the archive"
+    return scenes.Figure("journal once all is archived", f"{left / 2**20:.2f} MiB",
+        f"<= {LEFT_BYTES >> 20} MiB", left <= LEFT_BYTES, told)  # fmt: skip
+
+
 def main(argv: Sequence[str]) -> int:
     """Prints the table; returns 1 when something grew or is stuck."""
     minutes = next((float(word) for word in argv if not word.startswith("-")), 60.0)
     rate = next((float(word[6:]) for word in argv if word.startswith("-rate=")), 10.0)
-    with scenes.scratch() as folder, workflows.engine(folder / "fleet") as one:
-        os.chdir(one.root)
-        return scenes.show("soak", "scripts/soak", figures(one, minutes * 60, rate))
+    with scenes.scratch() as folder:
+        with workflows.engine(folder / "fleet") as one:
+            os.chdir(one.root)
+            found = figures(one, minutes * 60, rate)
+        return scenes.show("soak", "scripts/soak", [*found, archived(one.root)])

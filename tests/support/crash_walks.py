@@ -39,6 +39,7 @@ OF_A_CLEAN = (
     *("git.remove.after_check", "git.remove.after_admin", "clean.after_worktree"),
     *("git.branch.after_log", "git.branch.after_delete", "clean.after_branch"),
 )
+OF_AN_ARCHIVE = ("archive.written",)
 OF_A_RESTORE = ("git.restore.after_files",)
 OF_A_PUSH = ("publish.before_push", "publish.after_push")
 OF_A_PULL_REQUEST = (*OF_A_PUSH, "publish.after_request")

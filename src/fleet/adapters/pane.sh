@@ -46,13 +46,10 @@ finish() { # REASON CODE
         [ "$_tries" -lt 300 ] && [ -d "$_folder" ] || break
         sleep 1
     done 2>/dev/null
-    # Opened for reading and writing a FIFO never blocks, whether or not anybody listens.
-    [ -p "$fleet_wake" ] && echo x 1<>"$fleet_wake"
     wait "$_removal"
     exit "$2"
 }
 
-fleet_wake=
 . "$_folder/spec" # sets fleet_* and the agent's argv as "$@"
 
 # ---- the place
