@@ -88,20 +88,21 @@ def install(name: str) -> Path | str:
         found = program.find() or (_build if "==" in program.package else _fetch)(program)
     if isinstance(found, str):
         return found
-    # HOME is the poisoned one.
-    told = {name: os.environ[name] for name in ("HOME", "PATH")} | {"DISABLE_AUTOUPDATER": "1"}
-    try:
-        done = subprocess.run(
-            [found, program.asked],
-            env=told,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-    except (OSError, subprocess.TimeoutExpired) as lost:
-        return f"{program.package} does not run here: {lost}"
+    # A home of its own, for some leave files there even then.
+    with tempfile.TemporaryDirectory(dir=HOMES, ignore_cleanup_errors=True) as home:
+        told = {"HOME": home, "PATH": os.environ["PATH"], "DISABLE_AUTOUPDATER": "1"}
+        try:
+            done = subprocess.run(
+                [found, program.asked],
+                env=told,
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE_S,
+                check=False,
+                stdin=subprocess.DEVNULL,
+            )
+        except (OSError, subprocess.TimeoutExpired) as lost:
+            return f"{program.package} does not run here: {lost}"
     if program.version not in done.stdout:
         return f"{program.package} does not run here: {(done.stdout + done.stderr)[-200:]!r}"
     return found

@@ -183,7 +183,8 @@ def history(place: FleetPlace, run: str = PLAN_RUN, after: int = 0) -> Iterator[
                 about = {name: told[name] for name in OF_A_RUN if told.get(name)}
                 body = {"by": body.get("by", ""), **about, "steps": len(plan["steps"])}
             elif kind == "question-raised":
-                asked[body["id"]] = {"step": body["step"], "message": body["question"]["message"]}
+                about = {"step": body["step"]} if body.get("step") else {}  # else of the whole run
+                asked[body["id"]] = {**about, "message": body["question"]["message"]}
             elif kind == "question-answered":
                 body = {**asked.get(body["id"], {}), **body}
             yield {
