@@ -254,6 +254,13 @@ def test_interactive_planning_runs_to_its_return(planning):
     planning.must("memory", "export", kept)
     entries = json.loads(kept.read_text())["entries"]
     assert entries
+    for words, said in (
+        (("export", planning.top / "gone/memory.json"), "cannot be written: No such file"),
+        (("import", planning.top / "planning_tools.py"), "cannot be read: No such file"),
+        (("import", planning.root / "planning_tools.py"), "is no JSON"),
+    ):
+        refused = planning("memory", *words)
+        assert (refused.code, said in refused.stderr) == (1, True), refused.stderr
     (planning.state / "memory.db").unlink()
     assert planning.must("memory", "import", kept, "--dry-run").stdout.startswith("would keep ")
     assert planning.must("memory", "import", kept).stdout == f"kept {len(entries)} entries\n"
@@ -329,14 +336,17 @@ def test_a_terminal_that_waits_is_asked(planning):
     )
     os.close(theirs)
     for marker, line in (
-        (b"objectives", b"Nothing more\n"),
+        (b"objectives", b""),
+        (b"answered elsewhere", b""),
         (b"[yes/no]", b"maybe\n"),
-        (b"no answer", b"no\n"),
+        (b"no answer", b"N\n"),
     ):
         said = b""
         while marker not in said:
             assert select.select([mine], [], [], 30)[0], said
             said += os.read(mine, 4096)
+        if marker == b"objectives":
+            planning.must("answer", question(planning, "text")["id"], "Nothing more")
         os.write(mine, line)
     out, _ = child.communicate(timeout=60)
     os.close(mine)

@@ -515,11 +515,17 @@ def test_a_memory_is_carried_to_another_fleet(tmp_path):
     here.add("notes", "red fox", origin="r/s/1")
     here.add("notes", "red fox", origin="r/s/1")  # the same attempt, after a crash
     assert there.restore(here.entries()) == 2
+    assert there.restore(here.entries()) == 2  # nothing is there twice
+    assert there.entries() == here.entries()
+    with pytest.raises(FleetError, match="1 MiB"):
+        there.restore([{"key": "small", "content": 1}, {"key": "big", "content": "x" * (1 << 20)}])
     assert there.entries() == here.entries()
     assert there.get("k", namespace="n") == {"found": True, "value": {"deep": [1]}}
     assert [one["content"] for one in there.search("fox")["results"]] == ["red fox"]
     with pytest.raises(FleetError):
         here.save("big", "x" * (1 << 20))
+    with pytest.raises(FleetError, match="takes no 'kee', needs 'key'"):
+        here.call("save", {"kee": "k", "value": 1}, key="")
 
 
 def test_a_reference_is_filled_in_once_and_never_looked_at_again(flow):

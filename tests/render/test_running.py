@@ -194,6 +194,10 @@ def event(kind, **told):
             "attempt-ended      a 2 failed no",
         ),
         (
+            event("question-raised", step="a", id="r.q1", question={"message": "Which?"}),
+            "question-raised    a r.q1 text: Which?",
+        ),
+        (
             event("question-answered", step="a", id="r.q1", value="left", by="ada", note="so"),
             "question-answered  a r.q1 'left' by ada (so)",
         ),

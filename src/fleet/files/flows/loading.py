@@ -108,10 +108,10 @@ class Loader:
         workflows, links = {main.key: main}, dict[str, str]()
         agents, servers = dict[str, Any](), dict[str, Any]()
         todo = [(main, "")]
-        needs: dict[str, list[str]] = {}
+        needs: dict[str, dict[str, Where]] = {}
         while todo:
             one, agent = todo.pop()
-            needs[one.key] = []
+            needs[one.key] = {}
             self._roles(one, agent, agents, texts)
             servers |= self._servers(one)
             for at, name in _called(one.workflow):
@@ -119,7 +119,7 @@ class Loader:
                 if called is None:
                     continue
                 links[name] = called.key
-                needs[one.key].append(called.key)
+                needs[one.key].setdefault(called.key, at)
                 if called.key not in workflows:
                     workflows[called.key] = called
                     step = _step(one.workflow, at)
@@ -127,12 +127,8 @@ class Loader:
         ring = circle(needs)
         if ring:
             names = " -> ".join(workflows[key].workflow.name for key in ring)
-            self.problems.append(
-                Problem(
-                    f"workflows call each other in a circle: {names}",
-                    Place(main.key.partition("#")[0]),
-                )
-            )
+            first, text = ring[0], f"workflows call each other in a circle: {names}"
+            self._say(workflows[first], text, needs[first][ring[1]], "take one of these calls out")
         settings = self.fleet.settings
         bundle = {
             "main": main.key,
