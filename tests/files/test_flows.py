@@ -173,7 +173,10 @@ def test_several_documents_keep_their_lines(fleet):
         ),
         (
             "- {id: a, type: workflow, workflow: one}",
-            "f.yaml: workflows call each other in a circle: one -> two -> one",
+            (
+                "workflows/one.yaml:1:43: workflows call each other in a circle: one -> two -> one"
+                " (take one of these calls out)"
+            ),
         ),
         (
             "- {id: a, type: shell, command: '{% if 1 %}ls{% endif %}'}",
