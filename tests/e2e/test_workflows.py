@@ -112,6 +112,8 @@ def test_a_failure_stays_in_its_branch_and_is_gone_on_with(flows):
     assert run["result"] == {"good": "<good> go on"}
     states = {name: one["state"] for name, one in steps_of(run).items()}
     assert states == {"a": "succeeded", "bad": "failed", "good": "succeeded", "behind": "unreached"}
+    shown = flows.must("status", run["run"]).stdout
+    assert shown.endswith(f"\ngo on:  fleet run --resume {run['run']}\n")
     would = flows.must("run", "--resume", run["run"], "--dry-run").stdout
     assert (would, run_of(flows, run["run"])) == (f"would go on with {run['run']}\n", run)
     again = flows("run", "--resume", run["run"], "--wait", "--json")

@@ -112,13 +112,15 @@ def _rehearsed(ctx: typer.Context, file: str, asked: Asked, *, as_json: bool, dr
         scene.remove()
         raise
     tell(f"a throw-away fleet with scripted agents: {scene.place.root}")
+    fleet = f"fleet -C {scene.place.root}"
     try:
-        code = _waited(scene.place, names, _asking() or answer, as_json=as_json)
+        asking = _asking() or answer
+        code = _waited(scene.place, names, asking, as_json=as_json, fleet=fleet)
     except BaseException:
         scene.end()
         raise
     name = names[0] if len(names) == 1 else names[0].rpartition(".")[0]
-    tell(f"\nlook at it:     fleet -C {scene.place.root} report {name}")
+    tell(f"\nlook at it:     {fleet} report {name}")
     tell(f"throw it away:  rm -rf {scene.top}")
     return code
 
@@ -132,7 +134,9 @@ def _asking() -> Ask | None:
     return _ask if sys.stdin.isatty() else None
 
 
-def _waited(place: FleetPlace, names: list[str], ask: Ask | None, *, as_json: bool) -> int:
+def _waited(
+    place: FleetPlace, names: list[str], ask: Ask | None, *, as_json: bool, fleet: str = "fleet"
+) -> int:
     from fleet.app import workflows
     from fleet.render.flows import run_text
 
@@ -142,7 +146,7 @@ def _waited(place: FleetPlace, names: list[str], ask: Ask | None, *, as_json: bo
         if as_json:
             say_json(found)
         else:
-            say(("\n" if number else "") + run_text(found, columns(None)))
+            say(("\n" if number else "") + run_text(found, columns(None), fleet))
         code = max(code, 0 if found["state"] == "succeeded" else 1)
     return code
 

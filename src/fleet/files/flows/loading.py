@@ -253,9 +253,12 @@ class Loader:
 
 
 def find_file(root: Path, here: Path, name: str) -> Path:
-    """Returns the file that a command's FILE means: a path, or a name in the fleet's workflows."""
-    direct = here / name
-    return direct if direct.is_file() else find_named(root, name)
+    """Returns the file that a command's FILE means: a path, which may lack its ending, or a name in
+    the fleet's workflows.
+    """
+    endings = ("", *ENDINGS) if "/" in name else ("",)
+    paths = (here / f"{name}{ending}" for ending in endings)
+    return next((path for path in paths if path.is_file()), None) or find_named(root, name)
 
 
 def named_files(root: Path) -> list[Path]:
