@@ -111,3 +111,17 @@ def test_an_edit_is_seen_though_nothing_was_read(fleet, tmp_path):
     said, _ = run(tmp_path, "-C", str(fleet), "status", "--json", door=False)
 
     assert any("edited" in line for line in json.loads(said)["warnings"])
+
+
+def test_a_workflow_that_has_run_before_is_run_without_its_parsers(fleet, tmp_path):
+    (fleet / "workflows").mkdir()
+    (fleet / "workflows/w.yaml").write_text(
+        "initial_state: {n: 0}\nsteps:\n"
+        '  - {id: a, type: set_state, updates: {n: "{{ state.n + 1 }}"}}\n'
+    )
+    run(tmp_path, "-C", str(fleet), "run", "w", "--wait", door=False)
+
+    said, modules = run(tmp_path, "-C", str(fleet), "run", "w")
+
+    assert said.startswith("w-")
+    assert modules & HEAVY == set()

@@ -18,15 +18,7 @@ from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 from fleet.core import messages as m
 from fleet.core.plan import Ask, Failure, Need, NeedsChange, Patch, Plan, Retry, Revise, Step, Swap
 from fleet.core.spending import Budget
-from fleet.core.state import (
-    Answered,
-    Note,
-    OpenQuestion,
-    Standing,
-    State,
-    StepState,
-    uses_of,
-)
+from fleet.core.state import Answered, Note, OpenQuestion, Standing, State, StepState, uses_of
 
 TAGS: dict[str, type] = {
     "start-run": m.StartRun,
@@ -75,6 +67,7 @@ UPCASTS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
 _NAMES = {kind: tag for tag, kind in TAGS.items()}
 _Plain = dict[str, Any]
+_Fit = Callable[[Any], bool]
 
 
 def _same(value: Any) -> Any:
@@ -180,10 +173,10 @@ def encode(message: object) -> _Plain:
 
 def _encode_fields(value: object) -> _Plain:
     plain: _Plain = {}
-    for name, default, _ in _shape_of(type(value)):
+    for name, default, _ in _SHAPES.get(type(value)) or _shape_of(type(value)):
         found = getattr(value, name)
-        if found != default:
-            plain[name] = _plain(found)
+        if found is not default and found != default:
+            plain[name] = found if type(found) in _ATOMS else _plain(found)
     return plain
 
 
@@ -192,9 +185,11 @@ def _plain(value: Any) -> Any:
     if kind in _ATOMS:
         return value
     if kind is dict:
-        return {str(name): _plain(one) for name, one in value.items()}
+        return {
+            str(name): one if type(one) in _ATOMS else _plain(one) for name, one in value.items()
+        }
     if kind is tuple or kind is list:
-        return [_plain(one) for one in value]
+        return [one if type(one) in _ATOMS else _plain(one) for one in value]
     if kind is Plan:
         return {
             **_encode_fields(
@@ -260,8 +255,11 @@ def dumps(message: object) -> str:
     return _line(encode(message))
 
 
+_LINE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
 def _line(plain: _Plain) -> str:
-    text = json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
+    text = _LINE.encode(plain)
     try:
         text.isascii() or text.encode()
     except UnicodeEncodeError:  # half a surrogate pair, as a file name that is no UTF-8 leaves it
@@ -275,47 +273,73 @@ def loads_command(text: str | bytes) -> m.Command:
     Anybody may write into the mailbox, so nothing else may come out of here.
     """
     try:
-        found = decode(json.loads(text))
-        if isinstance(found, m.Command) and _fits(found, type(found)):
+        return load_command(json.loads(text))
+    except RecursionError as odd:
+        raise ValueError(f"this is no command: {odd}") from odd
+
+
+def load_command(plain: _Plain) -> m.Command:
+    """Returns the same for the plain JSON object that such a line holds."""
+    try:
+        found = decode(plain)
+        if isinstance(found, m.Command) and _fit(cast("Any", type(found)))(found):
             return found
     except (KeyError, TypeError, AttributeError, RecursionError) as odd:
         raise ValueError(f"this is no command: {type(odd).__name__}: {odd}") from odd
     raise ValueError(f"a {type(found).__name__} with such values is no command")
 
 
-def _fits(value: object, hint: Any) -> bool:
-    """Returns whether a decoded value is what its annotation says; `object` is any JSON."""
-    inside = get_args(hint)
-    origin = get_origin(hint)
+@cache
+def _fit(hint: Any) -> _Fit:
+    """Returns what tells whether a decoded value is what an annotation says; `object` is any JSON.
+
+    It is put together once for each annotation: a plan of thousands of steps is proved by it.
+    """
+    inside, origin = get_args(hint), get_origin(hint)
     if hint is object:
-        return True
+        return lambda _: True
     if hint is float:
-        numeric = isinstance(value, int | float) and not isinstance(value, bool)
-        return numeric and isfinite(cast("float", value))
+        return lambda value: type(value) in (int, float) and isfinite(value)
     if origin in (Union, UnionType):
-        return any(_fits(value, one) for one in inside)
+        ones = [_fit(one) for one in inside]
+        return lambda value: any(one(value) for one in ones)
     if origin is tuple and inside[-1] is not ...:
-        return (
+        parts = [_fit(one) for one in inside]
+        return lambda value: (
             isinstance(value, tuple)
-            and len(value) == len(inside)
-            and all(map(_fits, value, inside))
+            and len(value) == len(parts)
+            and all(fits(one) for fits, one in zip(parts, value, strict=True))
         )
     if origin in (tuple, frozenset):
-        return isinstance(value, origin) and all(_fits(one, inside[0]) for one in value)
+        each = _fit(inside[0])
+        return lambda value: isinstance(value, origin) and all(map(each, value))
     if origin is not None:
-        return isinstance(value, Mapping) and all(
-            isinstance(name, str) and _fits(one, inside[1]) for name, one in value.items()
+        held = _fit(inside[1])
+        return lambda value: (
+            isinstance(value, Mapping)
+            and all(isinstance(name, str) and held(one) for name, one in value.items())
         )
-    if type(value) is not hint:
-        return False
-    return not is_dataclass(hint) or all(
-        _fits(getattr(value, name), kind) for name, kind in _hints(hint).items()
-    )
+    if is_dataclass(hint):
+        return _fit_fields(cast("type", hint))
+    return lambda value: type(value) is hint
 
 
-@cache
-def _hints(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind)
+def _fit_fields(kind: type) -> _Fit:
+    known: list[tuple[str, Any, _Fit]] = []  # filled at the first value: a class may hold its like
+
+    def fits(value: Any) -> bool:
+        if type(value) is not kind:
+            return False
+        if not known:
+            hints = get_type_hints(kind)
+            known.extend((name, default, _fit(hints[name])) for name, default, _ in _shape_of(kind))
+        for name, default, fit in known:
+            found = getattr(value, name)
+            if found is not default and not fit(found):
+                return False
+        return True
+
+    return fits
 
 
 def loads_event(text: str | bytes) -> m.Event:

@@ -145,35 +145,11 @@ def test_no_variable_of_the_agent_steers_the_wrapper(folder, launch):
         "ENV": "/x",
         "_folder": "/tmp",
         "_code": "3",
-        "fleet_wake": "x",
+        "fleet_keep": "x",
     }
     launch("/bin/sh", "-c", 'test "$_code$PATH" = 3/nowhere', env=env)
     assert run(folder) == 0
     assert folder.exit_record().code == 0
-
-
-def test_a_listening_coordinator_is_poked_and_an_absent_one_is_not_waited_for(
-    folder, launch, tmp_path
-):
-    wake = tmp_path / "wake"
-    os.mkfifo(wake)
-    launch("true", wake=wake)
-    ear = os.open(wake, os.O_RDWR | os.O_NONBLOCK)
-    assert run(folder) == 0
-    assert os.read(ear, 10) == b"x\n"
-    os.close(ear)
-    second = AttemptFolder(folder.path.with_name("second"))
-    second.write_spec(
-        Launch(
-            key=("r", "s", 2),
-            session="s",
-            folder=second.path,
-            worktree=tmp_path,
-            argv=["true"],
-            wake=wake,
-        )
-    )
-    assert run(second) == 0
 
 
 @pytest.mark.parametrize(

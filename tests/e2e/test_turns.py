@@ -29,10 +29,27 @@ def test_a_turn_without_its_work_goes_on_and_what_was_judged_is_not_judged_twice
         'again=$(tells Stop)\n[ -z "$again" ] && tells SessionEnd\n'
     )
     fleet.task("a", script, deliverables=["a.md"], checks=[f'echo 1 >> "{judged}"; grep done a.md'])
+    # a verifier's turn is over when its verdict has the form; its commands are no part of a turn
+    passed = r"{\"passed\": true, \"findings\": []}"
+    verifier = (
+        f'{SESSION}said=$(tells Stop \'"last_assistant_message": "it is fine"\')\n'
+        f'printf %s "$said" > "{fleet.top}/asked.json"\n'
+        f'again=$(tells Stop \'"last_assistant_message": "{passed}"\')\n'
+        f'printf %s "$again" > "{fleet.top}/again.json"\ntells SessionEnd\n'
+        f"cat > out <<'END'\n{json.dumps({'passed': True, 'findings': []})}\nEND\n"
+        "fleet done --output out\n"
+    )
+    looked = fleet.top / "looked"
+    fleet.task("b", verifier, verifies=["a"], checks=[f'echo 1 >> "{looked}"'])
     fleet.write()
-    fleet.must("launch", "a")
-    assert fleet.wait("a").code == 0
-    assert fleet.ran() == {"a 1": 1}
+    fleet.must("launch", "a", "b", "--when-ready")
+    assert fleet.wait("a", "b").code == 0
+    assert fleet.ran() == {"a 1": 1, "b 1": 1}
+    told = json.loads((fleet.top / "asked.json").read_text())
+    assert told["decision"] == "block"
+    assert "your verdict: what it said last is no JSON value" in told["reason"]
+    assert (fleet.top / "again.json").read_text() == ""
+    assert looked.read_text() == "1\n"
     said = json.loads((fleet.worktree("a") / "said.json").read_text())
     assert said["decision"] == "block"
     assert "no file a.md is committed" in said["reason"]

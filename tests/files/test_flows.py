@@ -379,3 +379,54 @@ def test_an_expression_in_a_command_is_a_variable_quoted_as_its_place_asks():
     assert list(found.values()) == ["{{ x }}", "{{ y }}", "{{ z }}", "{{ w }}"]
     with pytest.raises(FleetError):
         referring("{% if x %}a{% endif %}")
+
+
+def test_a_file_is_read_again_when_anything_that_it_is_made_of_has_changed(tmp_path, monkeypatch):
+    root = tmp_path / "shop"
+    ada = "role: dev\nharness: shell\nargs: echo\n"
+    files = {
+        "coordination.md": "---\nfleet: shop\nbase: main\n---\n",
+        "agents/ada.yaml": ada,
+        "workflows/outer.yaml": "steps: [{id: s, type: workflow, workflow: inner}]\n",
+        "workflows/inner.yaml": "steps: [{id: d, type: delegate, agent: dev, instructions: x}]\n",
+    }
+    GitRepo(root, files=files)
+    path = root / "workflows/outer.yaml"
+    read = []
+    documents = Loader._documents
+    monkeypatch.setattr(
+        Loader, "_documents", lambda self, one: read.append(one.name) or documents(self, one)
+    )
+
+    def loaded(**roles: str):
+        read.clear()
+        (found,) = Loader(load(root), roles).load(path)
+        return found, sorted(set(read))
+
+    both = ["inner.yaml", "outer.yaml"]
+    first, parsed = loaded()
+    assert parsed == both
+    again, parsed = loaded()
+    assert parsed == []
+    assert (again.workflow.form, again.bundle, dict(again.texts)) == (
+        first.workflow.form, first.bundle, dict(first.texts)
+    )  # fmt: skip
+    for change in (
+        lambda: (root / "workflows/inner.yaml").write_text(files["workflows/inner.yaml"] + "# x\n"),
+        lambda: (root / "agents/ada.yaml").write_text(ada.replace("echo", "cat")),
+        lambda: (root / "coordination.md").write_text("---\nfleet: shop\nbase: dev\n---\n"),
+    ):
+        change()
+        assert loaded()[1] == both
+        assert loaded()[1] == []
+    assert loaded()[0].bundle["agents"]["dev"]["agent"]["args"] == "cat"
+    played, parsed = loaded(dev="true")
+    assert parsed == both
+    assert played.bundle["agents"]["dev"]["agent"]["args"] == "true"
+    (kept,) = (root / ".fleet/cache").glob("workflow-*.json")
+    kept.write_text("{nonsense")
+    assert loaded()[1] == both
+    (root / "workflows/inner.yaml").write_text("steps: [{id: d, type: nonsense}]\n")
+    for _ in range(2):
+        with pytest.raises(InvalidPlan):
+            loaded()

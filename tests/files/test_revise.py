@@ -10,9 +10,10 @@ import pytest
 from fleet.core import messages as m
 from fleet.core.patches import patch_problems
 from fleet.core.plan import SETTLED, Need, NeedsChange, Patch
+from fleet.files.rejudging import send_back
 from fleet.files.revise import revision_of
-from fleet.files.rework import recheck
-from support.lowered_run import LoweredRun, plan
+from fleet.files.rework import course_of, recheck
+from support.lowered_run import LoweredRun, plan, sha
 
 PHASES = "phases: [{id: p, tasks: [one, two]}, {id: q, tasks: [three]}]"
 TASKS = {"one": "deliverables: [A.md]", "two": "deps: [one]", "three": ""}
@@ -118,6 +119,32 @@ def test_running_work_keeps_its_params_and_its_check_takes_the_change(edited):
     assert edited.params("one/work")["deliverables"] == ["A.md"]
     assert edited.params("one/check")["deliverables"][0]["path"] == "B.md"
     assert "one/work has started and keeps what it was started with" in "\n".join(found.words())
+
+
+def test_a_verifier_that_comes_late_is_waited_for_and_its_rounds_take_edits(edited):
+    edited.run.through("one")
+    judged = PHASES.replace("one, two", "one, two, qa")
+    found = edited.edit(settings=judged, qa="verifies: [one]\nchecks: [make]")
+    assert {"+ qa/worktree", "~ two/worktree: needs", "~ limit verdicts:qa: 1"} <= set(found.lines)
+    assert edited.needs("two/worktree") == ["one", "qa"]
+    edited.run.release("qa/worktree").begin("qa").ok("qa/work", {"head": sha("qa")})
+    check = edited.run.state.steps["qa/check"].step
+    patch = send_back(course_of(edited.run.state), check, {"one": 1}, spent=1, reason="bad")
+    verdict = {"passed": False, "back": ["one"], "moved": {}}
+    edited.run.fail("qa/check", evidence={"verdict": verdict}, patch=patch)
+    assert edited.needs("two/worktree") == ["one", "qa", "one/check.2"]
+    assert edited.needs("qa/worktree.2") == ["one", "one/check.2", "qa/check"]
+    edited.run.ok("one/work.2").start("one/check.2")
+    told = "verifies: [one]\nchecks: [all]\nsetup: [env]"
+    edited.edit(settings=judged, qa=told, one="deliverables: [A.md]\nchecks: [ls]")
+    assert edited.params("qa/check.2")["checks"][0]["text"] == "all"
+    assert edited.params("qa/worktree.2")["setup"] == ["env"]
+    assert (edited.params("qa/worktree.2")["round"], edited.params("qa/check.2")["spent"]) == (2, 1)
+    assert edited.run.state.steps["one/check.2"].step.uses == {"checks": 1, "verdicts:qa": 1}
+    edited.run.green("one/check.2", sha("new"))
+    found = edited.edit()
+    assert "qa" in found.kept
+    assert edited.needs("two/worktree") == ["one", "one/check.2"], "nobody waits for it any more"
 
 
 def test_a_task_that_has_begun_is_not_dropped_but_no_gate_waits_for_it(edited):

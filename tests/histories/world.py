@@ -422,8 +422,8 @@ def kinds_world(world: World) -> KindsWorld:
     return KindsWorld(
         root=world.user.root, state=world.folder / "state", repository=world.repo, tmux=nothing,
         launch=nothing, wait_for_exit=nothing, resolve=nothing, make_worktree=nothing,
-        in_thread=in_thread, log=lambda *_, **__: None, left_running=nothing, next_poke=nothing,
-        judge=nothing, run_child=nothing, cancel_run=nothing,
+        in_thread=in_thread, soon=in_thread, log=lambda *_, **__: None, left_running=nothing,
+        watching=nothing, judge=nothing, run_child=nothing, cancel_run=nothing, servers=nothing,
     )  # fmt: skip
 
 

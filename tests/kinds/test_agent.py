@@ -297,11 +297,8 @@ while :; do sleep 0.05; done
 
 
 @pytest.mark.parametrize("last", ["It is written.", ""])
-def test_last_words_that_no_hook_tells_are_read_once_the_program_has_ended(
-    world, last, monkeypatch
-):
+def test_last_words_that_no_hook_tells_are_read_once_the_program_has_ended(world, last):
     """It writes them as it ends; where it does not, those of a turn before are not told as new."""
-    monkeypatch.setattr("fleet.kinds.agent.turns.LOOK_S", 0.05)  # this one's hook pokes nobody
     top = world.root.parent
     program = top / "bin/copilot"
     program.parent.mkdir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -320,14 +321,15 @@ def test_a_full_disk_loses_neither_mail_nor_outcomes(coordinator, log, monkeypat
     first = fleet.mailbox.post(body, actor="me")
     runner.run(fleet._turn())
     assert fleet.runs.reader.handled(first)
-    assert [told.command.step for told in fleet.inner] == ["a"], "a has settled in this process"
+    assert list(fleet.runs.begun) == [("r", "a")], "a settles in the next turn"
     journal, fleet.runs.journal = fleet.runs.journal, Full(fleet.runs.journal)
     second = fleet.mailbox.post(
         {"run": "r", **codec.encode(m.CheckIn(step="a", done="x")), "by": "me"}, actor="me"
     )
     for _ in range(3):
         assert runner.run(fleet._turn()) is True
-    assert [told.command.step for told in fleet.inner] == ["a"], "told again, once, in order"
+    assert list(fleet.runs.begun) == [("r", "a")], "it settles again, once"
+    assert not fleet.inner
     assert [mail.id for mail in fleet.mailbox.take(9)] == [second]
     assert fleet.runs.reader.handled(second) is None
     assert ("error", "disk full") in [line[:2] for line in log]
@@ -339,6 +341,53 @@ def test_a_full_disk_loses_neither_mail_nor_outcomes(coordinator, log, monkeypat
     assert [one.attempt for one in state.steps.values()] == [1, 1]
     assert state.steps["a"].checkin["done"] == "x"
     assert fleet.mailbox.take(9) == []
+
+
+def counted(fleet):
+    """Counts the commits of a coordinator from now on."""
+    commits = []
+    append = fleet.runs.journal.append
+    fleet.runs.journal.append = lambda batch: commits.append(len(batch.events)) or append(batch)
+    return commits
+
+
+def test_steps_that_wait_for_nothing_share_a_commit_whatever_their_number(coordinator, log):
+    fleet, runner = coordinator
+    commits = counted(fleet)
+    fleet.post("r", m.StartRun(run="r", plan=chain(*(f"s{n}" for n in range(40)))))
+    runner.run(fleet._turn())
+    assert commits == [2], "who starts a run hears of it before its steps are gone through"
+    while fleet.runs.begun:
+        runner.run(fleet._turn())
+    assert fold(fleet.reader, "r").ended == "succeeded"
+    assert len(commits) < 10
+    assert sum(commits) == 2 + 40 + 39 + 1
+    assert fleet.runs.open.touched == {}
+    assert fleet.attempts.live == {}
+
+
+def test_a_turn_goes_through_so_many_steps_only_and_mail_comes_between(coordinator, monkeypatch):
+    from fleet.runtimes import embedded
+
+    clock = iter(range(1_000_000))
+    monkeypatch.setattr(embedded, "SETTLE_S", 2)
+    monkeypatch.setattr(embedded, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    fleet, runner = coordinator
+    fleet.post("r", m.StartRun(run="r", plan=chain("a", "b", "c", "d")))
+    runner.run(fleet._turn())
+    assert runner.run(fleet._turn()) is True
+    assert [one.standing for one in fold(fleet.reader, "r").steps.values()] == [
+        "succeeded", "running", "waiting", "waiting"
+    ]  # fmt: skip
+    body = {"run": "r", **codec.encode(m.HoldStep(step="d", reason="wait")), "by": "me"}
+    told = fleet.mailbox.post(body, actor="me")
+    runner.run(fleet._turn())
+    assert json.loads(fleet.reader.handled(told))["events"] == 1
+    while runner.run(fleet._turn()):
+        pass
+    assert [one.standing for one in fold(fleet.reader, "r").steps.values()] == [
+        "succeeded", "succeeded", "succeeded", "ready"
+    ]  # fmt: skip
 
 
 def test_commands_that_come_while_the_disk_is_full_stay_in_their_order(coordinator, monkeypatch):

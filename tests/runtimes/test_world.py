@@ -100,19 +100,55 @@ def test_a_session_that_nobody_claims_is_lost(repo, monkeypatch):
     assert scene(repo, act) is None
 
 
-def test_a_poke_makes_it_look_at_once(repo, monkeypatch):
-    monkeypatch.setattr(module, "LOOK_S", 20.0)
+def test_an_end_is_seen_by_its_wrappers_end(repo, monkeypatch):
+    monkeypatch.setattr(module, "LOOK_S", 1_000.0)
     launch = launch_of(repo, "t", "sh", "-c", "sleep 0.2; exit 7")
 
     async def act(sessions):
         await sessions.launch(launch)
-        waiting = asyncio.create_task(sessions.wait_for_exit(launch))
-        while AttemptFolder(launch.folder).exit_record() is None:  # noqa: ASYNC110 - a file
-            await asyncio.sleep(0.02)
-        sessions.poked()
-        return await waiting
+        return await sessions.wait_for_exit(launch)
 
     assert scene(repo, act).code == 7
+
+
+def test_a_look_wakes_only_those_whose_folder_has_changed(repo):
+    folders = [repo.root / name for name in ("a", "b")]
+
+    async def act(sessions):
+        seen = {folder.name: 0 for folder in folders}
+
+        async def wait(folder):
+            with sessions.watching(folder) as changed:
+                while True:
+                    await changed()
+                    seen[folder.name] += 1
+
+        waiting = [asyncio.create_task(wait(folder)) for folder in folders]
+        counts = []
+
+        async def look():
+            sessions.look()
+            await asyncio.sleep(0)
+            counts.append(dict(seen))
+
+        await asyncio.sleep(0)
+        await look()
+        folders[0].mkdir()
+        await look()
+        await asyncio.sleep(2 * module.UNSURE_S)
+        await look()  # the first change was so young that another could have hidden behind it
+        await look()
+        (folders[0] / "one").touch()
+        await look()
+        for one in waiting:
+            one.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        return counts, sessions.watched
+
+    counts, watched = scene(repo, act)
+    assert [one["a"] for one in counts] == [0, 1, 2, 2, 3]
+    assert [one["b"] for one in counts] == [0] * 5
+    assert watched == set(), "who waits no more is not looked for"
 
 
 def test_a_tmux_that_does_not_start_is_told_to_every_launch(repo):

@@ -176,7 +176,7 @@ MUTANTS = [
     Mutant("time runs backwards", draft.Draft.__init__, "max(at_ms, state.at_ms)", "at_ms"),
     Mutant("a snapshot forgets the alarms", codec.dump_state, "name not in _DERIVED and", 'name not in (*_DERIVED, "alarms") and'),
     Mutant("a snapshot forgets a hold", codec.load_state, "found = cast(", 'one.pop("held", None); found = cast('),
-    Mutant("an event is lost on its way to the journal", codec._encode_fields, "if found != default:", 'if found != default and name != "rung":'),
+    Mutant("an event is lost on its way to the journal", codec._encode_fields, "found is not default and", 'name != "rung" and'),
     Mutant("a patch's own stop is not asked for", draft.apply, "if attempt is not None:", "if False:"),
     Mutant("nobody is asked", attempts.report_outcome, "m.Ending.ASKED and not why and", "m.Ending.ASKED and why and"),
     Mutant("a question outlives the session that waits for its answer", evolve._close_questions, "if of_the_attempt and question.question.then is not m.Then.REPLY:", "if of_the_attempt:"),

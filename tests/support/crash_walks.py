@@ -25,6 +25,7 @@ OF_A_LANDING = (
 )
 """In the order in which a merge passes them; those of its trials stand apart."""
 
+OF_A_RENEWAL = tuple(point for point in OF_A_LANDING if point.startswith("git.land."))
 OF_A_TRIAL = ("git.trial.after_admin", "git.trial.after_files", "git.trial.after_removal")
 OF_A_PART = ("kinds.merge.after_rest",)
 OF_AN_UNDO = (
@@ -38,6 +39,7 @@ OF_A_CLEAN = (
     *("git.remove.after_check", "git.remove.after_admin", "clean.after_worktree"),
     *("git.branch.after_log", "git.branch.after_delete", "clean.after_branch"),
 )
+OF_AN_ARCHIVE = ("archive.written",)
 OF_A_RESTORE = ("git.restore.after_files",)
 OF_A_PUSH = ("publish.before_push", "publish.after_push")
 OF_A_PULL_REQUEST = (*OF_A_PUSH, "publish.after_request")

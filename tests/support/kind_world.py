@@ -20,7 +20,6 @@ from fleet.core.decide import decide
 from fleet.core.evolve import evolve
 from fleet.core.plan import JOIN, Ask, Failure, Need, Plan, Retry, Step, plan_of
 from fleet.core.state import Standing, State, wants
-from fleet.kinds import Work
 from fleet.runtimes.attempts import Attempts
 from fleet.runtimes.runs import now_ms
 from fleet.runtimes.world import Sessions, make_world
@@ -41,15 +40,6 @@ class NoChildren:
 
     def thread(self, name: str, run: str) -> dict[str, Any]:
         return {}
-
-
-class PlannedAttempts(Attempts):
-    """Attempts whose kinds can look up any step of the plan."""
-
-    def _work(self, state: State, step: str, attempt: int) -> Work:
-        work = super()._work(state, step, attempt)
-        work.plan_step = lambda name: state.steps[name].step if name in state.steps else None
-        return work
 
 
 class KindWorld:
@@ -235,7 +225,7 @@ class KindWorld:
         sessions = Sessions(self.root, self.folder)
         sessions.tmux = Tmux(self.socket)
         world = make_world(self.root, self.folder, sessions, self._note, NoChildren())
-        player = Player(self.state, lambda post: PlannedAttempts(world, post))
+        player = Player(self.state, lambda post: Attempts(world, post), sessions.look)
         if plan is not None:
             player.tell(m.StartRun(run="plan", plan=plan, at_ms=now_ms()))
         for command in commands:
@@ -257,8 +247,10 @@ class KindWorld:
 class Player:
     """The smallest loop around the kernel: told, decided, evolved, reconciled."""
 
-    def __init__(self, state: State | None, make: Callable[..., Attempts]) -> None:
-        self.state = state
+    def __init__(
+        self, state: State | None, make: Callable[..., Attempts], look: Callable[[], None]
+    ) -> None:
+        self.state, self.look = state, look
         self.told: deque[m.Command] = deque()
         self.heard = asyncio.Event()
         self.attempts = make(self._post)
@@ -291,6 +283,7 @@ class Player:
             if not self.state.running and not self.told and not self.state.alarms:
                 return
             self.heard.clear()
+            self.look()
             if not self.told:
                 try:
                     await asyncio.wait_for(self.heard.wait(), 0.1)

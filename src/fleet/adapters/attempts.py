@@ -60,8 +60,7 @@ class Launch:
 
     `key` is (run, step, attempt). `worktree` is where the agent runs, `admin_dir` git's own folder
     for it. `stdin` None is the terminal. `stdout` is `pane` (the agent has the terminal) or `file`
-    (its standard output is also kept apart from what it says on stderr). `wake` is a FIFO that is
-    poked after the exit record is written.
+    (its standard output is also kept apart from what it says on stderr).
     """
 
     key: tuple[str, str, int]
@@ -77,7 +76,6 @@ class Launch:
     timeout_s: float | None = None
     grace_s: int = GRACE_S
     log_limit_bytes: int = LOG_LIMIT_BYTES
-    wake: Path | None = None
     keep: bool = False
 
 
@@ -176,7 +174,6 @@ class AttemptFolder:
             "part_bytes": str(max(1, launch.log_limit_bytes // LOG_PARTS)),
             "keep": str(Path(__file__).with_name("keep.sh")),
             "secrets": "yes" if launch.secrets else "no",
-            "wake": str(launch.wake or ""),
         }
         spec = [f"fleet_{name}={shlex.quote(word)}" for name, word in words.items()]
         spec.append("set -- " + " ".join(map(shlex.quote, launch.argv)))
@@ -290,7 +287,7 @@ def _check(launch: Launch) -> None:
     env = {**launch.env, **launch.secrets}
     if not launch.argv or not launch.argv[0] or launch.argv[0].startswith("-"):
         raise Rejected("an agent needs a program to run", hint="see its harness and args")
-    paths = [launch.folder, launch.worktree, launch.admin_dir, launch.stdin, launch.wake]
+    paths = [launch.folder, launch.worktree, launch.admin_dir, launch.stdin]
     for word in (*launch.argv, *env.values(), *(str(path) for path in paths if path)):
         if "\0" in word:
             raise Rejected(

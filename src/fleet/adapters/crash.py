@@ -13,6 +13,7 @@ import signal
 from typing import Final
 
 CRASH_POINTS: Final = (
+    "archive.written",
     "mailbox.before_delete",
     "mailbox.after_rename",
     "journal.after_commit",

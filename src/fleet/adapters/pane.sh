@@ -36,6 +36,8 @@ finish() { # REASON CODE
     _signal=null
     [ "$2" -gt 128 ] && [ "$2" -le 192 ] && _signal=$(($2 - 128))
     _tries=0
+    rm -f "$_folder/claim.$$" & # beside what follows: this shell's end is what the agent's is seen by
+    _removal=$!
     until printf '{"code": %d, "signal": %s, "reason": "%s", "ended_at_ms": %s}\n' \
         "$2" "$_signal" "$1" "$(date +%s%3N)" >"$_folder/exit.tmp" &&
         mv -f "$_folder/exit.tmp" "$_folder/exit"; do
@@ -44,13 +46,10 @@ finish() { # REASON CODE
         [ "$_tries" -lt 300 ] && [ -d "$_folder" ] || break
         sleep 1
     done 2>/dev/null
-    # Opened for reading and writing a FIFO never blocks, whether or not anybody listens.
-    [ -p "$fleet_wake" ] && echo x 1<>"$fleet_wake"
-    rm -f "$_folder/claim.$$"
+    wait "$_removal"
     exit "$2"
 }
 
-fleet_wake=
 . "$_folder/spec" # sets fleet_* and the agent's argv as "$@"
 
 # ---- the place

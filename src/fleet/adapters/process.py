@@ -176,10 +176,10 @@ def population(variable: str) -> tuple[frozenset[str], frozenset[int]]:
     sessions: set[int] = set()
     for entry in _entries():
         sessions.add(entry.session)
-        with contextlib.suppress(OSError):
-            for pair in Path(f"/proc/{entry.identity.pid}/environ").read_bytes().split(b"\0"):
-                if pair.startswith(prefix):
-                    values.add(os.fsdecode(pair[len(prefix) :]))
+        environ = _read(f"/proc/{entry.identity.pid}/environ")
+        if prefix in environ:
+            pairs = environ.split(b"\0")
+            values |= {os.fsdecode(one[len(prefix) :]) for one in pairs if one.startswith(prefix)}
     return frozenset(values), frozenset(sessions)
 
 
@@ -246,9 +246,8 @@ def _hold(who: Identified) -> int | None:
 
 
 def _entry(pid: int) -> _Entry | None:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
+    stat = _read(f"/proc/{pid}/stat")
+    if not stat:
         return None
     fields = stat[stat.rindex(b")") + 2 :].split()
     if fields[0] in {b"Z", b"X"}:
@@ -256,20 +255,24 @@ def _entry(pid: int) -> _Entry | None:
     return _Entry(Identity(pid, int(fields[19]), boot_id()), int(fields[1]), int(fields[3]))
 
 
-def _entries() -> Iterable[_Entry]:
-    import psutil
+def _read(path: str) -> bytes:
+    """Returns the whole of a file of /proc; nothing where it is gone or another user's."""
+    try:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - of every process there is
+            return file.read()
+    except OSError:
+        return b""
 
-    for pid in psutil.pids():
-        entry = _entry(pid)
+
+def _entries() -> Iterable[_Entry]:
+    for name in os.listdir("/proc"):  # noqa: PTH208 - names only
+        entry = _entry(int(name)) if name.isdecimal() else None
         if entry is not None:
             yield entry
 
 
 def _has_variable(pid: int, marker: bytes) -> bool:
-    try:
-        environ = Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return False
+    environ = _read(f"/proc/{pid}/environ")
     return marker in environ and marker in environ.split(b"\0")
 
 

@@ -17,7 +17,8 @@ from fleet.core import messages as m
 from fleet.core.messages import Then
 from fleet.core.state import Standing, State
 from fleet.errors import FleetError, Rejected
-from fleet.files.rework import after_failure, next_round
+from fleet.files.rejudging import by_hand
+from fleet.files.rework import after_failure, course_of, next_round
 from fleet.views.tasks import TaskSteps, tasks_of
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from fleet.core.state import OpenQuestion
 
 LEAVE_TIMEOUT_S = 20.0
+BY_HAND = "tried again by hand"
 
 
 def up(place: FleetPlace, level: str) -> int:
@@ -93,7 +95,7 @@ def retry(place: FleetPlace, ids: Sequence[str]) -> list[str]:
 def _retry(place: FleetPlace, state: State, name: str, task: TaskSteps) -> None:
     asked = _ladder_question(state, task)
     if asked is not None:
-        patch = rework_patch(state, asked, "tried again by hand")
+        patch = _judging_again(state, asked) or rework_patch(state, asked, BY_HAND)
         value = "retry" if patch is None else "rework"
         tell(place, [m.AnswerQuestion(id=asked.id, value=value, patch=patch)])
         return
@@ -123,15 +125,24 @@ def _another_round(state: State, name: str, task: TaskSteps) -> Patch | None:
     if word_of(state, task) != "failed" or failed[-1].kind not in ("agent", "check"):
         return None
     siblings = {n: one.step for n, one in state.steps.items() if one.step.whole == name}
-    reason = "tried again by hand"
+    course = course_of(state)
     if failed[-1].kind == "check":
-        return next_round(failed[-1], siblings, reason=reason)
+        before = course.waiting_for(failed[-1].id)
+        judging = by_hand(course, state.steps[failed[-1].id], reason=BY_HAND, back=())
+        return judging or next_round(failed[-1], siblings, reason=BY_HAND, before=before)
     check = next(
         one.step
         for one in task.checks
         if any(need.step == failed[-1].id for need in one.step.needs)
     )
-    return after_failure(failed[-1], check, siblings, reason=reason)
+    before = course.waiting_for(check.id)
+    return after_failure(failed[-1], check, siblings, reason=BY_HAND, before=before)
+
+
+def _judging_again(state: State, asked: OpenQuestion) -> Patch | None:
+    """Returns the patch that has a verifier judge again what it did not pass; None for others."""
+    one = state.steps[asked.step]
+    return by_hand(course_of(state), one, reason=BY_HAND, back=())
 
 
 def _ladder_question(state: State, task: TaskSteps) -> OpenQuestion | None:

@@ -98,17 +98,25 @@ def answer(place: FleetPlace, name: str, value: str, note: str = "", by: str = "
 
 
 def rework_patch(state: State, asked: OpenQuestion, note: str) -> Patch | None:
-    """Returns the patch that a person's `rework` stands for: one more round of the task."""
-    from fleet.files.rework import next_round
+    """Returns the patch that a person's `rework` stands for: one more round of the task, or, where
+    a verifier asks, of those that it does not pass.
+    """
+    from fleet.files.rejudging import by_hand
+    from fleet.files.rework import course_of, next_round
 
     one = state.known(asked.step)
     if one is None or one.step.kind != "check":
         return None
     steps = {n: s.step for n, s in state.steps.items() if s.step.whole == one.step.whole}
     reason = note or "a person asked for rework"
-    patch = next_round(one.step, steps, reason=reason, on="failed")
+    course = course_of(state)
+    patch = by_hand(course, one, reason=reason) or next_round(
+        one.step, steps, reason=reason, on="failed", before=course.waiting_for(one.step.id)
+    )
     put = [
-        replace(step, params={**step.params, "note": note}) if step.kind == "agent" else step
+        replace(step, params={**step.params, "note": note})
+        if step.kind == "agent" and "verifies" not in step.params
+        else step
         for step in patch.put
     ]
     return replace(patch, put=tuple(put))

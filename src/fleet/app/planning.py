@@ -14,6 +14,7 @@ from fleet.views.plan import Caution, PlannedPhase, PlannedTask, PlanView, view_
 if TYPE_CHECKING:
     from fleet.app.place import FleetPlace
     from fleet.files.load import Fleet
+    from fleet.files.verifiers import Order
 
 
 def check(place: FleetPlace) -> dict[str, Any]:
@@ -94,8 +95,11 @@ def plan(place: FleetPlace, limits: Mapping[str, int] | None = None) -> PlanView
     fleet = place.documents
     start = fleet.settings.start or _first_launch(place)
     calendar = calendar_of({"start": start, "calendar": _calendar(fleet)})
+    from fleet.files.verifiers import order_of
+
+    order = order_of(fleet)
     view = view_plan(
-        [planned(fleet, name) for name in fleet.tasks],
+        [planned(fleet, name, order) for name in fleet.tasks],
         [PlannedPhase(id=one.id, name=one.name) for one in fleet.phases],
         date_of=calendar.date_of,
         fleet=fleet.settings.fleet,
@@ -119,10 +123,10 @@ def _changed_together(place: FleetPlace) -> list[tuple[Place, str]]:
         return []
 
 
-def planned(fleet: Fleet, name: str) -> PlannedTask:
+def planned(fleet: Fleet, name: str, order: Order) -> PlannedTask:
     """Returns a task as the schedule sees it."""
     from fleet.files.lower import branch_of
-    from fleet.files.tasks import agent_uses
+    from fleet.files.tasks import task_uses
 
     task = fleet.tasks[name]
     days = task.days
@@ -139,8 +143,8 @@ def planned(fleet: Fleet, name: str) -> PlannedTask:
         days=days.likely,
         spread=spread,
         window=window,
-        uses={**agent_uses(fleet.agents[task.agent]), **task.uses},
-        needs=task.dependencies,
+        uses=task_uses(fleet, task),
+        needs=order.needs[name],
         worktree=task.worktree or str(fleet.worktree(name)),
         branch=branch_of(task),
         port=task.port,

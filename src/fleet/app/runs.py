@@ -28,7 +28,7 @@ def find_runs(place: FleetPlace, name: str) -> list[str]:
     """Returns the runs of workflows that a name means, in their order; raises NotFound, and
     Ambiguous where a prefix fits several.
     """
-    told = _summaries(place)
+    told = summaries(place)
     found = {one["run"]: [one["run"]] for one in told}
     for one in told:
         whole = one["run"].rpartition(".")[0]
@@ -63,10 +63,10 @@ def find_run(place: FleetPlace, name: str) -> str:
 
 def is_run(place: FleetPlace, name: str) -> bool:
     """Returns whether a name, or a prefix of one, can only be a run's or a thread's."""
-    return any(one["run"].startswith(name) or name == one["thread"] for one in _summaries(place))
+    return any(one["run"].startswith(name) or name == one["thread"] for one in summaries(place))
 
 
-def _summaries(place: FleetPlace) -> list[dict[str, Any]]:
+def summaries(place: FleetPlace) -> list[dict[str, Any]]:
     """Returns what the journal tells of each run of a workflow, and of each of a file with several
     documents, the oldest first.
     """
@@ -86,7 +86,7 @@ def _summaries(place: FleetPlace) -> list[dict[str, Any]]:
 def runs(place: FleetPlace) -> dict[str, Any]:
     """Returns `fleet.runs/1`: the runs of workflows, the oldest first."""
     rows = []
-    for one in _summaries(place):
+    for one in summaries(place):
         if one["workflow"] == SEQUENCE:
             continue
         word, asks = one["ended"], 0

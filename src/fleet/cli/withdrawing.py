@@ -67,10 +67,22 @@ def clean(
         bool, typer.Option("--force", help="Also what has not landed; all of it is rescued first.")
     ] = False,
     every: Annotated[bool, typer.Option("--all", help="The logs of its attempts too.")] = False,
+    runs: Annotated[
+        float | None,
+        typer.Option(
+            "--runs",
+            metavar="DAYS",
+            min=0,
+            help="Archive the workflow runs that ended before that.",
+        ),
+    ] = None,
     as_json: Json = False,
     dry_run: DryRun = False,
 ) -> None:
     """Remove worktrees, sessions, ports and branches of what has landed."""
+    if runs is not None:
+        _archive(ctx, names, runs, as_json=as_json, dry_run=dry_run)
+        return
     from fleet.app.cleaning import clean as remove
     from fleet.app.sweeping import sweep
     from fleet.render.withdrawing import cleaned_text, swept_text
@@ -91,6 +103,24 @@ def clean(
         tell("nothing to clean")
     kept = [row for row in rows if row.reasons and (names or row.merged)]
     raise typer.Exit(1 if kept else 0)
+
+
+def _archive(
+    ctx: typer.Context, names: list[str] | None, days: float, *, as_json: bool, dry_run: bool
+) -> None:
+    from fleet.app.archiving import archive
+    from fleet.render.withdrawing import archived_text
+
+    if names:
+        raise typer.BadParameter("with --runs no task is named")
+    rows = archive(here(ctx), days, dry_run=dry_run)
+    if as_json:
+        shown = [asdict(row) for row in rows]
+        say_json({"schema": "fleet.archive/1", "dry_run": dry_run, "runs": shown})
+    elif rows:
+        say(archived_text(rows, would=dry_run))
+    else:
+        tell("no run of a workflow is that old")
 
 
 @rescue.command("list")

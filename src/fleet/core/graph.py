@@ -173,7 +173,8 @@ def _measure(state: State) -> None:
 def _lengthen(state: State, names: Iterable[str]) -> None:
     """Raises the tails of revised steps and of what they need, as far as these have not settled."""
     todo = list(names)
-    todo += [need.step for name in todo for need in state.steps[name].step.needs]
+    needed = dict.fromkeys(need.step for name in todo for need in state.steps[name].step.needs)
+    todo += needed
     while todo:
         one = state.steps[todo.pop()]
         after = max(

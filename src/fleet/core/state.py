@@ -11,15 +11,10 @@ from collections.abc import Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any, TypeVar, cast
 
-from fleet.core.messages import (
-    DeliverNote,
-    Effect,
-    Question,
-    RunAttempt,
-    StopAttempt,
-)
+from fleet.core.messages import DeliverNote, Effect, Question, RunAttempt, StopAttempt
 from fleet.core.plan import FAILED, JOIN, SETTLED, SUCCEEDED, Failure, Step
 from fleet.core.spending import Budget
 from fleet.records import record
@@ -117,10 +112,10 @@ class StepState:
 
     def clone(self) -> StepState:
         """Returns a copy; its values are immutable or replaced whole, so a shallow one will do."""
-        return StepState(*[getattr(self, name) for name in _STEP_FIELDS])
+        return StepState(*_step_values(self))
 
 
-_STEP_FIELDS = tuple(f.name for f in fields(StepState))
+_step_values = attrgetter(*[f.name for f in fields(StepState)])
 
 
 @record(kw_only=False)
@@ -181,9 +176,10 @@ class Overlay(dict[str, Value]):
 
     def get(self, key: str, default: Any = None) -> Any:
         """Returns a value as reading it would; the mapping's own `get` would look past `under`."""
-        if key in self:
+        try:
             return self[key]
-        return default
+        except KeyError:
+            return default
 
     def __contains__(self, key: object) -> bool:
         return super().__contains__(key) or (key not in self.gone and key in self.under)

@@ -39,7 +39,7 @@ def agents_known(fleet: Fleet) -> Found:
     """Agents that are named exist, as workers and as judges."""
     for task in fleet.tasks.values():
         at = _at(fleet, task)
-        if not fleet.is_known("agent", task.agent):
+        if task.agent and not fleet.is_known("agent", task.agent):
             said = "agent" in fleet.raws["task", task.id].values
             hint = did_you_mean(task.agent, fleet.agents) if said else ""
             text = f"no agent {task.agent!r}"
@@ -247,9 +247,10 @@ def paths_stay_inside(fleet: Fleet) -> Found:
 def approvers_differ(fleet: Fleet) -> Found:
     """Nobody approves their own work."""
     for task in fleet.tasks.values():
-        if task.approved_by and set(task.approved_by) == {task.agent}:
-            text = f"only the task's own agent {task.agent!r} approves it"
-            yield Problem(text, _at(fleet, task)("approved_by"), "name somebody else")
+        for number, name in enumerate(task.approved_by):
+            if name.removeprefix("agent:") == task.agent:
+                text = f"the task's own agent {task.agent!r} approves it"
+                yield Problem(text, _at(fleet, task)("approved_by", number), "name somebody else")
 
 
 def empty_parts(fleet: Fleet) -> Found:

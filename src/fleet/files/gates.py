@@ -11,10 +11,10 @@ from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
 from fleet.core.plan import Ask, Need, Step
-from fleet.files.tasks import branch_of, judge, machine_ladder, plain
+from fleet.files.tasks import branch_of, comes_in, judge, machine_ladder, plain
 
 if TYPE_CHECKING:
-    from fleet.files.documents import Phase
+    from fleet.files.documents import Phase, TaskDocument
     from fleet.files.fleet import Fleet
 
 
@@ -35,9 +35,7 @@ def phase_steps(fleet: Fleet, phase: Phase, before: str) -> list[Step]:
                 "phase": phase.id,
                 "name": phase.name or phase.id,
                 "base": base,
-                "tasks": [
-                    {"id": name, "branch": branch_of(fleet.tasks[name])} for name in phase.tasks
-                ],
+                "tasks": [_before_gate(fleet.tasks[name]) for name in phase.tasks],
                 "approve": approve,
             },
             needs=tuple(needs),
@@ -68,6 +66,12 @@ def phase_steps(fleet: Fleet, phase: Phase, before: str) -> list[Step]:
     ]
 
 
+def _before_gate(task: TaskDocument) -> dict[str, object]:
+    """Returns a task as the gate reads it: a verifier with those that it judges."""
+    told: dict[str, object] = {"id": task.id, "branch": branch_of(task), "agent": task.agent}
+    return {**told, "verifies": list(task.verifies)} if task.verifies else told
+
+
 def _teardown(fleet: Fleet, phase: Phase, name: str) -> Step:
     """Returns the step that runs a task's teardown in its worktree once the phase has landed."""
     task = fleet.tasks[name]
@@ -87,12 +91,14 @@ def _teardown(fleet: Fleet, phase: Phase, name: str) -> Step:
 
 
 def _by_dependency(fleet: Fleet, names: Sequence[str]) -> list[str]:
-    """Returns a phase's tasks so that each comes after those it depends on, else in file order."""
+    """Returns a phase's tasks so that each comes after those whose commits it holds, else in file
+    order.
+    """
     inside = {name: number for number, name in enumerate(names)}
     followers: dict[str, list[str]] = {name: [] for name in names}
     missing: dict[str, int] = {}
     for name in names:
-        needs = [need for need in fleet.tasks[name].dependencies if need in inside]
+        needs = [need for need in comes_in(fleet.tasks[name]) if need in inside]
         missing[name] = len(needs)
         for need in needs:
             followers[need].append(name)

@@ -86,21 +86,22 @@ def fingerprint(root: Path) -> tuple[tuple[str, int, int, int], ...]:
     """Returns names, sizes, times and inodes of the documents: it changes when one is edited."""
     found = []
     for path in (
-        root / "coordination.md",
-        *_documents(root / "agents"),
-        *_documents(root / "tasks"),
-        *_documents(root / "harnesses"),
+        f"{root}/coordination.md",
+        *_documents(f"{root}/agents"),
+        *_documents(f"{root}/tasks"),
+        *_documents(f"{root}/harnesses"),
     ):
         try:
-            seen = path.stat()
+            seen = os.stat(path)  # noqa: PTH116 - of every document, once a second
         except OSError:
             continue
-        found.append((str(path), seen.st_size, seen.st_mtime_ns, seen.st_ino))
+        found.append((path, seen.st_size, seen.st_mtime_ns, seen.st_ino))
     return tuple(found)
 
 
-def _documents(folder: Path) -> list[Path]:
+def _documents(folder: str) -> list[str]:
     try:
-        return sorted(one for one in folder.iterdir() if one.suffix in (".md", ".yaml", ".yml"))
+        names = os.listdir(folder)  # noqa: PTH208 - names only
     except OSError:
         return []
+    return sorted(f"{folder}/{name}" for name in names if name.endswith((".md", ".yaml", ".yml")))

@@ -249,7 +249,9 @@ def _fleet(
         values["id"] = name
         values["phase"] = placed[name]
         values.setdefault("name", name)
-        values.setdefault("agent", name)
+        alone = ("agent", name) not in raws and ("agent", name) not in broken
+        only_runs = alone and values.get("verifies") and values.get("checks")
+        values.setdefault("agent", "" if only_runs else name)
         values.setdefault("branch", f"fleet/{name}")
         if "dependencies" in values:
             values["dependencies"] = tuple(dict.fromkeys(values["dependencies"]))

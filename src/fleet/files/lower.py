@@ -1,6 +1,7 @@
 """Documents become one plan of steps; `tasks` and `gates` know what a task and a phase lower to.
 
-    task T    T/worktree -> T/work -> T/check -> join T
+    task T    T/worktree -> T/work -> T/check -> join T; of a verifier of others these joins come
+              before T/worktree, and one that only runs commands has no T/work
     phase P   P/gate (needs every task of P) -> P/merge (-> T/teardown); the next phase's worktrees
               need P/merge
 
@@ -27,16 +28,17 @@ from fleet.files.tasks import (
     judge,
     own_limits,
     plain,
-    task_facts,
     task_steps,
 )
 from fleet.files.timing import timing
 from fleet.files.unsupported import not_carried_out
+from fleet.files.verifiers import order_of
 
 if TYPE_CHECKING:
     from fleet.files.fleet import Fleet
+    from fleet.files.verifiers import Order
 
-__all__ = ["branch_of", "check_text", "judge", "lower", "task_facts"]
+__all__ = ["branch_of", "check_text", "judge", "lower"]
 
 CHECKS_AT_ONCE = 4
 
@@ -49,12 +51,13 @@ def lower(fleet: Fleet) -> tuple[Plan, Mapping[str, str]]:
     problems = not_carried_out(fleet)
     if problems:
         raise InvalidPlan(problems)
-    texts = Texts()
+    texts, order = Texts(), order_of(fleet)
     steps: list[Step] = []
     before = ""
     for phase in fleet.phases:
         for name in phase.tasks:
-            steps += task_steps(fleet, fleet.tasks[name], phase, before, texts)
+            task = fleet.tasks[name]
+            steps += task_steps(fleet, task, phase, before=before, texts=texts, order=order)
         if phase.tasks:
             steps += phase_steps(fleet, phase, before)
             before = f"{phase.id}/merge"
@@ -64,17 +67,18 @@ def lower(fleet: Fleet) -> tuple[Plan, Mapping[str, str]]:
         limits={
             "checks": CHECKS_AT_ONCE,
             f"branch:{fleet.settings.base}": 1,
+            **dict.fromkeys(order.limits.values(), 1),
             **own_limits(fleet),
             **fleet.settings.limits,
         },
         budgets={name: found for name, told in bounds(fleet).items() if (found := budget(told))},
-        about=_about(fleet),
+        about=_about(fleet, order),
     )
     check(plan)
     return plan, texts
 
 
-def _about(fleet: Fleet) -> dict[str, object]:
+def _about(fleet: Fleet, order: Order) -> dict[str, object]:
     settings = fleet.settings
     return {
         "digest": fleet.digest,
@@ -84,5 +88,5 @@ def _about(fleet: Fleet) -> dict[str, object]:
         "calendar": plain(asdict(settings.calendar)),
         "phases": [{"id": p.id, "name": p.name, "tasks": list(p.tasks)} for p in fleet.phases],
         "metrics": [plain(asdict(metric)) for metric in settings.metrics],
-        "schedule": timing(fleet),
+        "schedule": timing(fleet, order),
     }

@@ -39,7 +39,7 @@ def owners_apart(fleet: Fleet) -> Iterator[Problem]:
     agents.
     """
     if ("fleet", "") in fleet.broken or circle(
-        {t.id: t.dependencies for t in fleet.tasks.values()}
+        {t.id: (*t.dependencies, *t.verifies) for t in fleet.tasks.values()}
     ):
         return
     told: set[frozenset[str]] = set()
@@ -175,7 +175,8 @@ def _before(fleet: Fleet) -> Mapping[str, frozenset[str]]:
         left = [root]
         while left:
             name = left[-1]
-            needs = [one for one in fleet.tasks[name].dependencies if one in fleet.tasks]
+            told = fleet.tasks[name]
+            needs = [one for one in (*told.dependencies, *told.verifies) if one in fleet.tasks]
             more = [one for one in needs if one not in found]
             if more:
                 left += more

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from fleet.core.plan import Need, Patch, Step
 from fleet.files.documents import Check, TaskDocument
 from fleet.files.tasks import Texts, branch_of, task_steps
+from fleet.files.verifiers import order_of
 
 if TYPE_CHECKING:
     from fleet.core.state import State
@@ -51,8 +52,8 @@ def resolve_patch(
     phase = next(one for one in fleet.phases if one.id == clash.phase)
     name = _free(state, f"{clash.phase}-resolve")
     task = _task(fleet, clash, agent, name)
-    texts = Texts()
-    steps = task_steps(replace(fleet, tasks={**fleet.tasks, name: task}), task, phase, "", texts)
+    texts, whole = Texts(), replace(fleet, tasks={**fleet.tasks, name: task})
+    steps = task_steps(whole, task, phase, before="", texts=texts, order=order_of(whole))
     steps = [replace(step, released=True) for step in steps]
     merges = [one.step for one in state.steps.values() if one.step.kind == "merge"]
     last = state.steps[gate].step

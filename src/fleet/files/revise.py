@@ -14,6 +14,7 @@ from itertools import count
 
 from fleet.core.plan import Need, Patch, Plan, Step
 from fleet.core.state import UNSTARTED, State, StepState
+from fleet.files.rework import STEMS
 
 UNLIMITED = 1_000_000
 """Units of a limit that the documents no longer set; a patch cannot take a limit away."""
@@ -21,7 +22,10 @@ UNLIMITED = 1_000_000
 OF_A_PHASE = ("gate", "merge")
 """Kinds of which a phase may come to have several, the last of which counts."""
 
-OF_A_ROUND = ("round", "spent", "before", "note")
+OF_A_TASK = ("worktree", "agent", "check")
+"""Kinds of which a task may come to have several, one for each of its rounds."""
+
+OF_A_ROUND = ("round", "spent", "before", "note", "note_from", "verdicts", "renews")
 """Params that belong to one round of a task, whatever its documents say."""
 
 
@@ -117,11 +121,10 @@ def _taken(now: Step, old: Step | None, new: Step) -> Step:
 
 
 def _later(state: State, step: Step) -> Iterator[StepState]:
-    """Yields the later rounds of a task's work or check, and the later gates or merges of a phase,
-    that have not started.
+    """Yields the later rounds of a task's worktree, work or check, and the later gates or merges of
+    a phase, that have not started.
     """
-    rounds = {"agent": ("work", "check"), "check": ("work", "check")}
-    stems = rounds.get(step.kind) or ((step.kind,) if step.kind in OF_A_PHASE else ())
+    stems = STEMS if step.kind in OF_A_TASK else (step.kind,) if step.kind in OF_A_PHASE else ()
     for number in count(2):
         found = [state.known(f"{step.whole}/{stem}.{number}") for stem in stems]
         for one in found:
@@ -139,7 +142,9 @@ def _taken_later(now: Step, old: Step | None, new: Step) -> Step:
         needs, params = _needs(now, old, new), _grown(now, old, new)
         return replace(now, needs=needs, params=params, uses=new.uses, span_ms=new.span_ms)
     own = {name: now.params[name] for name in OF_A_ROUND if name in now.params}
-    return replace(now, params={**new.params, **own}, uses=new.uses, span_ms=new.span_ms)
+    grown = {name: now.uses[name] for name in now.uses if old and name not in old.uses}
+    uses = {**new.uses, **grown}
+    return replace(now, params={**new.params, **own}, uses=uses, span_ms=new.span_ms)
 
 
 def _grown(now: Step, old: Step | None, new: Step) -> Mapping[str, object]:

@@ -6,12 +6,13 @@ a person asks for more; the patch is the same, what stands in its way differs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fleet.core.plan import (
     FAILED,
+    SUCCEEDED,
     Failure,
     Need,
     NeedsChange,
@@ -20,16 +21,55 @@ from fleet.core.plan import (
     Rung,
     Step,
 )
+from fleet.core.state import UNSTARTED, State, StepState
+
+STEMS = ("worktree", "work", "check")
+"""What the steps of a task are called, with a number behind that in later rounds; each round has
+one of them at least.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """A run as it stands, as far as rework asks: `look` finds a step, `behind` who needs it."""
+
+    look: Callable[[str], StepState | None]
+    behind: Callable[[str], Sequence[str]]
+
+    def waiting_for(self, step: str) -> tuple[str, ...]:
+        """Returns the steps that have not started and need the success of a step."""
+        found = [(name, self.look(name)) for name in dict.fromkeys(self.behind(step))]
+        return tuple(
+            name
+            for name, one in found
+            if one is not None
+            and one.standing in UNSTARTED
+            and any(need.step == step and need.on == SUCCEEDED for need in one.step.needs)
+        )
+
+
+def course_of(state: State) -> Course:
+    """Returns a run's course."""
+    return Course(state.known, lambda name: [one for one, _ in state.dependents.get(name, ())])
 
 
 def next_round(
-    check: Step, siblings: Mapping[str, Step], *, reason: str, spent: int = 0, on: str = FAILED
+    check: Step,
+    siblings: Mapping[str, Step],
+    *,
+    reason: str,
+    spent: int = 0,
+    on: str = FAILED,
+    before: Iterable[str] | None = None,
 ) -> Patch:
     """Returns the patch that puts another work and check behind a red check, before what needs it.
 
     `siblings` are the steps of the task; `spent` is how many tries of it have been used up; `on` is
-    how the red check must have settled for the work to begin.
+    how the red check must have settled for the work to begin. `before` are the steps that need the
+    check now, where that is known; else those that it was made for.
     """
+    if before is not None:
+        check = replace(check, params={**check.params, "before": list(before)})
     task = str(check.params["task"])
     number = _rounds(siblings) + 1
     work = _latest(siblings, "agent")
@@ -40,23 +80,29 @@ def next_round(
         id=f"{task}/work.{number}",
         params={**work.params, "round": number},
         needs=(Need(step=check.id, on=on),),
-        ladder=tuple(_fewer(rung, left) for rung in work.ladder),
+        ladder=fewer_tries(work.ladder, left),
         released=True,
     )
     judged = recheck(check, siblings, needs=(Need(step=again.id),), number=number, spent=spent)
     return Patch(put=(again, judged), needs=instead(check, judged.id), reason=reason)
 
 
-def after_failure(work: Step, check: Step, siblings: Mapping[str, Step], *, reason: str) -> Patch:
+def after_failure(
+    work: Step,
+    check: Step,
+    siblings: Mapping[str, Step],
+    *,
+    reason: str,
+    before: Iterable[str] | None = None,
+) -> Patch:
     """Returns the patch that puts another round behind work that has failed for good.
 
     Its check was never reached, so the new work needs the worktree itself, and the failed work for
     what it tells.
     """
-    patch = next_round(check, siblings, reason=reason)
+    patch = next_round(check, siblings, reason=reason, before=before)
     again, judged = patch.put
-    place = next(step.id for step in siblings.values() if step.kind == "worktree")
-    needs = (Need(step=place), Need(step=work.id, on=FAILED))
+    needs = (Need(step=_latest(siblings, "worktree").id), Need(step=work.id, on=FAILED))
     return replace(patch, put=(replace(again, needs=needs), judged))
 
 
@@ -102,12 +148,16 @@ def _rounds(siblings: Mapping[str, Step]) -> int:
 
 
 def _latest(siblings: Mapping[str, Step], kind: str) -> Step:
-    found = [step for step in siblings.values() if step.kind == kind]
+    found = [
+        step for step in siblings.values() if step.kind == kind and "judged" not in step.params
+    ]
     assert found, f"a task has a step of kind {kind}"
     return max(found, key=lambda step: int(str(step.params.get("round", 1))))
 
 
-def _fewer(rung: Rung, left: int) -> Rung:
-    if isinstance(rung, Retry) and Failure.TASK in rung.on:
-        return replace(rung, times=left)
-    return rung
+def fewer_tries(ladder: Sequence[Rung], left: int) -> tuple[Rung, ...]:
+    """Returns a ladder that tries a task so many times again."""
+    return tuple(
+        replace(rung, times=left) if isinstance(rung, Retry) and Failure.TASK in rung.on else rung
+        for rung in ladder
+    )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fleet.core.plan import JOIN, PER_MINUTE, Ask, Failure, Need, Retry, Rung, Step
-from fleet.files.documents import command_text
+from fleet.files.verdicts import asked_of, schema
 
 if TYPE_CHECKING:
     from fleet.files.documents import (
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         TaskDocument,
     )
     from fleet.files.fleet import Fleet
+    from fleet.files.verifiers import Order
 
 DAY_MS = 86_400_000
 ATTEMPTS = 3
@@ -53,55 +54,72 @@ def branch_of(task: TaskDocument) -> str:
 
 
 def task_steps(
-    fleet: Fleet, task: TaskDocument, phase: Phase, before: str, texts: Texts
+    fleet: Fleet, task: TaskDocument, phase: Phase, *, before: str, texts: Texts, order: Order
 ) -> list[Step]:
     """Returns the steps of a task; `before` is the step that ends the phase before, or empty."""
     uses = {"agents": 1, **task.uses}
-    agent = fleet.agents[task.agent]
-    needs = [Need(step=name) for name in task.dependencies]
+    needs = [Need(step=name) for name in order.needs[task.id]]
     if before:
         needs.append(Need(step=before))
-    attempts = task.attempts or agent.limits.attempts or ATTEMPTS
-    span_ms = int(task.days.likely * DAY_MS)
-    shown = task_facts(fleet, task, phase)
-    return [
+    agent = fleet.agents.get(task.agent)
+    attempts = task.attempts or (agent.limits.attempts if agent else None) or ATTEMPTS
+    limit = order.limits.get(task.id)
+    tree, work, check = (f"{task.id}/{stem}" for stem in ("worktree", "work", "check"))
+    steps = [
         Step(
-            id=f"{task.id}/worktree",
+            id=tree,
             kind="worktree",
             params=_worktree(fleet, task),
             needs=tuple(needs),
-            uses=uses,
+            uses={**uses, **({limit: 1} if limit else {})},
             ladder=machine_ladder(f"The worktree of {task.id} could not be made."),
             whole=task.id,
             released=False,
-        ),
+        )
+    ]
+    if agent is not None:
+        steps.append(
+            Step(
+                id=work,
+                kind="agent",
+                params=_work(fleet, task, agent, phase, texts),
+                needs=(Need(step=tree),),
+                uses={**agent_uses(agent), **agent_starts(fleet, agent), **uses},
+                ladder=_ladder(task, attempts),
+                span_ms=int(task.days.likely * DAY_MS),
+                whole=task.id,
+            )
+        )
+    return [
+        *steps,
         Step(
-            id=f"{task.id}/work",
-            kind="agent",
-            params=_work(fleet, task, phase, texts),
-            needs=(Need(step=f"{task.id}/worktree"),),
-            uses={**agent_uses(agent), **agent_starts(fleet, agent), **uses},
-            ladder=_ladder(task, attempts),
-            span_ms=span_ms,
-            whole=task.id,
-        ),
-        Step(
-            id=f"{task.id}/check",
+            id=check,
             kind="check",
-            params=_check(fleet, task, attempts),
-            needs=(Need(step=f"{task.id}/work"),),
-            uses={"checks": 1},
+            params={
+                **_check(fleet, task, attempts),
+                **_judges(fleet, task, texts),
+                **(_judging(fleet, task, order) if limit else {}),
+            },
+            needs=(Need(step=steps[-1].id),),
+            uses={"checks": 1, **({limit: 1} if limit else {})},
             ladder=_check_ladder(task),
             whole=task.id,
         ),
         Step(
             id=task.id,
             kind=JOIN,
-            params={"task": shown},
-            needs=(Need(step=f"{task.id}/check"),),
+            params={"task": _facts(fleet, task, phase, order)},
+            needs=(Need(step=check),),
             whole=task.id,
         ),
     ]
+
+
+def comes_in(task: TaskDocument) -> list[str]:
+    """Returns the tasks whose commits a task's worktree starts with: dependencies, then those that
+    it verifies.
+    """
+    return list(dict.fromkeys((*task.dependencies, *task.verifies)))
 
 
 def agent_uses(agent: AgentDocument) -> dict[str, int]:
@@ -109,6 +127,12 @@ def agent_uses(agent: AgentDocument) -> dict[str, int]:
     and one of its account's.
     """
     return {f"agent:{agent.id}": 1, f"account:{account_of(agent)}": 1}
+
+
+def task_uses(fleet: Fleet, task: TaskDocument) -> dict[str, int]:
+    """Returns what a task takes besides a place among all agents, as the schedule counts it."""
+    agent = fleet.agents.get(task.agent)
+    return {**(agent_uses(agent) if agent else {}), **task.uses}
 
 
 def account_of(agent: AgentDocument) -> str:
@@ -164,13 +188,14 @@ def _worktree(fleet: Fleet, task: TaskDocument) -> dict[str, object]:
         "copy": list(task.copy),
         "setup": [plain(command) for command in task.setup],
         "teardown": [plain(command) for command in task.teardown],
-        "after": list(task.dependencies),
+        "after": comes_in(task),
     }
 
 
-def _work(fleet: Fleet, task: TaskDocument, phase: Phase, texts: Texts) -> dict[str, object]:
-    agent = fleet.agents[task.agent]
-    return {
+def _work(
+    fleet: Fleet, task: TaskDocument, agent: AgentDocument, phase: Phase, texts: Texts
+) -> dict[str, object]:
+    told: dict[str, object] = {
         "task": task.id,
         "name": task.name or task.id,
         "phase": phase.id,
@@ -180,11 +205,17 @@ def _work(fleet: Fleet, task: TaskDocument, phase: Phase, texts: Texts) -> dict[
         "deliverables": [one.text for one in task.deliverables],
         "checks": [check_text(one) for one in task.checks],
         "evidence": list(task.evidence),
-        "after": list(task.dependencies),
+        "after": comes_in(task),
         "timeout_s": _seconds(task.timeout_ms or agent.limits.timeout_ms),
         "idle_s": _seconds(task.idle_ms or agent.limits.idle_ms),
         "round": 1,
     }
+    if task.verifies:
+        told["schema"] = schema(task.verifies)
+        told["verifies"] = [
+            {"id": name, "branch": branch_of(fleet.tasks[name])} for name in task.verifies
+        ]
+    return told
 
 
 def agent_params(fleet: Fleet, agent: AgentDocument, texts: Texts) -> dict[str, object]:
@@ -225,12 +256,47 @@ def _check(fleet: Fleet, task: TaskDocument, attempts: int) -> dict[str, object]
         "branch": branch_of(task),
         "base": fleet.settings.base,
         "deliverables": [{**_set(asdict(one)), "text": one.text} for one in task.deliverables],
-        "checks": [judge(one) for one in task.checks],
+        "checks": [judge(one) for one in task.checks if one.agent is None],
         "metrics": [plain(asdict(one)) for one in task.metrics],
         "attempts": attempts,
         "spent": 0,
         "round": 1,
         "before": [task.id],
+    }
+
+
+def _judges(fleet: Fleet, task: TaskDocument, texts: Texts) -> dict[str, object]:
+    """Returns the agents among a task's checks, as its check reads them."""
+    found = []
+    for check in task.checks:
+        if check.agent is None:
+            continue
+        agent = fleet.agents[check.agent]
+        found.append(
+            {
+                "text": check.text,
+                "agent": agent_params(fleet, agent, texts),
+                "brief": texts.keep(asked_of(task, check)),
+                "rules": texts.keep(fleet.settings.rules),
+                "timeout_s": _seconds(check.timeout_ms or agent.limits.timeout_ms),
+                "uses": {**agent_uses(agent), **agent_starts(fleet, agent), "agents": 1},
+            }
+        )
+    return {"judges": found} if found else {}
+
+
+def _judging(fleet: Fleet, task: TaskDocument, order: Order) -> dict[str, object]:
+    """Returns what the check of a verifier knows of those that it judges, and of who else does."""
+    return {
+        "limit": order.limits[task.id],
+        "verifies": [
+            {
+                "id": name,
+                "branch": branch_of(fleet.tasks[name]),
+                "beside": [one for one in order.verifiers[name] if one != task.id],
+            }
+            for name in task.verifies
+        ],
     }
 
 
@@ -245,10 +311,10 @@ def judge(check: Check) -> dict[str, object]:
 
 def check_text(check: Check) -> str:
     """Returns what a check is called before people."""
-    return check.name or command_text(check.command)
+    return check.text
 
 
-def task_facts(fleet: Fleet, task: TaskDocument, phase: Phase) -> dict[str, object]:
+def _facts(fleet: Fleet, task: TaskDocument, phase: Phase, order: Order) -> dict[str, object]:
     """Returns what views show of a task, whatever becomes of it."""
     estimate = task.days
     return {
@@ -265,7 +331,8 @@ def task_facts(fleet: Fleet, task: TaskDocument, phase: Phase) -> dict[str, obje
         "port": task.port,
         "deliverables": [one.text for one in task.deliverables],
         "checks": [check_text(one) for one in task.checks],
-        "dependencies": list(task.dependencies),
+        "dependencies": list(order.needs[task.id]),
+        **({"verifies": list(task.verifies)} if task.verifies else {}),
         "uses": dict(task.uses),
         "metrics": [plain(asdict(one)) for one in task.metrics],
         "risks": [plain(asdict(one)) for one in task.risks],
@@ -291,6 +358,8 @@ def _ladder(task: TaskDocument, attempts: int) -> tuple[Rung, ...]:
 
 def _check_ladder(task: TaskDocument) -> tuple[Rung, ...]:
     message = f"{task.id} does not deliver what it promised."
+    if task.verifies:
+        message = f"{task.id} does not pass {', '.join(task.verifies)}."
     return (_trouble(2_000), *_last(task, message, ("rework", "retry", "skip", "fail")))
 
 

@@ -13,21 +13,22 @@ from typing import TYPE_CHECKING
 from fleet.core.levelling import level
 from fleet.core.plan import PER_MINUTE
 from fleet.core.schedule import Activity, Slot, timetable
-from fleet.files.tasks import agent_uses, own_limits
+from fleet.files.tasks import own_limits, task_uses
 
 if TYPE_CHECKING:
     from fleet.files.fleet import Fleet
+    from fleet.files.verifiers import Order
 
 GATE = "?gate"
 """What the ids of gates begin with; no task's id can."""
 
 
-def timing(fleet: Fleet) -> dict[str, object]:
+def timing(fleet: Fleet, order: Order) -> dict[str, object]:
     """Returns {days, slots: {task: [start, end, slack]}, after: {task: [tasks]}} under the limits.
 
     `after` names the tasks whose units a task takes over, where only that makes it wait.
     """
-    activities = _activities(fleet)
+    activities = _activities(fleet, order)
     own = {name: most for name, most in own_limits(fleet).items() if not name.endswith(PER_MINUTE)}
     limits = {**own, **fleet.settings.limits}
     planned = level(activities, limits) if limits else timetable(activities)
@@ -43,8 +44,8 @@ def timing(fleet: Fleet) -> dict[str, object]:
     }
 
 
-def _activities(fleet: Fleet) -> list[Activity]:
-    """Returns the tasks, each behind its dependencies and the gate of the phase before."""
+def _activities(fleet: Fleet, order: Order) -> list[Activity]:
+    """Returns the tasks, each behind those that it waits for and the gate of the phase before."""
     found: list[Activity] = []
     gate: tuple[str, ...] = ()
     for number, phase in enumerate(fleet.phases):
@@ -54,8 +55,8 @@ def _activities(fleet: Fleet) -> list[Activity]:
                 Activity(
                     id=name,
                     days=task.days.likely,
-                    needs=(*task.dependencies, *gate),
-                    uses={**agent_uses(fleet.agents[task.agent]), "agents": 1, **task.uses},
+                    needs=(*order.needs[name], *gate),
+                    uses={**task_uses(fleet, task), "agents": 1},
                 )
             )
         if phase.tasks:

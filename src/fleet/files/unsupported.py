@@ -42,7 +42,7 @@ def not_carried_out(fleet: Fleet) -> list[Problem]:
     found = [
         ("task", one.id, *told)
         for one in fleet.tasks.values()
-        for told in _of_task(one, fleet.agents.get(one.agent))
+        for told in (*_of_task(one, fleet.agents.get(one.agent)), *_of_verifier(fleet, one))
     ]
     found += [("agent", one.id, *told) for one in fleet.agents.values() for told in _of_agent(one)]
     found += [("fleet", "", *told) for told in _of_settings(fleet)]
@@ -60,18 +60,31 @@ def _of_task(task: TaskDocument, agent: AgentDocument | None) -> Found:
     if task.branch and "/" not in task.branch and agent is not None and _is_shut_in(agent):
         # What a commit writes is the branch's folder, which it would share with the base.
         yield ("branch",), "a sandboxed agent's branch outside a folder, such as `fleet/`,"
-    if task.verifies:
-        yield ("verifies",), "`verifies`"
     for number, assumption in enumerate(task.assumptions):
         yield from _of_assumption(assumption, number)
     for number, check in enumerate(task.checks):
-        if check.agent:
-            yield ("checks", number), "a check by an agent"
+        if check.agent and check.verdict is not None:
+            yield ("checks", number, "verdict"), "a form of one's own for a verdict"
+        elif check.agent and task.verifies:
+            yield ("checks", number), "a check by an agent of a task that verifies others"
     for number, rung in enumerate(task.on_failure):
         if _is_later(rung):
             yield ("on_failure", number), "another rung than `ask` or `fail`"
         elif number:
             yield ("on_failure", number), "a rung after `ask` or `fail`"
+
+
+def _of_verifier(fleet: Fleet, task: TaskDocument) -> Found:
+    for number, name in enumerate(task.verifies):
+        other = fleet.tasks[name]
+        if other.phase != task.phase:
+            yield ("verifies", number), "to verify a task of an earlier phase, which has landed,"
+        elif other.verifies:
+            yield ("verifies", number), "to verify a verifier"
+    if task.verifies and not task.agent:
+        for number, deliverable in enumerate(task.deliverables):
+            if deliverable.command is None:
+                yield ("deliverables", number), "a deliverable of a verifier without an agent"
 
 
 def _is_shut_in(agent: AgentDocument) -> bool:

@@ -12,6 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from fleet.files.verdicts import EXAMPLE
+from fleet.views.verdicts import GRAVE, SEVERITIES, grave_first
+
 SAID_CHARS: Final = 4_000
 TAIL_CHARS: Final = 3_000
 
@@ -40,6 +43,12 @@ class Told:
     answers: Sequence[tuple[str, str]] = ()
     note: str = ""
     note_from: str = "A person"
+    judges: Sequence[tuple[str, str, str]] = ()
+    """What a verifier judges: task, branch, commit."""
+    judged_before: str = ""
+    """What it found in the round before."""
+    looks_only: bool = False
+    """Whether it judges in the worktree of the very task that it judges, and leaves nothing."""
     scratch: bool = False
     """Whether it works in a folder that is no worktree: there is nothing to commit then."""
 
@@ -53,10 +62,11 @@ def write(told: Told) -> str:
         _section("Rules for every agent", told.rules),
         _section(f"You are {told.agent}", told.prompt),
         _section("Task", told.body),
+        _judging(told),
         _wanted(told),
         _dependencies(told.dependencies),
         _answers(told.answers),
-        _SCRATCH if told.scratch else _COMMANDS,
+        _SCRATCH if told.scratch or told.looks_only else _COMMANDS,
     ]
     return "\n\n".join(part.strip() for part in parts if part.strip()) + "\n"
 
@@ -79,6 +89,23 @@ def findings(evidence: Mapping[str, Any], text: str = "") -> str:
     return "\n".join(lines) or text
 
 
+def verdict(evidence: Mapping[str, Any], task: str = "") -> str:
+    """Returns what a verifier found, the gravest first, each with its evidence: all of it, or what
+    concerns one task.
+    """
+    told: Mapping[str, Any] = evidence.get("verdict") or {}
+    lines = []
+    for one in grave_first(told.get("findings") or ()):
+        about = one.get("task")
+        if task and about not in (None, task):
+            continue
+        where = f" in `{about}`" if about and not task else ""
+        text = " ".join(str(one["text"]).split())
+        lines += [f"- {one['severity']}{where}: {text}", fence(str(one["evidence"]), TAIL_CHARS)]
+    red = [one for one in evidence.get("checks") or () if not one.get("passed")]
+    return "\n".join([*lines, *([findings({"checks": red})] if red else [])])
+
+
 def fence(text: str, limit: int) -> str:
     """Returns the end of `text` as a fenced block that nothing in it can close."""
     shown = text[-limit:]
@@ -97,6 +124,8 @@ def _place(told: Told) -> str:
         f"Task `{told.task}`, agent `{told.agent}`, attempt {told.attempt}.",
         f"You work in the git worktree `{told.worktree}`, on branch `{told.branch}`, only there.",
     ]
+    if told.looks_only:
+        lines.append("It is that of the task which you judge: change and commit nothing there.")
     if told.port:
         lines.append(f"Port {told.port} is reserved for you (also in PORT).")
     return "\n".join(lines)
@@ -115,15 +144,41 @@ def _again(told: Told) -> str:
     return _section("Before you begin: what failed", "\n\n".join([head, *parts]))
 
 
+def _judging(told: Told) -> str:
+    if not told.judges:
+        return ""
+    lines = [
+        "You judge the work of others. It is in your worktree, put together, at these commits:"
+    ]
+    lines += [f"- `{task}`: `{branch}` at {sha[:12]}" for task, branch, sha in told.judges]
+    lines += [
+        "",
+        "Judge it, do not mend it: what does not pass is sent back with what you found. Leave",
+        "these branches alone. What you say last (or give to `fleet done --output FILE`) is your",
+        "verdict, as JSON alone or in a last fenced block:",
+        "",
+        f"```json\n{EXAMPLE}\n```",
+        "",
+        f"`severity` is {', '.join(SEVERITIES)}. What passes has no {' or '.join(GRAVE)} finding,",
+        "what does not pass has one at least. Leave `task` out where it is about all of them.",
+    ]
+    if told.judged_before:
+        lines += ["", "This is what you found in the round before, at other commits:", ""]
+        lines.append(told.judged_before)
+    return _section("What you judge", "\n".join(lines))
+
+
 def _wanted(told: Told) -> str:
     lines: list[str] = []
-    if told.scratch:
+    if told.scratch or told.looks_only:
         return ""
     if told.deliverables:
         lines.append(f"Committed on `{told.branch}`, new or changed since its start:")
         lines += [f"- {one}" for one in told.deliverables]
     if told.checks:
-        lines += ["", "These must pass in the worktree, at the commit:"]
+        whose = "These are run when you are done; red, they send what you judge back:"
+        plain = "These must pass in the worktree, at the commit:"
+        lines += ["", whose if told.judges else plain]
         lines += [f"- {one}" for one in told.checks]
     if told.evidence:
         lines += ["", "Show this in what you say at the end:"]

@@ -2,10 +2,12 @@
 other.
 
 A kind's module has `async def run(work: Work) -> Outcome`, or `def settle(work: Work) -> Outcome`
-when it neither waits nor touches the world (then it runs inside the coordinator's loop). `run` is
-adopt-or-start: it is called again for the same (run, step, attempt) after any crash, looks first
-(claim, exit record, worktree, refs) and only does what is not done. The world's failures are
-Outcomes; an exception that escapes is a bug and ends the attempt as an infra failure.
+when it neither waits nor touches the world: that is called inside the coordinator's turn, before
+what started the attempt is committed, and shares the commit; where it returns None, `run` does the
+work. Both are called again for the same (run, step, attempt) after any crash; `run` is
+adopt-or-start: it looks first (claim, exit record, worktree, refs) and only does what is not done.
+The world's failures are Outcomes; an exception that escapes is a bug and ends the attempt as an
+infra failure.
 
 Adding a kind: `kinds/<name>.py`, a line here, its test, its row in the reference.
 """
@@ -15,15 +17,18 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from fleet.adapters.layout import attempt_path
 from fleet.errors import NotFound
+from fleet.files.rework import STEMS, Course
 
 if TYPE_CHECKING:
     from fleet.adapters.attempts import ExitRecord, Launch
@@ -57,6 +62,8 @@ KINDS: dict[str, str] = {
 """Kind -> the module that is it; nothing is imported until it is used."""
 
 Result = TypeVar("Result")
+
+FOUND_REMEMBERED: Final = 10_000
 
 
 def load_kind(name: str) -> ModuleType:
@@ -94,11 +101,13 @@ class World:
     """Makes or adopts a worktree, together with others that are asked for at the same time."""
     in_thread: Callable[..., Awaitable[Any]]
     """Calls a blocking function in a bounded pool of threads."""
+    soon: Callable[..., Awaitable[Any]]
+    """Calls one that takes a moment, without waiting for those that wait for programs."""
     log: Callable[..., None]
     left_running: Callable[[Path], Awaitable[bool]]
     """Returns whether a process of an ended attempt, named by its folder, still lives."""
-    next_poke: Callable[[float], Awaitable[None]]
-    """Returns when somebody has poked the coordinator, or after so many seconds."""
+    watching: Callable[[Path], AbstractContextManager[Callable[[], Awaitable[None]]]]
+    """Yields what returns once a folder's entries may be others than when it last returned."""
     judge: Callable[[Work, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
     """Returns what the check of an agent's step finds now in its worktree (`place`), as the kind
     `check` puts it out, and `against`: the reasons why it is red."""
@@ -113,6 +122,15 @@ class World:
     """By worktree: the ending of what an attempt left running there; the next one waits for it."""
     answers: dict[tuple[str, ...], tuple[float, asyncio.Future[str]]] = field(default_factory=dict)
     """What programs said last when they were asked of their sessions, and when they were asked."""
+    found: dict[str, dict[tuple[str, str, str], str | None]] = field(default_factory=dict)
+    """By run: what was found behind its steps (`views.flows.Found`)."""
+
+    def found_in(self, run: str) -> dict[tuple[str, str, str], str | None]:
+        """Returns what was found in a run, to be added to; of a very long one not all is kept."""
+        found = self.found.setdefault(run, {})
+        if len(found) > FOUND_REMEMBERED:
+            found.clear()
+        return found
 
 
 @dataclass(slots=True)
@@ -148,6 +166,7 @@ class Work:
     """Looks up how any step of the run stands now, to be read only; None for none."""
     behind: Callable[[str], Sequence[str]] = lambda _name: ()
     """Returns the steps that need a step now."""
+    _folder: Path | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def params(self) -> Mapping[str, Any]:
@@ -171,17 +190,35 @@ class Work:
         return None
 
     def rounds(self, task: str) -> dict[str, Step]:
-        """Returns the work and checks of all rounds of a task, wherever they hang in the plan."""
+        """Returns the steps of all rounds of a task, wherever they hang in the plan."""
         found = {
             n: s for n, s in {**self.siblings, self.step.id: self.step}.items() if s.whole == task
         }
         for number in itertools.count(1):
             suffix = "" if number == 1 else f".{number}"
-            pair = [self.plan_step(f"{task}/{kind}{suffix}") for kind in ("work", "check")]
-            found |= {step.id: step for step in pair if step is not None}
-            if not any(pair):
+            steps = [self.plan_step(f"{task}/{stem}{suffix}") for stem in STEMS]
+            found |= {step.id: step for step in steps if step is not None}
+            if not any(steps):
                 break
         return found
+
+    def verified(self, task: str) -> tuple[str, Mapping[str, Any]]:
+        """Returns the latest green check of a task among what this step needs, and what it and its
+        attempt left; the task's join, with an empty name, where no check is among that.
+        """
+        checks = [
+            (int(step.rpartition(".")[2]) if step[-1].isdigit() else 1, step)
+            for step, one in self.inputs.items()
+            if re.fullmatch(re.escape(task) + r"/check(\.\d+)?", step)
+            and one.get("standing") == "succeeded"
+        ]
+        check = max(checks)[1] if checks else ""
+        return check, self.inputs.get(check) or self.inputs.get(task) or {}
+
+    @property
+    def course(self) -> Course:
+        """The run as it stands, as rework asks for it."""
+        return Course(self.look, self.behind)
 
     def environment(
         self,
@@ -209,4 +246,6 @@ class Work:
     @property
     def folder(self) -> Path:
         """The attempt's own folder; made by whoever first writes into it."""
-        return attempt_path(self.world.state, self.run, self.step.id, self.attempt)
+        if self._folder is None:
+            self._folder = attempt_path(self.world.state, self.run, self.step.id, self.attempt)
+        return self._folder

@@ -15,13 +15,22 @@ from fleet.core.plan import Need, Patch
 from fleet.files.flows.lowering import LAST, joined, lower_list, spot_of
 from fleet.files.flows.scope import Scope
 from fleet.kinds import Work
-from fleet.kinds.flow import attempt, failed
+from fleet.kinds.flow import at_once, attempt, failed
+
+
+def settle(work: Work) -> Outcome | None:
+    """Returns what `run` does; None where functions of the fleet are called."""
+    return at_once(work, lambda scope: _chosen(work, scope))
 
 
 async def run(work: Work) -> Outcome:
     """Returns the outcome with the branch as its label, or the round, and the patch for it."""
+    return await attempt(work, lambda scope: _chosen(work, scope))
+
+
+def _chosen(work: Work, scope: Scope) -> Outcome:
     looped = work.params["flow"]["type"] != "condition"
-    return await attempt(work, lambda scope: (_round if looped else _branch)(work, scope))
+    return (_round if looped else _branch)(work, scope)
 
 
 def _branch(work: Work, scope: Scope) -> Outcome:

@@ -33,6 +33,7 @@ def scope_of(work: Work) -> Scope:
         folder=work.world.state,
         now_ms=work.now_ms,
         thread=lambda: thread_of(work),
+        known=work.world.found_in(work.run),
     )
     if scope.flow.get("tools"):
         from fleet.adapters.functions import load_functions
@@ -101,12 +102,17 @@ def attempted(work: Work, what: Callable[[Scope], Outcome]) -> Outcome:
         return failed(f"the workflow that this run follows has no such place: {lost}")
 
 
+def at_once(work: Work, what: Callable[[Scope], Outcome]) -> Outcome | None:
+    """Returns the same; None where the fleet's own functions may be called: that takes a thread."""
+    return None if work.params["flow"].get("tools") else attempted(work, what)
+
+
 async def attempt(work: Work, what: Callable[[Scope], Outcome]) -> Outcome:
-    """Returns the same; in a thread where the fleet's own functions may be called."""
-    if work.params["flow"].get("tools"):
-        found: Outcome = await work.world.in_thread(attempted, work, what)
-        return found
-    return attempted(work, what)
+    """Returns the same; from a thread where it takes one."""
+    found = at_once(work, what)
+    if found is None:
+        found = await work.world.in_thread(attempted, work, what)
+    return found
 
 
 def evaluated(work: Work) -> Outcome:

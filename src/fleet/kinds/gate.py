@@ -2,7 +2,8 @@
 evidence.
 
 A gate never fails; it stays closed until it opens. Every task is verified at the very head of its
-branch: a head that has moved is checked again first. Approvals hold for exactly those commits. A
+branch: a head that has moved is checked again first, and a verifier that has judged another commit
+judges again. Approvals hold for exactly those commits, and nobody approves their own work. A
 person's rejection names tasks in its note and raises their rework. An open gate pins the commits
 that the merge lands.
 """
@@ -16,8 +17,9 @@ from typing import Any
 
 from fleet.core.messages import Ending, Outcome, Question, Then
 from fleet.core.plan import SETTLED, Failure, Need, NeedsChange, Patch, Step
-from fleet.core.state import Answered
+from fleet.core.state import Answered, Standing
 from fleet.errors import FleetError
+from fleet.files.rejudging import Rejudging, judge_again, last_check, rounds_of
 from fleet.files.rework import next_round, recheck
 from fleet.kinds import Work
 
@@ -79,6 +81,10 @@ async def run(work: Work) -> Outcome:
     if moved:
         return _check_again(work, moved, conditions)
     commits = {task.id: task.commit for task in tasks if task.commit is not None}
+    judged, stale = _judged(work, commits)
+    conditions += judged
+    if stale:
+        return _judge_again(work, stale, conditions)
     answers = _answers(work, commits)
     rejected = next((one for one in answers.values() if one.value == REJECT), None)
     if rejected is not None:
@@ -86,7 +92,7 @@ async def run(work: Work) -> Outcome:
     approved = sorted({*_approved_before(work, commits), *answers})
     missing = _missing(work, approved)
     if missing is not None:
-        return _ask(work, commits, conditions, missing)
+        return _ask(work, commits, conditions, missing, _own_words(work))
     if work.params.get("approve"):
         conditions.append({"text": "approved", "met": True, "why": f"by {', '.join(approved)}"})
     output = {"commits": commits, "base": base, "approved": approved, "evidence": conditions}
@@ -104,23 +110,11 @@ def _look(work: Work) -> tuple[list[Task], str]:
 
 def _task(work: Work, name: str, branch: str, heads: Mapping[str, str]) -> Task:
     """Returns a task by the latest of its checks that this gate sees."""
-    checks = [
-        (_round(step), step)
-        for step, one in work.inputs.items()
-        if re.fullmatch(re.escape(name) + r"/check(\.\d+)?", step)
-        and one.get("standing") == "succeeded"
-    ]
-    check = max(checks)[1] if checks else ""
-    found = work.inputs.get(check) or work.inputs.get(name) or {}
+    check, found = work.verified(name)
     output: Any = found.get("output")
     commit = str(output["commit"]) if isinstance(output, Mapping) and output.get("commit") else None
     skipped = found.get("standing") == "skipped" or commit is None
     return Task(name, branch, check, commit, heads.get(branch), skipped)
-
-
-def _round(step: str) -> int:
-    number = step.rpartition(".")[2]
-    return int(number) if number.isdigit() else 1
 
 
 # --- a head that moved ----------------------------------------------------------------------------
@@ -166,17 +160,78 @@ def _tries(work: Work, task: Task) -> int:
     return int(output.get("tries") or 0) if isinstance(output, Mapping) else 0
 
 
+# --- verdicts -------------------------------------------------------------------------------------
+
+
+def _judged(work: Work, commits: Mapping[str, str]) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Returns a condition for each task that a verifier judges, and why verifiers have to judge
+    again, by verifier; one that was skipped is not asked.
+    """
+    conditions, stale = [], dict[str, str]()
+    for one in work.params["tasks"]:
+        verifier = str(one["id"])
+        output: Any = work.verified(verifier)[1].get("output")
+        verdict = output.get("verdict") if isinstance(output, Mapping) else None
+        last = last_check(work.course, verifier)
+        waived = last is not None and last.standing is Standing.SKIPPED
+        if not verdict or verifier not in commits or waived:
+            continue
+        for task in one.get("verifies", ()):
+            seen, now = verdict["commits"].get(task), commits.get(task)
+            if now is None:
+                continue
+            why = f"at {now[:12]}"
+            if seen != now:
+                why = f"judged at {str(seen)[:12]}, and {task} is at {now[:12]}"
+                stale[verifier] = f"{verifier}: {why}"
+            text = f"{verifier} passes {task}"
+            told = {"text": text, "met": seen == now, "why": why, "task": verifier, "commit": now}
+            conditions.append(told)
+    return conditions, stale
+
+
+def _judge_again(work: Work, stale: Mapping[str, str], conditions: list[dict[str, Any]]) -> Outcome:
+    draft = Rejudging(work.course)
+    for verifier in stale:
+        rounds = rounds_of(work.course, verifier)
+        judge_again(draft, verifier, rounds, before=[work.step.id])
+    return Outcome(
+        ending=Ending.DEFERRED,
+        text=f"{', '.join(stale)} judges again: {'; '.join(stale.values())}",
+        patch=draft.patch("; ".join(stale.values())),
+        evidence={"conditions": conditions},
+    )
+
+
 # --- approval -------------------------------------------------------------------------------------
 
 
 def _answers(work: Work, commits: Mapping[str, str]) -> dict[str, Answered]:
-    """Returns the last answer of each person that is about these very commits."""
+    """Returns the last answer of each person that is about these very commits; an agent of the
+    phase says nothing about its own work.
+    """
+    own = _agents(work)
     found: dict[str, Answered] = {}
     for one in work.answers:
         about: Any = one.question.about
+        if one.by in own and one.value == APPROVE:
+            continue
         if one.question.kind == APPROVE and about.get("commits") == dict(commits):
             found[one.by] = one
     return found
+
+
+def _agents(work: Work) -> set[str]:
+    """Returns the agents of the phase, as they are called who answer from inside a session."""
+    return {f"agent:{one.get('agent')}" for one in work.params["tasks"]}
+
+
+def _own_words(work: Work) -> str:
+    """Returns that the last approval does not count, where it was an agent's of the phase."""
+    last = work.answers[-1] if work.answers else None
+    if last is None or last.value != APPROVE or last.by not in _agents(work):
+        return ""
+    return f"{last.by.removeprefix('agent:')} cannot approve its own work. "
 
 
 def _approved_before(work: Work, commits: Mapping[str, str]) -> list[str]:

@@ -16,15 +16,24 @@ from fleet.files.flows.inputs import checked_inputs
 from fleet.files.flows.lowering import Spot, joined, scope_steps, spot_of
 from fleet.files.flows.scope import Scope
 from fleet.kinds import Work
-from fleet.kinds.flow import attempt, failed
+from fleet.kinds.flow import at_once, attempt, failed
 
 MAX_ITEMS: Final = 10_000
 
 
+def settle(work: Work) -> Outcome | None:
+    """Returns what `run` does; None where functions of the fleet are called."""
+    return at_once(work, lambda scope: _expanded(work, scope))
+
+
 async def run(work: Work) -> Outcome:
     """Returns the outcome with the patch that holds a scope for each item; FAILED for no list."""
+    return await attempt(work, lambda scope: _expanded(work, scope))
+
+
+def _expanded(work: Work, scope: Scope) -> Outcome:
     one = work.params["flow"]["type"] == "workflow"
-    return await attempt(work, lambda scope: (_subworkflow if one else _foreach)(work, scope))
+    return (_subworkflow if one else _foreach)(work, scope)
 
 
 def _foreach(work: Work, scope: Scope) -> Outcome:

@@ -3,7 +3,8 @@ in.
 
 Adopt-or-create: the base's head with the verified commits of the dependencies merged in where the
 base does not contain them; a port; the setup commands, each once. A clash between dependencies
-names both tasks and the files. Nothing that an agent could have written is overwritten.
+names both tasks and the files. Nothing that an agent could have written is overwritten. In a later
+round of a verifier the same worktree begins anew with the commits that are to be judged now.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from fleet.adapters import git
 from fleet.adapters.crash import crash_point
 from fleet.adapters.ports import HIGH, LOW, Ports
 from fleet.core.messages import Ending, Outcome
-from fleet.core.plan import Failure
+from fleet.core.plan import Failure, Patch
 from fleet.errors import FleetError, Rejected
+from fleet.files.rejudging import last_check, may_again, send_back, tries_of
 from fleet.harnesses.commands import run_command
 from fleet.kinds import Work
 
@@ -53,6 +55,7 @@ async def run(work: Work) -> Outcome:
         "port": port,
         "adopted": made.adopted,
         "after": _left(work),
+        **({"attempts": attempts} if (attempts := _attempts(work)) else {}),
     }
     work.report({"worktree": output["path"], "branch": made.branch})
     return await _set_up(work, made, port) or Outcome(ending=Ending.SUCCEEDED, output=output)
@@ -94,29 +97,47 @@ async def _make(work: Work) -> git.Worktree | Outcome:
     )
     if isinstance(made, FleetError):
         raise made
+    if not isinstance(made, git.StartConflict) and "renews" in params:
+        made = await world.in_thread(_renewed, work, made, base, tuple(merge.values()))
     if isinstance(made, git.StartConflict):
         clash: Outcome = await world.in_thread(_clash, work, merge, base, made)
         return clash
     return made
 
 
+def _renewed(
+    work: Work, made: git.Worktree, base: str, merge: tuple[str, ...]
+) -> git.Worktree | git.StartConflict:
+    """Returns the worktree of an earlier round, begun anew where it would begin now."""
+    before = work.look(str(work.params["renews"]))
+    output: Any = before.output if before is not None else None
+    since = str(output["start"]) if isinstance(output, dict) else made.start
+    return git.renew(work.world.repository, made, start=base, merge=merge, since=since)
+
+
+def _attempts(work: Work) -> int:
+    """Returns how often an agent was started in earlier rounds of the task; 0 in the first."""
+    told: list[Any] = [
+        one.get(kept)
+        for step, one in work.inputs.items()
+        if step.startswith(f"{work.params['task']}/check")
+        for kept in ("output", "evidence")
+    ]
+    return max((int(one.get("attempts") or 0) for one in told if isinstance(one, dict)), default=0)
+
+
 def _dependencies(work: Work) -> dict[str, str]:
     """Returns the verified commit of each dependency, in the order of the document; a skipped one
     has none.
     """
-    found = {}
-    for task in work.params.get("after") or ():
-        output: Any = work.inputs.get(task, {}).get("output")
-        if isinstance(output, dict) and output.get("commit"):
-            found[str(task)] = str(output["commit"])
-    return found
+    return {task: str(one["commit"]) for task, one in _left(work).items()}
 
 
 def _left(work: Work) -> dict[str, dict[str, Any]]:
     """Returns what each dependency left, for the brief of the agent that works here."""
     found = {}
     for task in work.params.get("after") or ():
-        output: Any = work.inputs.get(task, {}).get("output")
+        output: Any = work.verified(str(task))[1].get("output")
         if isinstance(output, dict) and output.get("commit"):
             found[str(task)] = {
                 "commit": output["commit"],
@@ -146,7 +167,36 @@ def _clash(work: Work, merge: dict[str, str], base: str, found: git.StartConflic
         "conflict": {"task": second, "with": with_whom, "paths": list(found.paths)},
         "tail": found.text,
     }
-    return Outcome(ending=Ending.FAILED, failure=Failure.TASK, text=text, evidence=evidence)
+    patch = _sent_back(work, second, text)
+    if patch is not None:
+        commits = [merge.get(one, base) for one in with_whom]
+        evidence["verdict"] = _finding(work, second, with_whom, commits, found)
+    return Outcome(
+        ending=Ending.FAILED, failure=Failure.TASK, text=text, evidence=evidence, patch=patch
+    )
+
+
+def _finding(
+    work: Work, task: str, others: list[str], commits: list[str], found: git.StartConflict
+) -> dict[str, Any]:
+    """Returns a clash as a verifier's finding about the second of the tasks that clash."""
+    text = f"it conflicts with {' and '.join(others)} in {', '.join(found.paths)}; bring that into "
+    text += "your branch and resolve it there"
+    shown = "\n".join([*(f"$ git merge {sha}" for sha in commits), found.text])
+    told = {"severity": "high", "task": task, "text": text, "evidence": shown}
+    return {"passed": False, "commits": _dependencies(work), "findings": [told]}
+
+
+def _sent_back(work: Work, task: str, reason: str) -> Patch | None:
+    """Returns the patch that sends a task back whose work does not merge into what is to be judged
+    together; None where it is not for this step to judge, or the task's tries are used up.
+    """
+    course, check = work.course, last_check(work.course, str(work.params["task"]))
+    told: Any = check.step.params.get("verifies", ()) if check is not None else ()
+    if check is None or task not in [one["id"] for one in told] or not may_again(course, task):
+        return None
+    tries = {task: tries_of(course, task)}
+    return send_back(course, check.step, tries, tree=work.step, reason=reason)
 
 
 async def _set_up(work: Work, made: git.Worktree, port: int | None) -> Outcome | None:

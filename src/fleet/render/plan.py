@@ -120,7 +120,7 @@ def _groups(view: PlanView) -> Iterable[tuple[str, Sequence[TaskRow]]]:
 
 
 def _texts(row: TaskRow, *, wide: bool) -> list[str]:
-    who, when = ([row.agent], [row.starts, row.ends]) if wide else ([], [])
+    who, when = ([row.agent or "-"], [row.starts, row.ends]) if wide else ([], [])
     return [row.id, row.name, *who, number(row.days), *when, _span(row), _float(row)]
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fleet.render.text import amount, ascii_only, escaped, line, money, row_of, table, width
+from fleet.views.verdicts import found_in
 
 WIDE = 110
 """From here on there is room for tokens read from a cache, turns and the context's share."""
@@ -78,7 +79,8 @@ def _tables(report: Mapping[str, Any], *, wide: bool) -> list[Table]:
         [one["id"], str(len(one["agents"])), *_used(one, wide=wide)] for one in report["accounts"]
     ]
     agents = [
-        [one["id"], str(len(one["tasks"])), *_used(one, wide=wide)] for one in report["agents"]
+        [one["id"] or "-", str(len(one["tasks"])), *_used(one, wide=wide)]
+        for one in report["agents"]
     ]
     tasks = [
         [one["id"], one["state"], _number(one["planned_days"]), _number(one["actual_days"]),
@@ -97,12 +99,19 @@ def _tables(report: Mapping[str, Any], *, wide: bool) -> list[Table]:
         for one in report["attempts"]
         if one.get("policy")
     ]
+    verdicts = [
+        [one["step"], "passed" if one["passed"] else "not passed",
+         ", ".join(f"{task} {sha[:10]}" for task, sha in one["commits"].items()),
+         found_in(one) or "-"]
+        for one in report.get("verdicts") or ()
+    ]  # fmt: skip
     tried = ["ATTEMPT", "ENDED", *used[1:], *(["CONTEXT"] if wide else []), "LAST WORD"]
     return [
         ("PHASES", ["PHASE", "MERGE", *days, *used], phases, 0),
         ("ACCOUNTS", ["ACCOUNT", "AGENTS", *used], accounts if len(accounts) > 1 else [], 0),
         ("AGENTS", ["AGENT", "TASKS", *used], agents, 0),
         ("TASKS", ["TASK", "STATE", *days, *used], tasks, 0),
+        ("VERDICTS", ["CHECK", "ENDED", "OF", "FOUND"], verdicts, 3),
         ("ATTEMPTS", tried, attempts, len(tried) - 1),
         ("DECIDED BY PATTERN", ["ATTEMPT", "ALLOWED", "DENIED", "LAST"], decided, 3),
     ]

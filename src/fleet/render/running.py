@@ -20,7 +20,7 @@ def tick(met: bool | None) -> str:  # noqa: FBT001 - a mark of three values
 
 def launch_text(row: Any) -> str:
     """Returns one launched task as lines."""
-    head = f"{line(row.task)}  {line(row.agent)}  {row.state}"
+    head = f"{line(row.task)}  {line(row.agent) or '-'}  {row.state}"
     if row.text:
         head += f": {line(row.text.splitlines()[0])}"
     lines = [head]

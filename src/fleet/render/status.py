@@ -141,7 +141,7 @@ def _row(task: Mapping[str, Any], now: datetime, *, wide: bool, used: bool) -> l
         port = (
             "-" if task["port"] is None else f"{task['port']}{' open' if task['port_open'] else ''}"
         )
-        cells = [cells[0], str(task["agent"]), *cells[1:], port, seen]
+        cells = [cells[0], str(task["agent"] or "-"), *cells[1:], port, seen]
         cells += [_used(task)] if used else []
     return [*cells, waits]
 

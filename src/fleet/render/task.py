@@ -9,6 +9,7 @@ from typing import Any
 from fleet.render.running import inbox_text, tick
 from fleet.render.status import age, glyph, span
 from fleet.render.text import cut, line, wrapped
+from fleet.views.verdicts import found_in
 
 
 def task_text(task: Mapping[str, Any], columns: int) -> str:
@@ -17,13 +18,14 @@ def task_text(task: Mapping[str, Any], columns: int) -> str:
     now = datetime.fromisoformat(task["now"])
     evidence, facts = task["evidence"], task["facts"]
     doubt = "?" if evidence["doubt"] else ""
-    head = f"{task['id']}  {task['agent']}  {glyph(task['state'])} {task['state']}{doubt}"
+    head = f"{task['id']}  {task['agent'] or '-'}  {glyph(task['state'])} {task['state']}{doubt}"
     rows = [
         ("since", f"{age(task['since'], now)}, attempt {task['attempt'] or '-'}"),
         ("says", _evidence(evidence)),
         ("turn", task["turn"] or ""),
         ("doubt", evidence["doubt"] or ""),
         ("facts", "  ".join(f"{tick(bool(met))} {name}" for name, met in facts.items())),
+        ("verdict", _verdict(task.get("verdict"))),
         ("waits for", ", ".join(task["waiting_for"])),
         ("why", task["why"]),
         ("branch", f"{task['branch']} at {str(task['head'] or '-')[:12]}"),
@@ -40,6 +42,16 @@ def task_text(task: Mapping[str, Any], columns: int) -> str:
     if task["screen"]:
         lines += ["", "SCREEN", *(cut(f"  {line(one)}", columns) for one in task["screen"])]
     return "\n".join(lines)
+
+
+def _verdict(verdict: Mapping[str, Any] | None) -> str:
+    """Returns a verifier's last verdict as one line, nothing for other tasks."""
+    if verdict is None:
+        return ""
+    of = ", ".join(f"{task} {sha[:10]}" for task, sha in verdict["commits"].items())
+    found = found_in(verdict)
+    word = "passed" if verdict["passed"] else "not passed"
+    return f"{word}, of {of}" + (f": {found}" if found else "")
 
 
 def _evidence(evidence: Mapping[str, Any]) -> str:

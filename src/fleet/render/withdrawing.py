@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -85,6 +86,24 @@ def swept_text(left: Sequence[str], *, would: bool = False) -> str:
     """Returns what merges had left that were killed."""
     told = "would be removed" if would else "removed"
     return "\n".join(f"{tick(met=True)} left by a merge: {line(one)}: {told}" for one in left)
+
+
+def archived_text(rows: Sequence[Any], *, would: bool = False) -> str:
+    """Returns which runs were archived, and why others stay."""
+    gone = [row for row in rows if not row.kept]
+    lines = [f"{tick(None)} {line(row.run)}: kept: {line(row.kept)}" for row in rows if row.kept]
+    if gone:
+        runs = f"{len(gone)} run{'s' * (len(gone) != 1)}"
+        told = f"{runs} would be archived" if would else f"{runs} archived"
+        lines.append(f"{tick(met=True)} {told}: {line(gone[0].run)}" + _and_last(gone))
+    if gone and not would:
+        size = _size(sum(row.size_bytes for row in gone))
+        lines.append(f"    {size} in {line(os.path.dirname(gone[0].file))}")  # noqa: PTH120 - text
+    return "\n".join(lines)
+
+
+def _and_last(rows: Sequence[Any]) -> str:
+    return f" to {line(rows[-1].run)}" if len(rows) > 1 else ""
 
 
 def rescues_text(rows: Sequence[Mapping[str, Any]], columns: int = 100) -> str:

@@ -10,7 +10,7 @@ import asyncio
 import errno
 import os
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +25,40 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 Post = Callable[[str, m.Command], None]
+Facts = Mapping[str, Any]
+Find = Callable[[Callable[[], Facts]], Facts]
+"""How facts about a step are looked up: `_now`, or when they are asked for (`_Later`)."""
 
 _OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE)
 """Errors of a call that are no bug of whoever made it: a full or broken disk, files without end."""
+
+
+def _now(find: Callable[[], Facts]) -> Facts:
+    return find()
+
+
+class _Later(Mapping[str, Any]):
+    """Facts that are looked up when somebody asks for the first time: few steps that are done at
+    once do.
+    """
+
+    def __init__(self, find: Callable[[], Facts]) -> None:
+        self._find = find
+        self._found: Facts | None = None
+
+    def _all(self) -> Facts:
+        if self._found is None:
+            self._found = self._find()
+        return self._found
+
+    def __getitem__(self, name: str) -> Any:
+        return self._all()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
 
 
 @dataclass(slots=True)
@@ -71,7 +102,7 @@ class Attempts:
                 case _:
                     pass
 
-    def _work(self, state: State, step: str, attempt: int) -> Work:
+    def _work(self, state: State, step: str, attempt: int, find: Find) -> Work:
         one = state.steps[step]
         run, whole = state.run, one.step.whole
 
@@ -82,11 +113,11 @@ class Attempts:
             run=run,
             step=one.step,
             attempt=attempt,
-            inputs=inputs_of(state, step),
+            inputs=find(lambda: inputs_of(state, step)),
             answers=answers_to(state, step),
             allowed=allowed_for_good(state, step),
             facts=one.facts,
-            siblings=siblings_of(state, whole),
+            siblings=find(lambda: siblings_of(state, whole)),
             plan_step=lambda name: state.steps[name].step if name in state.steps else None,
             look=state.known,
             behind=lambda name: [one for one, _ in state.dependents.get(name, ())],
@@ -97,25 +128,48 @@ class Attempts:
         )
 
     def _start(self, state: State, step: str, attempt: int) -> Live:
-        work = self._work(state, step, attempt)
+        work = self._work(state, step, attempt, _now)
         live = self.live[state.run, step] = Live(attempt, work)
-        self.world.log(
-            "info", "attempt", run=state.run, step=step, attempt=attempt, correlation=work.key
-        )
         try:
             kind = load_kind(work.step.kind)
         except FleetError as missing:
             self._end(work, _broken(Failure.AGENT, missing.text))
             return live
-        if hasattr(kind, "settle"):
-            self._end(work, self._settle(kind, work))
-        else:
-            live.task = asyncio.create_task(self._run(kind, work))
+        outcome = self._settled(kind, work)
+        if outcome is not None:
+            self._post(work, outcome)
+            return live
+        self.world.log(
+            "info", "attempt", run=state.run, step=step, attempt=attempt, correlation=work.key
+        )
+        live.task = asyncio.create_task(self._run(kind, work))
         return live
 
-    def _settle(self, kind: ModuleType, work: Work) -> m.Outcome:
+    def settle(self, state: State, step: str) -> m.ReportOutcome | None:
+        """Returns how an attempt that was just started has ended, of a step that is done at once;
+        None for one that is to be reconciled.
+        """
+        one = state.known(step)
+        if one is None or (state.run, step) in self.live:
+            return None
         try:
-            outcome: m.Outcome = kind.settle(work)
+            kind = load_kind(one.step.kind)
+        except FleetError:
+            return None
+        wanted = effects_of(state, step)
+        if not hasattr(kind, "settle") or not wanted or not isinstance(wanted[0], m.RunAttempt):
+            return None
+        outcome = self._settled(kind, self._work(state, step, one.attempt, _Later))
+        if outcome is None:
+            return None
+        return m.ReportOutcome(step=step, attempt=one.attempt, outcome=outcome)
+
+    def _settled(self, kind: ModuleType, work: Work) -> m.Outcome | None:
+        """Returns the outcome of a step that is done at once, None for one that is to be run."""
+        if not hasattr(kind, "settle"):
+            return None
+        try:
+            outcome: m.Outcome | None = kind.settle(work)
         except Exception as bug:  # noqa: BLE001 - a kind's bug ends its attempt, not the coordinator
             return self._bug(work, bug)
         return outcome
@@ -138,7 +192,6 @@ class Attempts:
         return _broken(Failure.INFRA, f"a bug in the {work.step.kind!r} kind: {bug!r}")
 
     def _end(self, work: Work, outcome: m.Outcome) -> None:
-        self.live.pop((work.run, work.step.id), None)
         self.world.log(
             "info",
             "outcome",
@@ -149,6 +202,10 @@ class Attempts:
             ending=str(outcome.ending),
             why=outcome.text[:400],
         )
+        self._post(work, outcome)
+
+    def _post(self, work: Work, outcome: m.Outcome) -> None:
+        self.live.pop((work.run, work.step.id), None)
         self.post(
             work.run, m.ReportOutcome(step=work.step.id, attempt=work.attempt, outcome=outcome)
         )
@@ -187,10 +244,12 @@ def allowed_for_good(state: State, step: str) -> list[str]:
         return told.get("id") if isinstance(told, Mapping) else None
 
     own = agent_of(step)
+    if not own:
+        return []
     found = [
         str(one.question.about.get("pattern") or "")
         for one in state.answers.values()
-        if own and one.value == "always" and agent_of(one.step) == own
+        if one.value == "always" and agent_of(one.step) == own
     ]
     return [pattern for pattern in dict.fromkeys(found) if pattern]
 

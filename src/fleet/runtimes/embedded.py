@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import os
 import signal
 import sys
+import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -45,6 +47,12 @@ BATCH_COMMANDS = 1_000
 
 LINGER_S = 3.0
 """How long an idle coordinator waits for more before it ends."""
+
+SETTLE_S = 0.05
+"""How long one turn may follow steps that end at once; then it commits, and looks for mail."""
+
+GARBAGE = 20_000
+"""So many new objects before the youngest are looked through for cycles."""
 
 OWN_COMMANDS = (m.Tick, m.ReportOutcome)
 """What only the coordinator itself may tell: grants and the ends of attempts that it runs."""
@@ -117,6 +125,9 @@ class Coordinator:
         for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(name, self._leave)
         self.runs.recover()
+        # What has been loaded stays, and runs of a thousand steps are no garbage: look more rarely.
+        gc.freeze()
+        gc.set_threshold(GARBAGE, 20, 50)
         self._sweep()
         watchers = [
             asyncio.create_task(self._sweep_often()),
@@ -149,7 +160,7 @@ class Coordinator:
 
     def _woken(self) -> None:
         self.waker.drain()
-        self.sessions.poked()
+        self.sessions.look()
         self.awake.set()
 
     def _leave(self) -> None:
@@ -160,14 +171,17 @@ class Coordinator:
 
     async def _turn(self) -> bool:
         """Takes what has come, commits, acts; returns whether there was anything."""
+        self._settle()
         mails = self.mailbox.take(BATCH_COMMANDS) + self.inside.take(BATCH_COMMANDS)
         for box in (self.mailbox, self.inside):
             while box.garbage:
                 refused = box.garbage.pop()
                 facts = {"path": str(refused.path), "why": refused.why}
                 self.note("error", "a file that is no mail", **facts)
+        known = self.reader.handled_among([mail.id for mail in mails])
         for mail in mails:
-            self._read(mail)
+            if mail.id not in known:  # one handled before a crash is only deleted
+                self._read(mail)
         taken = [self.inner.popleft() for _ in range(min(len(self.inner), BATCH_COMMANDS))]
         for told in taken:
             self.runs.tell(told)
@@ -179,6 +193,7 @@ class Coordinator:
         except DiskFull as full:
             # Mail is still in its folder; what this process told itself is nowhere else.
             self.inner.extendleft(reversed(taken))
+            self.world.found.clear()  # what was found may never have been
             self.note("error", "disk full", why=full.text)
             await asyncio.sleep(FULL_S)
             return True
@@ -186,25 +201,50 @@ class Coordinator:
         if mails:
             self.mailbox.delete([mail.id for mail in mails if not mail.inside])
             self.inside.delete([mail.id for mail in mails if mail.inside])
-        for run, step in done.touched:
-            state = self.runs.states.get(run)
-            if state is not None:
-                self.attempts.reconcile(state, step)
+        self._reconcile(done.touched)
         for run, standing in done.ended.items():
             self.note("info", "run ended", run=run, standing=standing)
+            self.world.found.pop(run, None)
             waiting = self.children.pop(run, None)
             if waiting is not None and not waiting.done():
                 waiting.set_result(standing)
         await asyncio.sleep(0)
-        return bool(mails or done.events)
+        return bool(mails or done.events or self.runs.begun)
+
+    def _reconcile(self, touched: Iterable[tuple[str, str]]) -> None:
+        """Makes the world have what runs want for some of their steps; a step that is yet to be
+        settled waits for its turn.
+        """
+        begun = set(self.runs.begun)
+        for run, step in touched:
+            state = self.runs.states.get(run)
+            if state is not None and (run, step) not in begun:
+                self.attempts.reconcile(state, step)
+
+    def _settle(self) -> None:
+        """Has steps that neither wait nor touch the world end, and what follows from them start:
+        they share a commit. What a crash takes with it is done again then.
+        """
+        until = time.monotonic() + SETTLE_S
+        while self.runs.begun and time.monotonic() < until:
+            run, step = self.runs.begun.popleft()
+            state = self.runs.states.get(run)
+            if state is None:
+                continue
+            outcome = self.attempts.settle(state, step)
+            if outcome is None:
+                self.runs.open.touched[run, step] = None
+                continue
+            self.runs.open.touched.pop((run, step), None)
+            self.runs.tell(Told(run, outcome))
+            if not self.runs.begun:
+                self.runs.give_grants()
 
     def _read(self, mail: Mail) -> None:
-        """Tells the run what a mail says; a mail handled before a crash is only deleted."""
-        if self.reader.handled(mail.id) is not None:
-            return
+        """Tells the run what a mail says."""
         try:
             plain = cast("dict[str, object]", mail.body["command"])
-            command = codec.loads_command(json.dumps(plain))
+            command = codec.load_command(plain)
             if isinstance(command, OWN_COMMANDS):
                 raise ValueError(f"{type(command).__name__} is not taken by mail")  # noqa: TRY004
             if isinstance(command, m.ReportProgress) and command.usage:
@@ -275,15 +315,15 @@ class Coordinator:
     async def _sweep_often(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_S)
+            self.sessions.look()
             self._sweep()
             if not self.journal.intact():
                 self.note("error", "the journal was moved or deleted; leaving")
                 self._leave()
 
     def _sweep(self) -> None:
-        for state in list(self.runs.states.values()):
-            for step in list(state.running):
-                self.attempts.reconcile(state, step)
+        states = self.runs.states.values()
+        self._reconcile([(state.run, step) for state in states for step in state.running])
         self.awake.set()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -70,6 +71,8 @@ class Runs:
         self.ledger = Ledger()
         self.taken: dict[tuple[str, str], Uses] = {}
         self.open = Uncommitted()
+        self.begun: deque[tuple[str, str]] = deque()
+        """Steps, by run, that an attempt was started of and that nobody has looked at since."""
         self.wanting: set[str] = set()
         self.rung_ms = 0
         self.ended: dict[str, dict[str, object]] = {}
@@ -188,10 +191,13 @@ class Runs:
                 self.ledger.take(uses, event.at_ms)
                 self.taken[run, event.step] = uses
                 self.open.touched[run, event.step] = None
+                self.begun.append((run, event.step))
             case m.AttemptEnded():
-                self.ledger.give_back(self.taken.pop((run, event.step), ()))
+                given_back = self.taken.pop((run, event.step), ())
+                self.ledger.give_back(given_back)
                 self._rest_accounts(state, event.outcome)
-                self.wanting.update(self.states)
+                if given_back:  # what nobody else waited for lets nobody else start
+                    self.wanting.update(self.states)
             case m.RetryScheduled(rung=-1) if event.retry_at_ms <= event.at_ms:
                 self.ledger.reopen(state.steps[event.step].step.uses)
                 self.wanting.update(self.states)
@@ -302,13 +308,13 @@ class Runs:
             if state is not None and state.ended:
                 del self.states[run]
                 del self.seqs[run]
+                self.snapshots.pop(run, None)
+                self.journal.let_go(run)
 
     def _snapshots(self, done: Uncommitted) -> Iterator[tuple[str, int, str]]:
         for run in dict.fromkeys(run for run, *_ in done.events):
             state, seq = self.states[run], self.seqs[run]
-            if state.ended or seq - self.snapshots.get(run, 0) >= max(
-                SNAPSHOT_EVENTS, len(state.steps)
-            ):
+            if seq - self.snapshots.get(run, 0) >= max(SNAPSHOT_EVENTS, len(state.steps)):
                 self.snapshots[run] = seq
                 yield run, seq, codec.dump_state(state)
 
@@ -328,4 +334,8 @@ class Runs:
             self.states.pop(run, None)
             self.seqs.pop(run, None)
             self._load(run)
+        # What was found out about their attempts is gone with the commit: they are looked at again.
+        self.begun = deque(one for one in self.begun if one[0] not in runs)
+        read = [state for run, state in self.states.items() if run in runs]
+        self.begun.extend((state.run, step) for state in read for step in state.running)
         self._rebuild_ledger()

@@ -1,8 +1,9 @@
 """The world that attempts share: sessions started together, and their ends noticed at once.
 
 A session's start costs a client of tmux, so those that are asked for in the same moment go in one.
-An attempt's end is its exit record; it is looked for when the wrapper pokes the coordinator, when
-the claim's holder is gone (by pidfd), and now and then in case both were missed.
+An attempt's end is its exit record; it is looked for when the claim's holder is gone (by pidfd),
+and now and then in case that was missed. What sessions leave in folders is looked for when anybody
+pokes, in all of them with one look, and only those wake in which something has changed.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import math
 import os
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -34,17 +37,58 @@ if TYPE_CHECKING:
 THREADS = max(4, 2 * (os.cpu_count() or 1))
 """Blocking calls at once: git, tmux, checks that wait for a process."""
 
+SHORT_THREADS = 2
+"""Blocking calls at once that wait for no process: what an attempt that has ended left."""
+
 GATHER_S = 0.002
 """How long a launch waits for others to share its tmux client."""
 
 CENSUS_S = 0.1
-"""How long a look at all processes waits for others who need one."""
+"""How long a look at all processes waits for others who need one, at least."""
 
-LOOK_S = 5.0
+CENSUS_SHARE = 5
+"""It waits so many times as long as the last one took: there may be thousands of processes."""
+
+LOOK_S = 60.0
 """How often an attempt's folder is looked at when nothing was heard of it."""
+
+UNSURE_S = 0.1
+"""A change of a folder younger than this may hide another one: times of files are that coarse."""
 
 CLAIM_TIMEOUT_S = 20.0
 """How long a started wrapper may take to claim its attempt; after it the attempt counts as lost."""
+
+
+class Watched:
+    """A folder of which somebody wants to know when its entries change; it need not be there."""
+
+    __slots__ = ("news", "path", "seen_s")
+
+    def __init__(self, path: str) -> None:
+        self.path, self.news = path, asyncio.Event()
+        self.seen_s = self._sure_s()
+
+    async def changed(self) -> None:
+        """Returns once a look has seen a change that was not returned for."""
+        await self.news.wait()
+        self.news.clear()
+
+    def look(self) -> None:
+        """Looks once; one call of the system where nothing has changed."""
+        if self._changed_s() != self.seen_s:
+            self.seen_s = self._sure_s()
+            self.news.set()
+
+    def _changed_s(self) -> float:
+        try:
+            return os.stat(self.path).st_mtime  # noqa: PTH116 - hundreds of them at each poke
+        except OSError:
+            return 0.0
+
+    def _sure_s(self) -> float:
+        """Returns the same, or what equals no folder's time while another change could hide."""
+        changed_s = self._changed_s()
+        return math.inf if changed_s > time.time() - UNSURE_S else changed_s
 
 
 class Sessions:
@@ -55,18 +99,24 @@ class Sessions:
         self.tmux = Tmux(f"fleet-{digest}")
         self.state = state
         self.pool = ThreadPoolExecutor(THREADS, thread_name_prefix="fleet")
+        self.short = ThreadPoolExecutor(SHORT_THREADS, thread_name_prefix="fleet-short")
         self.asked: list[tuple[Launch, asyncio.Future[str | None]]] = []
         self.starter: asyncio.Task[None] | None = None
         self.ends: dict[Path, asyncio.Event] = {}
         self.census: asyncio.Task[tuple[frozenset[str], frozenset[int]]] | None = None
+        self.census_took_s = 0.0
         self.watch = ExitWatch(self._gone)
         self.folders: dict[tuple[int, int], Path] = {}
-        self.heard = asyncio.Event()
+        self.watched: set[Watched] = set()
 
     async def in_thread(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """Returns what a blocking function returns, from a bounded pool of threads."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.pool, lambda: function(*arguments, **options))
+
+    async def soon(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Returns the same of a function that takes a moment, from a pool of its own."""
+        return await asyncio.get_running_loop().run_in_executor(self.short, function, *arguments)
 
     async def launch(self, launch: Launch) -> str | None:
         """Starts a session; returns why it could not be started, else None."""
@@ -132,24 +182,31 @@ class Sessions:
         return attempt.key in keys or (claim is not None and claim.pid in sessions)
 
     async def _count(self) -> tuple[frozenset[str], frozenset[int]]:
-        await asyncio.sleep(CENSUS_S)
+        await asyncio.sleep(max(CENSUS_S, CENSUS_SHARE * self.census_took_s))
         self.census = None
+        began = time.monotonic()
         found: tuple[frozenset[str], frozenset[int]] = await self.in_thread(
             population, KEY_VARIABLE
         )
+        self.census_took_s = time.monotonic() - began
         return found
 
-    def poked(self) -> None:
-        """Looks at every awaited attempt: a wrapper has said that one of them ended."""
-        for event in self.ends.values():
-            event.set()
-        self.heard.set()
-        self.heard = asyncio.Event()
+    @contextlib.contextmanager
+    def watching(self, folder: Path) -> Iterator[Callable[[], Awaitable[None]]]:
+        """Yields what returns once a folder's entries may be others than when it last returned, or
+        than at the beginning. It is seen when somebody pokes, or at the next sweep.
+        """
+        watched = Watched(os.fspath(folder))
+        self.watched.add(watched)
+        try:
+            yield watched.changed
+        finally:
+            self.watched.discard(watched)
 
-    async def next_poke(self, timeout_s: float) -> None:
-        """Returns when somebody pokes, or after so many seconds."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.heard.wait(), timeout_s)
+    def look(self) -> None:
+        """Looks at every watched folder, and wakes those who wait for one that has changed."""
+        for one in self.watched:
+            one.look()
 
     def _gone(self, who: Identified) -> None:
         folder = self.folders.pop((who.pid, who.start_ticks), None)
@@ -160,7 +217,8 @@ class Sessions:
     async def close(self) -> None:
         """Watches nothing any more; sessions live on."""
         self.watch.close()
-        self.pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self.pool, self.short):
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def offer_command(state: Path) -> None:
@@ -219,9 +277,10 @@ def make_world(
         resolve=trees.resolve,
         make_worktree=trees.make,
         in_thread=sessions.in_thread,
+        soon=sessions.soon,
         log=log,
         left_running=sessions.left_running,
-        next_poke=sessions.next_poke,
+        watching=sessions.watching,
         judge=judge,
         run_child=children.run_child,
         cancel_run=children.cancel_run,

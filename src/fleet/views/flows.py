@@ -3,6 +3,9 @@
 `look` gives a kernel step's state by its id. Values are never carried along: the live plan is
 walked backwards along the needs, the latest position in document order first, so that the nearest
 writer of a variable is found, and of two that stand in no order the later one in the document.
+
+A walk goes back as far as what it looks for; `Found` remembers what was found behind steps that
+have run, which does not change, so that in a long run nobody walks the same way twice.
 """
 
 from __future__ import annotations
@@ -18,12 +21,18 @@ from fleet.core.state import Standing, StepState
 
 Look = Callable[[str], StepState | None]
 DONE = (Standing.SUCCEEDED, Standing.SKIPPED)
+RAN = (Standing.SUCCEEDED, Standing.FAILED)
+"""Standings of a step before which nothing happens any more: it could not have started else."""
+
+Found = dict[tuple[str, str, str], str | None]
+"""(step behind which nothing else is open, scope, what was looked for) -> the step that was found
+from there on. It holds for one run, and may be forgotten at any time."""
 
 
 def flow_of(one: StepState) -> Mapping[str, Any]:
     """Returns what a kernel step's params say of the workflow, {} for one of none."""
     found = one.step.params.get("flow")
-    return found if isinstance(found, Mapping) else {}
+    return found if type(found) is dict or isinstance(found, Mapping) else {}
 
 
 def value_of(look: Look, name: str) -> Any:
@@ -46,9 +55,9 @@ def value_of(look: Look, name: str) -> Any:
     return output
 
 
-def before(look: Look, step: StepState) -> Iterator[StepState]:
-    """Yields what stands before a step, nearest first; what is inside a closed scope is passed
-    over.
+def before(look: Look, step: StepState) -> Iterator[tuple[StepState, bool]]:
+    """Yields what stands before a step, nearest first, and whether all the rest stands before that
+    one; what is inside a closed scope is passed over.
     """
     seen: set[str] = set()
     heap: list[tuple[list[int], str]] = []
@@ -65,7 +74,7 @@ def before(look: Look, step: StepState) -> Iterator[StepState]:
     while heap:
         one = look(heapq.heappop(heap)[1])
         assert one is not None, "what was pushed is there"
-        yield one
+        yield one, not heap
         flow = flow_of(one)
         if one.step.kind == JOIN and flow.get("closed"):
             push([flow["closed"]])
@@ -78,7 +87,7 @@ def seen_from(look: Look, step: StepState) -> Iterator[tuple[StepState, bool]]:
     whether each is the start of a scope; ends where its scope is closed to what is around it.
     """
     scope = flow_of(step).get("scope", "")
-    for one in before(look, step):
+    for one, _ in before(look, step):
         flow = flow_of(one)
         if flow.get("scope") != scope:
             continue
@@ -91,26 +100,67 @@ def seen_from(look: Look, step: StepState) -> Iterator[tuple[StepState, bool]]:
             yield one, False
 
 
-def state_of(look: Look, step: StepState, name: str) -> Any:
-    """Returns a variable of the state as a step sees it; raises KeyError when nothing set it."""
-    for one, is_start in seen_from(look, step):
-        output: Any = one.output
+def _nearest(
+    look: Look, step: StepState, what: str, fits: Callable[[StepState], bool], known: Found | None
+) -> StepState | None:
+    """Returns the nearest document step or start of a scope that a step sees and that `fits`; None
+    for none. `what` names what is looked for.
+    """
+    scope, found, passed, ran = flow_of(step).get("scope", ""), None, [], True
+    for one, alone in before(look, step):
+        if alone and known is not None:
+            key = (one.step.id, scope, what)
+            if key in known:
+                found = known[key]
+                break
+            passed.append(key)
+        ran = ran and one.standing in RAN
+        flow = flow_of(one)
+        if flow.get("scope") != scope:
+            continue
+        is_start = flow.get("type") == "start"
+        seen = is_start or (flow.get("main") and one.standing in DONE)
+        if seen and fits(one):
+            found = one.step.id
+            break
         if is_start:
-            if name in (output or {}).get("state", {}):
-                return output["state"][name]
-        elif flow_of(one).get("out") == name:
-            return value_of(look, one.step.id)
-        elif flow_of(one)["type"] == "set_state" and name in (output or {}):
-            return output[name]
-    raise KeyError(name)
+            if flow.get("outer") is None:
+                break
+            scope = flow["outer"]
+    if known is not None and ran:
+        known.update(dict.fromkeys(passed, found))
+    return look(found) if found is not None else None
 
 
-def step_before(look: Look, step: StepState, name: str) -> StepState:
+def state_of(look: Look, step: StepState, name: str, known: Found | None = None) -> Any:
+    """Returns a variable of the state as a step sees it; raises KeyError when nothing set it."""
+
+    def sets(one: StepState) -> bool:
+        output: Any = one.output
+        flow = flow_of(one)
+        if flow["type"] == "start":
+            return name in (output or {}).get("state", {})
+        return flow.get("out") == name or (flow["type"] == "set_state" and name in (output or {}))
+
+    one = _nearest(look, step, f"state {name}", sets, known)
+    if one is None:
+        raise KeyError(name)
+    output: Any = one.output
+    if flow_of(one).get("type") == "start":
+        return output["state"][name]
+    return value_of(look, one.step.id) if flow_of(one).get("out") == name else output[name]
+
+
+def step_before(look: Look, step: StepState, name: str, known: Found | None = None) -> StepState:
     """Returns the nearest step of a document id that a step sees; raises KeyError for none."""
-    for one, is_start in seen_from(look, step):
-        if not is_start and flow_of(one)["id"] == name:
-            return one
-    raise KeyError(name)
+
+    def is_it(one: StepState) -> bool:
+        return flow_of(one).get("id") == name
+
+    one = _nearest(look, step, f"step {name}", is_it, known)
+    if one is None:
+        raise KeyError(name)
+    return one
 
 
 def start_of(look: Look, scope: str) -> Mapping[str, Any]:

@@ -20,6 +20,7 @@ from fleet.views.tasks import (
     state_of,
     tasks_of,
 )
+from fleet.views.verdicts import found_in, verdicts_of
 
 
 def gate_of(
@@ -41,7 +42,8 @@ def gate_of(
     for task in task_names:
         seen = observed.tasks.get(task, Seen())
         view = _Task(state, task, tasks[task], phase, seen, clock)
-        conditions += view.conditions(asked)
+        now = {name: _now(tasks[name], observed.tasks.get(name, Seen())) for name in task_names}
+        conditions += [*view.conditions(asked), *view.verdicts(now)]
         metrics += view.metrics()
     commits = {task: tasks[task].verified["commit"] for task in task_names if tasks[task].verified}  # type: ignore[index]
     conditions += _approvals(state, phase, commits, clock)
@@ -104,6 +106,24 @@ class _Task:
         by = self._found(self._check)
         return [*found, _condition("head", still, told, commit, met=not moved, **by)]
 
+    def verdicts(self, now: Mapping[str, str | None]) -> list[dict[str, Any]]:
+        """Returns what the task, a verifier, says of each task that it judges; `now` is where these
+        stand. What was judged at another commit is not met.
+        """
+        told = verdicts_of(self.steps)
+        if not told or self.steps.join.standing is Standing.SKIPPED:
+            return []
+        last, step = told[-1], self.state.steps[told[-1]["step"]]
+        kept = {**self._found(step), "digest": last["digest"] or None}
+        found = []
+        for task, sha in last["commits"].items():
+            same = now.get(task) in (None, sha)
+            why = found_in(last, task) or ("no findings" if last["passed"] else step.text)
+            why = why if same else f"of {sha[:10]}, and {task} is at {str(now[task])[:10]}: {why}"
+            text, met = f"{self.name} passes {task}", same and bool(last["passed"])
+            found.append(_condition("verdict", text, why, sha, met=met, **kept))
+        return found
+
     def metrics(self) -> list[dict[str, Any]]:
         """Returns what was measured of the task at the commit that was verified."""
         verified = self.steps.verified
@@ -156,6 +176,12 @@ class _Task:
 
     def _found(self, step: StepState) -> dict[str, Any]:
         return _found(self.state, step, self.clock)
+
+
+def _now(task: TaskSteps, seen: Seen) -> str | None:
+    """Returns the commit that a judged task stands at, as far as that is known."""
+    verified = task.verified
+    return seen.head or (str(verified["commit"]) if verified else None)
 
 
 def _found(state: State, step: StepState, clock: Clock) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from fleet.core.state import CLOSED, State
 from fleet.views.forecast import Forecast, planned_of
 from fleet.views.status import Clock, phase_order, run_state
 from fleet.views.tasks import PhaseSteps, TaskSteps, phases_of, state_of, tasks_of
+from fleet.views.verdicts import verdicts_of
 
 RUNNING = "running"
 """The ending of an attempt that has none yet."""
@@ -134,6 +135,7 @@ def report_of(
         ],
         "agents": _agent_rows(rows, by_agent, clock),
         "tasks": list(rows.values()),
+        "verdicts": [told for task in tasks.values() for told in verdicts_of(task)],
         "attempts": [_attempt_row(one, clock) for one in attempts],
     }
 

@@ -24,6 +24,7 @@ from fleet.views.tasks import (
     tasks_of,
     waiting_for,
 )
+from fleet.views.verdicts import verdicts_of
 
 
 @record(kw_only=False)
@@ -193,6 +194,7 @@ def _task_row(scene: _Scene, name: str, task: TaskSteps) -> dict[str, Any]:
         },
         "deliverables": _judged(task, "deliverables", facts),
         "checks": _judged(task, "checks", facts),
+        "verdict": next(iter(verdicts_of(task)[::-1]), None),
         "why": _why(task),
         "branch": facts.get("branch"),
         "head": seen.head or (verified or {}).get("commit"),

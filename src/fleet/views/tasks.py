@@ -22,6 +22,8 @@ STATES = (
 )  # fmt: skip
 """Every state that a task can be in."""
 
+_ORDER = ("worktree", "agent", "check")
+
 LINE = ("waiting", "ready", "starting", "working", "checking", "verified", "accepted", "merged")
 """States in the order in which a task that fares well comes by them."""
 
@@ -32,8 +34,12 @@ class TaskSteps:
 
     join: StepState
     worktree: StepState | None = None
+    renewals: list[StepState] = field(default_factory=list)
+    """The worktree once more, in later rounds of a verifier."""
     works: list[StepState] = field(default_factory=list)
     checks: list[StepState] = field(default_factory=list)
+    judges: list[StepState] = field(default_factory=list)
+    """The agents among its checks, at work."""
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -44,8 +50,9 @@ class TaskSteps:
     @property
     def inner(self) -> list[StepState]:
         """All steps but the join, first to last."""
-        rounds = [one for pair in _rounds(self.works, self.checks) for one in pair]
-        return [self.worktree, *rounds] if self.worktree else rounds
+        first = [self.worktree] if self.worktree else []
+        rounds = [*self.renewals, *self.works, *self.judges, *self.checks]
+        return sorted([*first, *rounds], key=_place)
 
     @property
     def last_work(self) -> StepState | None:
@@ -77,14 +84,14 @@ class TaskSteps:
     def usage(self) -> dict[str, float]:
         """What all attempts at the task used, failed ones too, as far as their programs told."""
         total: dict[str, float] = {}
-        for one in self.works:
+        for one in (*self.works, *self.judges):
             total = add_usage(total, one.usage)
         return total
 
 
-def _rounds(works: list[StepState], checks: list[StepState]) -> list[tuple[StepState, ...]]:
-    longest = max(len(works), len(checks))
-    return [(*works[n : n + 1], *checks[n : n + 1]) for n in range(longest)]
+def _place(one: StepState) -> tuple[int, int]:
+    """Returns where a step stands among those of its task: its round, then what it does there."""
+    return int(str(one.step.params.get("round", 1))), _ORDER.index(one.step.kind)
 
 
 @dataclass(slots=True)
@@ -157,8 +164,12 @@ def tasks_of(state: State) -> dict[str, TaskSteps]:
         task = tasks.get(one.step.whole)
         if task is None or one is task.join:
             continue
-        if one.step.kind == "worktree":
+        if one.step.kind == "worktree" and task.worktree is not None:
+            task.renewals.append(one)
+        elif one.step.kind == "worktree":
             task.worktree = one
+        elif one.step.kind == "agent" and "judged" in one.step.params:
+            task.judges.append(one)
         elif one.step.kind == "agent":
             task.works.append(one)
         elif one.step.kind == "check":
@@ -217,7 +228,7 @@ def _unsettled(one: StepState, asked: AbstractSet[str]) -> str:
         return "needs-you"
     if one.held:
         return "stopped" if one.attempt else "held"
-    kind = one.step.kind
+    kind = "check" if "judged" in one.step.params else one.step.kind
     if one.standing is Standing.RUNNING:
         if kind == "check":
             return "checking"

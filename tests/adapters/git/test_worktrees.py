@@ -13,6 +13,7 @@ import pytest
 
 from fleet.adapters import git
 from fleet.adapters.crash import CRASH_POINTS
+from fleet.adapters.git import snapshot
 from fleet.errors import FleetError, Rejected, ToolFailed
 
 CREATE_POINTS = [p for p in CRASH_POINTS if p.startswith("git.create.")]
@@ -314,6 +315,49 @@ def test_head_tells_a_wrong_branch_and_a_detached_one(repo, user):
     user.git("checkout", "-q", "--detach", cwd=tree.path)
     assert git.head(tree) == git.Head(None, rogue)
     assert isinstance(git.prove_removable(repo, tree, user.head()), git.NotRemovable)
+
+
+def test_the_tip_is_what_the_head_is_however_git_keeps_it(repo, user, monkeypatch):
+    tree = make(repo, user)
+    asked = []
+    head = snapshot.head
+    monkeypatch.setattr(snapshot, "head", lambda one: asked.append(one) or head(one))
+
+    def seen(look):
+        try:
+            return look(tree)
+        except ToolFailed:
+            return "refused"
+
+    def same(asking: bool) -> None:
+        asked.clear()
+        found = seen(git.tip)
+        assert found == seen(lambda one: head(one).sha)
+        assert bool(asked) is asking, "git itself is asked"
+
+    user.commit({"n": "n\n"}, cwd=tree.path)
+    same(asking=False)
+    user.git("pack-refs", "--all")
+    same(asking=True)
+    user.git("checkout", "-q", "--detach", cwd=tree.path)
+    same(asking=True)
+    user.git("checkout", "-q", "--orphan", "unborn", cwd=tree.path)
+    same(asking=True)
+    assert git.tip(tree) is None
+    elsewhere = tree.path.parent / "elsewhere"
+    elsewhere.write_text("1" * 40 + "\n")
+    for hostile in (f"ref: refs/heads/../../../{elsewhere}", f"ref: {elsewhere}", "", "\0"):
+        (tree.admin / "HEAD").write_text(hostile)
+        same(asking=True)
+    user.git("branch", "linked", cwd=user.root)
+    (tree.admin / "HEAD").write_text("ref: refs/heads/linked\n")
+    same(asking=False)
+    ref = repo.common / "refs/heads/linked"
+    ref.unlink()
+    ref.symlink_to(elsewhere)
+    asked.clear()
+    git.tip(tree)
+    assert asked, "a link is git's to follow"
 
 
 def test_what_is_no_repository_is_said_with_the_cure(tmp_path, user):

@@ -95,6 +95,9 @@ if TYPE_CHECKING:
         prove_rescued,
         remove,
     )
+    from fleet.adapters.git.renewal import (
+        renew,
+    )
     from fleet.adapters.git.repository import (
         Change,
         Repository,
@@ -118,6 +121,7 @@ if TYPE_CHECKING:
         Head,
         head,
         rescue,
+        tip,
     )
     from fleet.adapters.git.squashing import (
         Gathered,
@@ -228,6 +232,7 @@ else:
             "prove_rescued",
             "remove",
         ),
+        "renewal": ("renew",),
         "repository": (
             "Change",
             "Repository",
@@ -251,6 +256,7 @@ else:
             "Head",
             "head",
             "rescue",
+            "tip",
         ),
         "squashing": (
             "Gathered",
@@ -363,6 +369,7 @@ __all__ = [
     "recover_landings",
     "remove",
     "remove_trial",
+    "renew",
     "rescue",
     "restore",
     "restore_branch",
@@ -376,6 +383,7 @@ __all__ = [
     "tag_object",
     "take_back",
     "take_message",
+    "tip",
     "trial_checkout",
     "untag",
     "way_back",

@@ -126,7 +126,7 @@ def _join_all(
         after: str | merging.Clash | None = None
         told = ""
         if strategy == "rebase":
-            after = _replay(repo, current, part, identity, sign=sign)
+            after = replay(repo, current, part.sha, part.task, identity, sign=sign)
         # A conflict that was resolved in a merge of the branch's own cannot be replayed.
         if after is None or (isinstance(after, merging.Clash) and _merges(repo, current, part)):
             squash = strategy != "merge"
@@ -234,16 +234,26 @@ def _join(
     return merging.commit(repo, merged.oid, parents, message, identity, sign=sign)
 
 
-def _replay(
-    repo: Repository, current: str, part: Part, identity: Identity | None, *, sign: bool
+def replay(
+    repo: Repository,
+    current: str,
+    tip: str,
+    task: str,
+    identity: Identity | None = None,
+    *,
+    sign: bool = False,
+    without: str = "",
 ) -> str | merging.Clash:
-    listed = repo.site.git(
-        "rev-list", "--reverse", "--topo-order", "--no-merges", f"{current}..{part.sha}"
-    ).lines
+    """Returns `current` with each commit up to `tip` that it does not hold applied again, merges
+    and what `without` holds left out, or the first conflict. Authors stay; without `identity` they
+    are the committers too, so that the same commits become the same again.
+    """
+    held = [f"^{sha}" for sha in (current, without) if sha]
+    listed = repo.site.git("rev-list", "--reverse", "--topo-order", "--no-merges", tip, *held).lines
     for sha in listed:
         facts = _facts(repo, sha)
         if not facts.parents:
-            raise Rejected(f"commit {sha[:12]} of task {part.task!r} has no parent to rebase from")
+            raise Rejected(f"commit {sha[:12]} of task {task!r} has no parent to rebase from")
         picked = merging.pick(repo, current, sha, facts.parents[0], facts.author)
         if isinstance(picked, merging.Clash):
             return picked

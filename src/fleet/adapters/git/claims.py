@@ -123,7 +123,7 @@ def _decide_one(
     if mine is not None:
         making.start = mine.sha
     else:
-        start = _start(repo, wish)
+        start = start_of(repo, wish.branch, wish.start, wish.merge)
         if isinstance(start, StartConflict):
             making.outcome = start
             return
@@ -215,13 +215,17 @@ def _check_nesting(branch: str, snapshot: dict[str, str]) -> None:
         )
 
 
-def _start(repo: Repository, wish: Request) -> str | StartConflict:
-    """Returns the start with the dependencies merged in; the same inputs give the same commit."""
-    current = _commit_at(repo, wish.start)
+def start_of(
+    repo: Repository, branch: str, start: str, merge: Sequence[str]
+) -> str | StartConflict:
+    """Returns where a branch is to begin: `start` with the dependencies merged in. The same inputs
+    give the same commit.
+    """
+    current = _commit_at(repo, start)
     if current is None:
-        raise Rejected(f"the start point {wish.start!r} of {wish.branch!r} is no commit here")
+        raise Rejected(f"the start point {start!r} of {branch!r} is no commit here")
     start = current
-    for dependency in wish.merge:
+    for dependency in merge:
         if repo.is_ancestor(dependency, current):
             continue
         with as_declared(repo, start) as declared:
@@ -230,7 +234,7 @@ def _start(repo: Repository, wish: Request) -> str | StartConflict:
             return StartConflict(merged.paths, (current, dependency), merged.text)
         stamps = repo.site.git("show", "-s", "--format=%ct", current, dependency).lines
         who = Identity("fleet", "fleet@localhost", max(map(int, stamps)))
-        text = f"Merge {dependency[:12]} into the start of {wish.branch}"
+        text = f"Merge {dependency[:12]} into the start of {branch}"
         current = merging.commit(repo, merged.oid, (current, dependency), text, who)
     return current
 

@@ -125,6 +125,24 @@ def take_back(
         return _record_and_move(repo, step, lock, hooks=hooks)
 
 
+def move(
+    repo: Repository, branch: str, old_sha: str, new_sha: str, *, name: str, message: str
+) -> Outcome:
+    """Moves a branch of fleet's own from exactly `old_sha` to any other commit, as a base is moved,
+    its checkout with it; a user's hook is not asked. Raises what `land` does.
+    """
+    with locks.repository_lock(repo.common) as lock:
+        following.recover(repo)
+        actual = repo.resolve(refs.HEADS + branch)
+        if actual == new_sha:
+            known = moves.last_move(repo, name, new_sha)
+            return Landed(known.undo_ref if known else "", new_sha, already=True)
+        if actual is None or actual != old_sha:
+            return BaseMoved(actual)
+        step = _Step(branch, old_sha, new_sha, name, message)
+        return _record_and_move(repo, step, lock, hooks=False)
+
+
 def recover_landings(repo: Repository) -> str | None:
     """Finishes or takes back a landing that was killed; returns what it did in a sentence, or
     None.

@@ -44,8 +44,40 @@ def head(worktree: Worktree) -> Head:
     return head_at(worktree.site)
 
 
+def tip(worktree: Worktree) -> str | None:
+    """Returns the commit that the worktree is at, None for none: `head` without a process where
+    HEAD names a branch whose ref is a file of its own, as it is after a commit.
+    """
+    named = _line_of(worktree.admin / "HEAD")
+    name = named.removeprefix("ref: ")
+    if named != name and name.startswith(refs.HEADS) and ".." not in name.split("/"):
+        found = _line_of(worktree.common / name)
+        if refs.is_sha(found):
+            return found
+    return head(worktree).sha
+
+
+def _line_of(path: Path) -> str:
+    """Returns a short file's text without its last newline, nothing for a link or for no file."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            return os.read(handle, 4096).decode("utf-8", "replace").removesuffix("\n")
+        finally:
+            os.close(handle)
+    except OSError:
+        return ""
+
+
 def head_at(site: Site) -> Head:
-    """Returns where the HEAD of a git directory is."""
+    """Returns where the HEAD of a git directory is; one process tells where there is a commit."""
+    both = site.git(
+        *("rev-parse", "--quiet", "HEAD^{commit}", "--symbolic-full-name", "HEAD"),
+        accept=(0, 1, 128),
+    )
+    if both.code == 0 and len(both.lines) == 2:
+        sha, name = both.lines
+        return Head(name.removeprefix(refs.HEADS) if name != "HEAD" else None, sha)
     named = site.git("symbolic-ref", "--quiet", "HEAD", accept=(0, 1))
     at = site.git("rev-parse", "--verify", "--quiet", "HEAD^{commit}", accept=(0, 1, 128))
     branch = named.line.removeprefix(refs.HEADS) if named.code == 0 else None

@@ -7,7 +7,7 @@ always be copied back. Every command that only looks waits for this module, so i
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -80,6 +80,12 @@ class Reader:
         """Returns the result of a command, once the coordinator has committed it."""
         rows = self._rows("SELECT result FROM handled WHERE command = ?", command_id)
         return str(rows[0][0]) if rows else None
+
+    def handled_among(self, commands: Sequence[str]) -> set[str]:
+        """Returns those of some commands that have a result, asked for at once."""
+        marks = ", ".join("?" * len(commands))
+        query = f"SELECT command FROM handled WHERE command IN ({marks})"  # noqa: S608  marks alone
+        return {str(row[0]) for row in self._rows(query, *commands)} if commands else set()
 
     def last_seq(self, run: str) -> int:
         """Returns the number of the run's newest event, 0 when it has none."""

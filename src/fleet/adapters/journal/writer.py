@@ -140,6 +140,10 @@ class Journal:
             self._heads[run] = row or (0, origin(run))
         return self._heads[run]
 
+    def let_go(self, run: str) -> None:
+        """Keeps nothing in memory of a run that is not likely to go on; it may all the same."""
+        self._heads.pop(run, None)
+
     def intact(self) -> bool:
         """Returns False when the file was moved, deleted or replaced under this process."""
         return identity(self.path) == self._file

@@ -17,6 +17,7 @@ from fleet.errors import Problem, did_you_mean
 from fleet.files.flows.documents import ALONE, REFERENCE, Where, Workflow, walk, writes
 from fleet.files.flows.expressions import NAMES, is_template, uses
 from fleet.files.flows.forms import LISTS, STEP_FORMS, GraphForm, NodeForm, StepForm, WorkflowForm
+from fleet.files.flows.inputs import fits
 from fleet.files.flows.reading import Page, read_pages
 from fleet.files.flows.sandbox import Refused
 from fleet.files.forms import Form
@@ -323,14 +324,3 @@ def templates_in(value: Any, at: Where, *, bare: bool = False) -> Iterator[tuple
     elif isinstance(value, list):
         for number, inner in enumerate(value):
             yield from templates_in(inner, (*at, number))
-
-
-def fits(value: object, kind: str) -> bool:
-    """Returns whether a value is of the type that an input declares; null fits none but `any`."""
-    if kind == "any":
-        return True
-    if kind in ("number", "integer"):
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        return number and (kind == "number" or value == int(value))  # type: ignore[call-overload]
-    kinds = {"string": str, "boolean": bool, "array": list, "object": dict}
-    return isinstance(value, kinds[kind])

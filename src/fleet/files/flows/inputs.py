@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from fleet.errors import InvalidPlan, Place, Problem, did_you_mean
-from fleet.files.flows.checking import fits
 
 
 def checked_inputs(
@@ -62,3 +61,14 @@ def _read(text: str, kind: str) -> Any:
 def _shown(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=True)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def fits(value: object, kind: str) -> bool:
+    """Returns whether a value is of the type that an input declares; null fits none but `any`."""
+    if kind == "any":
+        return True
+    if kind in ("number", "integer"):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and (kind == "number" or value == int(value))  # type: ignore[call-overload]
+    kinds = {"string": str, "boolean": bool, "array": list, "object": dict}
+    return isinstance(value, kinds[kind])

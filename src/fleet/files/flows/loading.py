@@ -4,6 +4,8 @@ functions. Every problem is found here, with its place, before anything starts.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,17 +13,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fleet.core.plan import circle
 from fleet.errors import FleetError, InvalidPlan, NotFound, Place, Problem, did_you_mean
+from fleet.files import cache
 from fleet.files.documents import AgentDocument
-from fleet.files.flows.checking import Check
-from fleet.files.flows.documents import Where, Workflow, walk
+from fleet.files.flows.documents import Where, Workflow, step_at, walk
 from fleet.files.flows.lowering import CLIENT, is_client_call, seconds
-from fleet.files.flows.reading import Page, read_pages
 from fleet.files.servers import server_params, tool_problem
-from fleet.files.source import Unreadable
 from fleet.files.tasks import Texts, agent_params, agent_starts, agent_uses
 
 if TYPE_CHECKING:
     from fleet.files.fleet import Fleet
+    from fleet.files.flows.checking import Check
+    from fleet.files.flows.reading import Page
 
 FOLDER: Final = "workflows"
 ENDINGS: Final = (".yaml", ".yml", ".json")
@@ -63,14 +65,45 @@ class Loader:
     """Gathers the roles of delegates that nobody has, in the place of problems, if it is a set."""
 
     def load(self, path: Path) -> list[Loaded]:
-        """Returns the documents of a file in their order; raises InvalidPlan with all problems."""
+        """Returns the documents of a file in their order; raises InvalidPlan with all problems.
+
+        A file in which nothing was found to say is not read again while nothing that it was made
+        of has changed.
+        """
+        name, key = self._known_as(path)
+        gathers = self.vacant is not None  # what is gathered is in no cache
+        before = None if gathers else cache.recall(self.fleet.root, name, key)
+        if before is not None:
+            return [Loaded(Workflow(form=form), bundle, texts) for form, bundle, texts in before]
         found = self._documents(path)
         loaded = [self._bundle(one, path) for one in found] if not self.problems else []
         if self.problems:
             raise InvalidPlan(dict.fromkeys(self.problems))
+        if not self.warnings and not gathers:
+            told = [(one.workflow.form, one.bundle, dict(one.texts)) for one in loaded]
+            cache.keep(self.fleet.root, name, key, told)
         return loaded
 
+    def _known_as(self, path: Path) -> tuple[str, str]:
+        """Returns the name under which a file is kept, and a digest of all that it can be made of:
+        the fleet's documents, this run's roles, and every workflow that it might call.
+        """
+        made_of = hashlib.sha256()
+        told = (str(self.fleet.root), self.fleet.digest, sorted(self.roles.items()))
+        made_of.update(json.dumps(told).encode())
+        for file in (path, *_files(path.parent, self.fleet.root / FOLDER)):
+            try:
+                digest = hashlib.sha256(file.read_bytes()).hexdigest()
+            except OSError as error:
+                digest = str(error)
+            made_of.update(f"{file}\0{digest}\n".encode("utf-8", "surrogateescape"))
+        place = hashlib.sha256(str(path).encode("utf-8", "surrogateescape")).hexdigest()
+        return f"workflow-{place[:16]}.json", made_of.hexdigest()
+
     def _documents(self, path: Path) -> list[_Known]:
+        from fleet.files.flows.reading import read_pages
+        from fleet.files.source import Unreadable
+
         shown = self._shown(path)
         try:
             pages = read_pages(path.read_bytes(), shown)
@@ -89,6 +122,8 @@ class Loader:
         return found
 
     def _known(self, page: Page, stem: str, key: str) -> _Known | None:
+        from fleet.files.flows.checking import Check
+
         check = Check(page, stem, frozenset(self.fleet.settings.functions))
         workflow = check.workflow()
         self.problems += check.problems
@@ -274,6 +309,9 @@ def find_named(root: Path, name: str) -> Path:
     for file in files:
         if name in (file.stem, file.name):
             return file
+    from fleet.files.flows.reading import read_pages
+    from fleet.files.source import Unreadable
+
     for file in files:
         try:
             names = [page.values.get("name") for page in read_pages(file.read_bytes(), file.name)]
@@ -320,7 +358,8 @@ def _role(workflow: Workflow, at: Where, step: Mapping[str, Any]) -> str:
     if step["type"] in ("escalate", "verify"):
         return str(step.get("to" if step["type"] == "escalate" else "agent") or "")
     said = str(step.get("agent") or "")
-    for where, other in walk(workflow.steps):
-        if not said and other["type"] == "foreach" and at[: len(where)] == where:
+    for length in range(2, len(at), 2):  # a path goes list, place, list, place, ...
+        other = step_at(workflow.form, at[:length])
+        if not said and other["type"] == "foreach":
             said = str(other.get("agent") or "")
     return said

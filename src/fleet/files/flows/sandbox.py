@@ -6,6 +6,7 @@ loops, and bounds on texts, lists and numbers that are looked at before anything
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -162,8 +163,9 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         del value  # `format` can make a text of any length: it is no method here
 
     def getattr(self, obj: Any, attribute: str) -> Any:
-        if isinstance(obj, Mapping) and attribute in obj:
-            return obj[attribute]
+        if isinstance(obj, Mapping):
+            with contextlib.suppress(KeyError):
+                return obj[attribute]
         return super().getattr(obj, attribute)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:

@@ -56,11 +56,12 @@ class Scope:
     now_ms: int
     thread: Callable[[], Mapping[str, Any]] = dict
     functions: Functions = field(default_factory=dict)
+    known: flows.Found | None = None
+    flow: Mapping[str, Any] = field(init=False)
+    """What the step's params say of the workflow."""
 
-    @property
-    def flow(self) -> Mapping[str, Any]:
-        """What the step's params say of the workflow."""
-        return flows.flow_of(self.one)
+    def __post_init__(self) -> None:
+        self.flow = flows.flow_of(self.one)
 
     @property
     def bundle(self) -> Bundle:
@@ -93,10 +94,10 @@ class Scope:
             return (step["id"] for _, step in walk(self.form["steps"]))
 
         def state(name: str) -> Any:
-            return flows.state_of(self.look, self.one, name)
+            return flows.state_of(self.look, self.one, name, self.known)
 
         def output(name: str) -> Any:
-            found = flows.step_before(self.look, self.one, name)
+            found = flows.step_before(self.look, self.one, name, self.known)
             return {"output": flows.value_of(self.look, found.step.id)}
 
         return {
@@ -138,7 +139,7 @@ class Scope:
         found = []
         for name in self.step.get("needs_state") or ():
             try:
-                value = flows.state_of(self.look, self.one, name)
+                value = flows.state_of(self.look, self.one, name, self.known)
             except KeyError:
                 value = None
             if value is None:
@@ -173,7 +174,7 @@ class Scope:
                 if name not in earlier:
                     raise Refused(f"{found[0]}: no earlier run of the thread has it")
                 return as_text(earlier[name])
-            one = flows.step_before(self.look, self.one, name)
+            one = flows.step_before(self.look, self.one, name, self.known)
             return as_text(flows.value_of(self.look, one.step.id))
 
         return REFERENCE.sub(put, text)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import time
 from collections.abc import Mapping
@@ -24,7 +23,6 @@ from fleet.adapters.attempts import (
     AttemptFolder,
     ExitRecord,
     Launch,
-    tail,
     tail_parts,
 )
 from fleet.adapters.crash import crash_point
@@ -40,6 +38,7 @@ from fleet.kinds.agent.preparing import (
     account_of,
     agent_of,
     driver_of,
+    given,
     note_stopped,
     number_of,
     prepare,
@@ -53,12 +52,15 @@ from fleet.kinds.agent.turns import Turns, answer_request
 from fleet.kinds.agent.usage import usage_of
 
 SAID_BYTES: Final = 16_384
-FLOW_SAID_BYTES: Final = 65_536  # other steps work with it
+FLOW_SAID_BYTES: Final = 65_536  # other steps work with it; a verdict is read
 TAIL_BYTES: Final = 4_096
 GRACE_S: Final = 10.0
 CLAIM_S: Final = 15.0
 CLAIM_PAUSE_S: Final = 0.02
 LOOK_S: Final = 5.0
+HEADLESS_LOOK_S: Final = (
+    10.0  # nobody types there, so that it waits for somebody is seen late enough
+)
 IDLE_LOOKS: Final = 4
 ENDED_BY_A_PERSON: Final = {
     "idle": "it showed no progress for {:g} s and was ended by a person",
@@ -107,25 +109,14 @@ async def run(work: Work) -> Outcome:
         _end_what_is_left(work, folder, place)
     elif why != "stop":
         await work.world.in_thread(_end, folder, GRACE_S)
-    report = await work.world.in_thread(report_of, work, harness, folder, ended)
+    report = await work.world.soon(report_of, work, harness, folder, ended)
     report = replace(report, usage=await usage.in_all(report.usage))
     if why == "finished":
         since_ms = max(turns.sent_back, default=0)
         said = turns.said or await work.world.in_thread(said_of, work, harness, since_ms)
         text = "its turn ended with everything in place"
         report = replace(report, ok=True, text=text, output=said or report.output)
-    await _leave_home(work, why, report)
-    evidence = await work.world.in_thread(_evidence, work, folder, launch)
-    await work.world.in_thread(_scrub, work, folder)
-    told = {"evidence": evidence, "usage": report.spent}
-    if why == "stop":
-        await work.world.in_thread(note_stopped, folder)
-        return Outcome(ending=Ending.STOPPED, text="stopped", **told)
-    if why in ENDED_BY_A_PERSON:
-        text = ENDED_BY_A_PERSON[why].format(work.params.get("idle_s") or 0)
-        return Outcome(ending=Ending.FAILED, failure=Failure.TASK, text=text, **told)
-    crash_point("kinds.agent.before_outcome")
-    outcome: Outcome = await work.world.in_thread(_outcome, work, folder, launch, turns, report)
+    outcome: Outcome = await work.world.soon(_close, work, launch, turns, why, report)
     return outcome
 
 
@@ -181,11 +172,12 @@ async def _wait(
     stop = asyncio.ensure_future(work.stop.wait())
     silence = Silence(work, turns, float(work.params.get("idle_s") or 0))
     sight = Sight(work, turns.interactive)
+    look_s = LOOK_S if turns.interactive else HEADLESS_LOOK_S
     try:
         while True:
             await asyncio.wait(
                 (exit_, stop, attended),
-                timeout=min(LOOK_S, silence.idle_s / IDLE_LOOKS or LOOK_S),
+                timeout=min(look_s, silence.idle_s / IDLE_LOOKS or look_s),
                 return_when=asyncio.FIRST_COMPLETED,
             )
             if exit_.done():
@@ -205,12 +197,6 @@ async def _wait(
         for one in (exit_, stop, attended):
             if not one.done():
                 one.cancel()
-
-
-async def _leave_home(work: Work, why: str, report: Report) -> None:
-    """Removes a sandboxed agent's home, unless its attempt may be gone on with."""
-    if why in {"idle", "finished"} or report.ok or report.failure is Failure.TASK:
-        await work.world.in_thread(leave, work.folder, work.params["agent"].get("sandbox"))
 
 
 def _end_what_is_left(work: Work, folder: AttemptFolder, place: Mapping[str, Any]) -> None:
@@ -238,6 +224,28 @@ def _end(folder: AttemptFolder, grace_s: float) -> None:
 # --- what it means --------------------------------------------------------------------------------
 
 
+def _close(work: Work, launch: Launch, turns: Turns, why: str, report: Report) -> Outcome:
+    """Returns what an attempt that has ended comes to; takes away its home, unless it may be gone
+    on with, and the secrets from what it printed.
+    """
+    folder = AttemptFolder(work.folder)
+    if why in {"idle", "finished"} or report.ok or report.failure is Failure.TASK:
+        leave(work.folder, work.params["agent"].get("sandbox"))
+    told: dict[str, Any] = {
+        "evidence": _evidence(work, folder, launch),
+        "usage": report.spent,
+    }
+    _scrub(work, folder)
+    if why == "stop":
+        note_stopped(folder)
+        return Outcome(ending=Ending.STOPPED, text="stopped", **told)
+    if why in ENDED_BY_A_PERSON:
+        text = ENDED_BY_A_PERSON[why].format(work.params.get("idle_s") or 0)
+        return Outcome(ending=Ending.FAILED, failure=Failure.TASK, text=text, **told)
+    crash_point("kinds.agent.before_outcome")
+    return _outcome(work, folder, launch, turns, report)
+
+
 def _outcome(
     work: Work, folder: AttemptFolder, launch: Launch, turns: Turns, report: Report
 ) -> Outcome:
@@ -255,9 +263,11 @@ def _outcome(
             evidence=_evidence(work, folder, launch),
             usage=report.spent,
         )
-    said = _done(folder)
+    said = given(folder)
     said = report.output if said is None else said
-    limit = FLOW_SAID_BYTES if "flow" in work.params else SAID_BYTES
+    limit = SAID_BYTES
+    if "flow" in work.params or "schema" in work.params:
+        limit = FLOW_SAID_BYTES
     output: dict[str, Any] = {
         "worktree": dict(turns.place),
         "head": _head(work, turns.place),
@@ -283,16 +293,6 @@ def _outcome(
     )
 
 
-def _done(folder: AttemptFolder) -> str | None:
-    """Returns what `fleet done --output` left, None when it gave nothing."""
-    try:
-        told = json.loads(tail(folder.path / "done.json", 8 * SAID_BYTES))
-    except ValueError:
-        return None
-    output = told.get("output") if isinstance(told, dict) else None
-    return output if isinstance(output, str) else None
-
-
 def _head(work: Work, place: Mapping[str, Any]) -> str | None:
     repo = work.world.repository
     if not place["admin"]:
@@ -306,7 +306,7 @@ def _head(work: Work, place: Mapping[str, Any]) -> str | None:
         common=repo.common,
     )
     with contextlib.suppress(FleetError, OSError):
-        return git.head(tree).sha
+        return git.tip(tree)
     return None
 
 

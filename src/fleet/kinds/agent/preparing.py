@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from fleet.adapters import hooks
-from fleet.adapters.attempts import AttemptFolder, ExitRecord, Launch, session_name
+from fleet.adapters.attempts import AttemptFolder, ExitRecord, Launch, session_name, tail
 from fleet.core.plan import PER_MINUTE, Failure
 from fleet.errors import Rejected
+from fleet.files.flows.answering import answered
 from fleet.harnesses import AgentFacts, Harness, Preparation, Report, find_harness, policies
 from fleet.harnesses import brief as briefs
 from fleet.harnesses.confinement import confined, explained, home_beside, moved
@@ -22,6 +23,7 @@ from fleet.harnesses.secrets import NAMES_VARIABLE, resolve
 from fleet.kinds import Work
 
 TAIL_BYTES: Final = 4_096
+DONE_BYTES: Final = 131_072
 STOPPED: Final = "stopped"
 
 
@@ -125,6 +127,16 @@ def _find_program(program: str, path: str, harness: Harness) -> None:
     if shutil.which(program, path=path) is None and "/" not in program:
         told = harness.check({"PATH": path})
         raise Rejected(told if isinstance(told, str) else f"{program} is not on PATH")
+
+
+def given(folder: AttemptFolder) -> str | None:
+    """Returns what `fleet done --output` left, None when it gave nothing."""
+    try:
+        told = json.loads(tail(folder.path / "done.json", DONE_BYTES))
+    except ValueError:
+        return None
+    output = told.get("output") if isinstance(told, dict) else None
+    return output if isinstance(output, str) else None
 
 
 def note_stopped(folder: AttemptFolder) -> None:
@@ -239,6 +251,42 @@ def _made(work: Work) -> Mapping[str, Any]:
     return next(told, {})
 
 
+def _verdicts(work: Work) -> list[tuple[str, Mapping[str, Any]]]:
+    """Returns the verdicts that sent this work back, or that a verifier gave before: whose each is,
+    and what it was.
+    """
+    found = []
+    for name in work.params.get("verdicts") or ():
+        one = work.look(str(name))
+        told = [one.evidence, one.output] if one is not None else []
+        found += [
+            (one.step.whole, kept)
+            for kept in told
+            if one is not None and isinstance(kept, Mapping) and kept.get("verdict")
+        ]
+    return found
+
+
+def _misspoken(work: Work, before: AttemptFolder, report: Report) -> str:
+    """Returns why what an attempt said last is not what was asked for, nothing when it is."""
+    if not work.params.get("schema"):
+        return ""
+    said = given(before)
+    return answered(report.output or "" if said is None else said, work.params["schema"])[1]
+
+
+def _judges(work: Work, place: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Returns the tasks that a verifier judges, with their branches and commits."""
+    after: Mapping[str, Any] = place.get("after") or {}
+    commits = {task: one["commit"] for task, one in after.items()}
+    commits |= work.params.get("judged") or {}
+    return [
+        (str(one["id"]), str(one["branch"]), str(commits[one["id"]]))
+        for one in work.params.get("verifies") or ()
+        if one["id"] in commits
+    ]
+
+
 def _brief(work: Work, place: Mapping[str, Any], harness: Harness) -> str:
     params, agent = work.params, work.params["agent"]
     made = _made(work)
@@ -248,6 +296,14 @@ def _brief(work: Work, place: Mapping[str, Any], harness: Harness) -> str:
         for name, one in work.inputs.items()
         if one.get("standing") == "failed" and isinstance(one.get("evidence"), Mapping)
     ]
+    judges, verdicts = _judges(work, place), _verdicts(work)
+    if not judges:
+        task = str(params["task"])
+        earlier += [
+            f"`{whose}` judged this at commit {str(one['verdict']['commits'].get(task))[:12]} and "
+            f"sent it back:\n\n{briefs.verdict(one, task)}"
+            for whose, one in verdicts
+        ]
     if work.attempt > 1:
         before = AttemptFolder(work.folder.parent / str(work.attempt - 1))
         report = report_of(work, harness, before, before.exit_record())
@@ -256,6 +312,8 @@ def _brief(work: Work, place: Mapping[str, Any], harness: Harness) -> str:
         elif not report.ok:
             shown = briefs.fence(before.output_tail(TAIL_BYTES), briefs.TAIL_CHARS)
             earlier.append(f"The attempt before this one failed: {report.text}\n\n{shown}")
+        elif wrong := _misspoken(work, before, report):
+            earlier.append(f"The attempt before this one failed: {wrong}")
     return briefs.write(
         briefs.Told(
             task=str(params["task"]),
@@ -274,6 +332,9 @@ def _brief(work: Work, place: Mapping[str, Any], harness: Harness) -> str:
             evidence=params.get("evidence") or (),
             dependencies=place.get("after") or {},
             earlier=earlier,
+            judges=judges,
+            looks_only="judged" in params,
+            judged_before="\n\n".join(briefs.verdict(one) for _, one in verdicts if judges),
             answers=[(a.question.message, f"{a.value} {a.note}".strip()) for a in work.answers],
             note=str(params.get("note") or ""),
             note_from=str(params.get("note_from") or "A person"),

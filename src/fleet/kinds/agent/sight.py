@@ -146,7 +146,8 @@ class Sight:
         mute_s = now - (begun_s if self.interactive else max(drawn[0], _changed(folder.stdout)[0]))
         awaited = self.interactive and (folder.path / hooks.WISHES).exists()
         if begun_s and mute_s >= (FIRST_S if self.interactive else DOUBT_S):
-            if drawn != self.drawn and (awaited or now - drawn[0] >= STILL_S):
+            still = awaited or now - drawn[0] >= STILL_S
+            if drawn[1] and drawn != self.drawn and still:  # else nothing is on it, or nothing new
                 self.hint, self.drawn = await self._read_screen(), drawn
         else:
             self.hint = ""

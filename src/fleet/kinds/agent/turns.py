@@ -13,14 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from fleet.adapters.attempts import AttemptFolder
 from fleet.adapters.hooks import REQUEST, SESSION, read, waiting
+from fleet.files.flows.answering import answered
 from fleet.harnesses import brief as briefs
 from fleet.kinds import Work
+from fleet.kinds.agent.preparing import given
 
 TURNS_BACK: Final = 2
 """How often one attempt is sent back to work; then its end is an end."""
-
-LOOK_S: Final = 5.0
 
 
 @dataclass(slots=True)
@@ -47,16 +48,16 @@ class Turns:
 
     async def attend(self) -> None:
         """Answers turns that end; returns when the session may be ended: all is there."""
-        while True:
-            answers = self.folder / "answers"
-            over = [
-                s for s in waiting(self.folder, "stops") if not (answers / f"{s}.json").exists()
-            ]
-            for stop in over:
-                if await self._judge(stop, answers / f"{stop}.json"):
-                    return
-            if not over:
-                await self.work.world.next_poke(LOOK_S)
+        answers = self.folder / "answers"
+        with self.work.world.watching(self.folder / SESSION / "stops") as changed:
+            while True:
+                stops = waiting(self.folder, "stops")
+                over = [stop for stop in stops if not (answers / f"{stop}.json").exists()]
+                for stop in over:
+                    if await self._judge(stop, answers / f"{stop}.json"):
+                        return
+                if not over:
+                    await changed()
 
     async def _judge(self, stop: str, answer: Path) -> bool:
         """Judges the turn that has ended and answers it; returns whether the session may end."""
@@ -67,15 +68,29 @@ class Turns:
         self.judging = True
         try:
             self.judged = await self.work.world.judge(self.work, self.place)
+            wrong = await self.work.world.in_thread(self._misspoken)
         finally:
             self.judging = False
-        against = self.judged.get("against") or ()
+        against = [*(self.judged.get("against") or ())]
+        found = briefs.findings(self.judged, "; ".join(against))
+        if self.judged and wrong:
+            against.append(wrong)
+            found = f"{found}\n- your verdict: {wrong}".strip()
+            self.judged = {**self.judged, "against": against}
         block = bool(against) and len(self.sent_back) < TURNS_BACK
         reason = ""
         if block:
-            reason = f"This is not done yet.\n\n{briefs.findings(self.judged, '; '.join(against))}"
+            reason = f"This is not done yet.\n\n{found}"
         await self.work.world.in_thread(_answer, answer, {"block": block, "reason": reason})
         return self.interactive and self.green
+
+    def _misspoken(self) -> str:
+        """Returns why what was said last is not what a schema asks for, nothing when it is."""
+        schema = self.work.params.get("schema")
+        if not schema:
+            return ""
+        said = given(AttemptFolder(self.folder))
+        return answered(self.said if said is None else said, schema)[1]
 
     @property
     def green(self) -> bool:

@@ -4,7 +4,7 @@ evidence.
 *Reported* becomes *verified* here and nowhere else: every deliverable is committed and fresh, every
 check passes in the worktree at that commit. The commit is anchored, so no gc takes what was
 accepted. Red work carries the patch for one more round while tries are left; after that the ladder
-goes on.
+goes on. What a verifier leaves is judged likewise; what it says of others stands in `verdict`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from fleet.files.rework import next_round
 from fleet.harnesses.commands import Ran, run_command
 from fleet.kinds import Work
 from fleet.kinds.check.deliverables import Scene, judge
+from fleet.kinds.check.judging import judged_by_agents
 from fleet.kinds.check.measures import measured
+from fleet.kinds.check.verdict import conclude, outcome_of
 
 CHECK_S: Final = 1_800.0
 SAID_CHARS: Final = 4_000
@@ -44,12 +46,20 @@ class Findings:
     deliverables: list[dict[str, Any]] = field(default_factory=list)
     checks: list[dict[str, Any]] = field(default_factory=list)
     metrics: list[dict[str, Any]] = field(default_factory=list)
+    verdict: dict[str, Any] | None = None
+
+    @property
+    def own(self) -> list[str]:
+        """Returns what is wrong with what the task itself left."""
+        told = [self.branch] if self.branch else []
+        return told + [
+            f"{one['text']}: {one['why']}" for one in self.deliverables if not one["met"]
+        ]
 
     @property
     def against(self) -> list[str]:
         """Returns why this is red; nothing when it is green."""
-        told = [self.branch] if self.branch else []
-        told += [f"{one['text']}: {one['why']}" for one in self.deliverables if not one["met"]]
+        told = self.own
         told += [
             f"check {one['text']!r} failed: {one['why']}"
             for one in self.checks
@@ -59,7 +69,7 @@ class Findings:
 
     def plain(self) -> dict[str, Any]:
         """Returns the findings as plain values, for the journal."""
-        return {
+        told: dict[str, Any] = {
             "commit": self.commit,
             "start": self.start,
             "worktree": dict(self.worktree),
@@ -70,6 +80,7 @@ class Findings:
             "checks": self.checks,
             "metrics": self.metrics,
         }
+        return told if self.verdict is None else {**told, "verdict": self.verdict}
 
 
 class _Stopped(Exception):
@@ -87,6 +98,16 @@ async def run(work: Work) -> Outcome:
         if not found.branch and not _known(work, found):
             found.deliverables, found.checks, found.metrics = [], [], []
             await _judge(work, scene, found, tree)
+        if work.params.get("verifies") and not found.own:
+            verdict = await work.world.in_thread(conclude, work, found.worktree, found.checks)
+            found.verdict, found.branch = verdict.plain(), verdict.astray
+            if not verdict.passed and not found.branch:
+                return outcome_of(work, verdict, found.plain(), tries=found.tries)
+        if work.params.get("judges") and not found.against:
+            told = await work.world.in_thread(judged_by_agents, work, found.commit)
+            if isinstance(told, Outcome):
+                return told
+            found.checks += told
         if not found.against:
             await work.world.in_thread(
                 anchor, work.world.repository, work.params["task"], found.commit
@@ -113,9 +134,11 @@ async def find_now(work: Work, place: Mapping[str, Any]) -> dict[str, Any]:
     """
     mine = work.step.id
     check = work.siblings.get(mine.replace("/work", "/check", 1))
-    if check is None:
+    if check is None or check.kind != "check":
         return {}
     told = {mine: {"standing": "succeeded", "output": {"worktree": dict(place)}}}
+    if check.params.get("verifies"):  # its commands judge others: they send nobody back to a turn
+        check = replace(check, params={**check.params, "checks": [], "metrics": []})
     looking = replace(work, step=replace(check, id=mine), inputs=told)
     try:
         scene, found, tree = await work.world.in_thread(_look, looking)
@@ -128,7 +151,12 @@ async def find_now(work: Work, place: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _known(work: Work, found: Findings) -> bool:
-    """Whether the agent's last turn was judged at this very commit, and green; takes that over."""
+    """Whether the agent's last turn was judged at this very commit, and green; takes that over.
+
+    A verifier's commands were not run then.
+    """
+    if work.params.get("verifies"):
+        return False
     for one in work.inputs.values():
         output: Any = one.get("output")
         judged = output.get("judged") if isinstance(output, Mapping) else None
@@ -141,8 +169,8 @@ def _known(work: Work, found: Findings) -> bool:
 
 def _said(work: Work) -> str:
     """Returns the agent's last words, which go on to the tasks behind this one."""
-    for one in work.inputs.values():
-        output: Any = one.get("output")
+    for name, one in work.inputs.items():
+        output: Any = one.get("output") if "/judge." not in name else None
         if isinstance(output, Mapping) and output.get("said"):
             return str(output["said"])[-SAID_CHARS:]
     return ""
@@ -160,7 +188,8 @@ def _red(work: Work, found: Findings) -> Outcome:
     patch, rounds = None, work.rounds(task)
     again = found.tries < int(work.params.get("attempts") or 1)
     if again and any(step.kind == "agent" for step in rounds.values()):
-        patch = next_round(work.step, rounds, reason=text[:500], spent=found.tries)
+        before = work.course.waiting_for(work.step.id)
+        patch = next_round(work.step, rounds, reason=text[:500], spent=found.tries, before=before)
     return Outcome(
         ending=Ending.FAILED, failure=Failure.TASK, text=text, evidence=found.plain(), patch=patch
     )
@@ -205,7 +234,10 @@ def _spent(work: Work) -> tuple[int, int]:
     tries, attempts = int(work.params.get("spent") or 0), 0
     for name, one in work.inputs.items():
         told: Any = one.get("output") if isinstance(one.get("output"), Mapping) else {}
-        if name.startswith(f"{work.params['task']}/work"):
+        stem = name.removeprefix(f"{work.params['task']}/").partition(".")[0]
+        if stem == "worktree":  # nobody works between: what is run there is one try
+            tries += 1
+        elif stem == "work":
             tries += int(one.get("tries") or 0) + 1
             attempts = max(attempts, int(told.get("attempt") or one.get("attempt") or 1))
         else:

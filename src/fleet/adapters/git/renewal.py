@@ -1,0 +1,63 @@
+"""A worktree that begins anew: what came into it has moved on, and its own commits go along.
+
+The branch goes to the start that it would be given now, with its own commits applied again; the
+files follow as a landing's do, recorded before anything is touched, so that a move that was killed
+half way is found and ended. Where the branch stood before stays recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from fleet.adapters.git import landing, merging, refs
+from fleet.adapters.git.assembly import replay
+from fleet.adapters.git.claims import StartConflict, Worktree, start_of
+from fleet.adapters.git.repository import Repository
+from fleet.adapters.git.snapshot import head
+from fleet.errors import FleetError, Rejected
+
+
+def renew(
+    repo: Repository, tree: Worktree, *, start: str, merge: Sequence[str], since: str
+) -> Worktree | StartConflict:
+    """Returns the worktree with its branch begun anew at `start` with `merge` in it; `since` is
+    where it began before. What is there already is left as it is.
+
+    Raises Rejected, with nothing moved, when the worktree is not on its branch, when its own
+    commits conflict with the new start, or when uncommitted changes stand in the way.
+    """
+    landing.recover_landings(repo)
+    begun = start_of(repo, tree.branch, start, merge)
+    if isinstance(begun, StartConflict):
+        return begun
+    tip, at = repo.resolve(refs.HEADS + tree.branch), head(tree)
+    if tip is None or at.branch != tree.branch:
+        where = f"is on {at.branch or 'no branch'}" if tip else "has lost its branch"
+        raise Rejected(
+            f"the worktree {tree.path} {where}, so it cannot be brought up to date",
+            hint=f"git switch {tree.branch}",
+        )
+    target = tip if begun == since else replay(repo, begun, tip, tree.key, without=since)
+    if isinstance(target, merging.Clash):
+        raise Rejected(
+            f"what is committed on {tree.branch} conflicts with what it begins with now, in "
+            f"{', '.join(target.paths)}",
+            hint=f"merge {begun[:12]} there, or take those commits out",
+        )
+    if target != tip:
+        _move(repo, tree, tip, target)
+    return replace(tree, start=begun)
+
+
+def _move(repo: Repository, tree: Worktree, tip: str, target: str) -> None:
+    name, message = f"{tree.key}/renewed", f"fleet: {tree.branch} begins anew"
+    done = landing.move(repo, tree.branch, tip, target, name=name, message=message)
+    if isinstance(done, landing.WouldOverwrite):
+        raise Rejected(
+            f"{done.why} in {done.checkout} stand in the way of what is to be judged next: "
+            f"{', '.join(done.paths)}",
+            hint="commit them, or move them away",
+        )
+    if not isinstance(done, landing.Landed):
+        raise FleetError(f"{tree.branch} was moved by somebody else meanwhile")

@@ -1,0 +1,113 @@
+"""The use case that takes runs of workflows out of the journal once they are long over.
+
+Each becomes a file with all of its events, and what its steps printed and made in scratch folders
+goes. A run stays as long as anything could need it: a later run of its thread, another document of
+its file, or a worktree of one of its steps.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from fleet.app.calendars import time_of
+from fleet.app.place import FleetPlace
+from fleet.app.runs import summaries
+from fleet.app.telling import confined
+from fleet.errors import Rejected
+
+DAY_MS: Final = 86_400_000
+LINGER_S: Final = 10.0
+"""How long a coordinator that has nothing left to do is given to leave."""
+
+FOLDERS: Final = ("attempts", "scratch")
+
+
+@dataclass(frozen=True, slots=True)
+class Archived:
+    """A run that was, or would be, archived; `kept` says why it is not."""
+
+    run: str
+    ended_at: str
+    file: str = ""
+    size_bytes: int = 0
+    kept: str = ""
+
+
+def archive(place: FleetPlace, days: float, *, dry_run: bool = False) -> list[Archived]:
+    """Archives the runs of workflows that ended at least so many days ago, the oldest first;
+    returns these and those that are kept all the same.
+
+    Raises Rejected inside a sandbox, and while a coordinator is at work.
+    """
+    if confined():
+        raise Rejected("nothing is removed from inside a sandbox")
+    told = summaries(place)
+    before_ms = int(time.time() * 1000 - days * DAY_MS)
+    old = [one for one in told if one["ended"] and one["ended_ms"] <= before_ms]
+    reasons = {one["run"]: _needed(place, one, told, before_ms) for one in old}
+    going = [one for one in old if not reasons[one["run"]]]
+    target = place.state / "archive"
+    files = {}
+    if not dry_run and going:
+        files = dict(_archived(place, [one["run"] for one in going], target))
+    return [
+        Archived(
+            one["run"],
+            time_of(one["ended_ms"]),
+            str(files.get(one["run"], "")),
+            files[one["run"]].stat().st_size if one["run"] in files else 0,
+            reasons[one["run"]],
+        )
+        for one in old
+    ]
+
+
+def _needed(
+    place: FleetPlace, one: dict[str, Any], told: Sequence[dict[str, Any]], before_ms: int
+) -> str:
+    """Returns why a run cannot go yet, or nothing."""
+    young = [
+        other
+        for other in told
+        if other is not one and not (other["ended"] and other["ended_ms"] <= before_ms)
+    ]
+    whole = one["run"].rpartition(".")[0] or one["run"]
+    for other in young:
+        if one["thread"] and other["thread"] == one["thread"]:
+            return f"{other['run']} of its thread is younger"
+        if other["run"].rpartition(".")[0] == whole:
+            return f"{other['run']} of its file is younger"
+    state = place.run_state(one["run"])
+    for step in state.steps.values() if state is not None else ():
+        output: Any = step.output
+        if step.step.kind == "worktree" and isinstance(output, dict):
+            path = Path(str(output.get("path", "")))
+            if path.is_dir():
+                return f"the worktree {path} of its step {step.step.whole} is there"
+    return ""
+
+
+def _archived(place: FleetPlace, runs: Sequence[str], target: Path) -> Iterator[tuple[str, Path]]:
+    from fleet.adapters.journal.archives import archive as write
+    from fleet.adapters.lease import LOCK
+
+    until = time.monotonic() + LINGER_S
+    while True:
+        try:
+            for run, file in zip(
+                runs, write(place.state, place.state / LOCK, runs, target), strict=True
+            ):
+                for folder in FOLDERS:
+                    shutil.rmtree(place.state / folder / run, ignore_errors=True)
+                yield run, file
+        except Rejected:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.2)
+        else:
+            return

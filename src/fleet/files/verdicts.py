@@ -1,0 +1,76 @@
+"""The verdict of a verifier: the form that it must have, and who is sent back by it.
+
+    {passed: false, findings: [{severity: high, text, evidence, task?}], commits?: {task: id}}
+
+What did not pass names at least one finding, each with its evidence; what passed holds none that is
+high or critical. A finding without `task` is about all that was judged. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from fleet.views.verdicts import GRAVE, SEVERITIES
+
+if TYPE_CHECKING:
+    from fleet.files.documents import Check, TaskDocument
+
+FINDINGS: Final = 50
+"""How many findings a verdict holds at most."""
+
+EXAMPLE: Final = """\
+{"passed": false,
+ "findings": [{"severity": "high", "task": "TASK", "text": "what is wrong",
+               "evidence": "what shows it: a command and its output, file:line"}]}"""
+
+
+def schema(tasks: Sequence[str]) -> dict[str, Any]:
+    """Returns the JSON Schema of a verdict about these tasks."""
+    text = {"type": "string", "minLength": 1}
+    finding = {
+        "type": "object",
+        "required": ["severity", "text", "evidence"],
+        "properties": {
+            "severity": {"enum": list(SEVERITIES)},
+            "text": text,
+            "evidence": text,
+            "task": {"enum": list(tasks)},
+        },
+    }
+    commits = {name: {"type": "string", "pattern": "^[0-9a-f]{7,64}$"} for name in tasks}
+    slight = {"items": {"properties": {"severity": {"enum": [*SEVERITIES[len(GRAVE) :]]}}}}
+    return {
+        "type": "object",
+        "required": ["passed", "findings"],
+        "properties": {
+            "passed": {"type": "boolean"},
+            "findings": {"type": "array", "items": finding, "maxItems": FINDINGS},
+            "commits": {"type": "object", "properties": commits, "additionalProperties": False},
+        },
+        "if": {"properties": {"passed": {"const": True}}},
+        "then": {"properties": {"findings": slight}},
+        "else": {"properties": {"findings": {"minItems": 1}}},
+    }
+
+
+def blamed(findings: Sequence[Mapping[str, Any]], tasks: Sequence[str]) -> list[str]:
+    """Returns which of the judged tasks are sent back, in their order: those that the grave
+    findings are about (without any, all findings), and all where one of these names none.
+    """
+    grave = [one for one in findings if one["severity"] in GRAVE]
+    named = {one.get("task") for one in grave or findings}
+    return [name for name in tasks if not named or None in named or name in named]
+
+
+def asked_of(task: TaskDocument, check: Check) -> str:
+    """Returns what an agent among a task's checks is told: its instructions, and what the task was
+    to do and to leave.
+    """
+    wanted = "".join(f"\n- {one.text}" for one in task.deliverables)
+    parts = [
+        check.instructions or "Judge whether this is done, and done well.",
+        f"What `{task.id}` was to do:\n\n{task.body.strip() or task.name or task.id}",
+        f"It was to leave:\n{wanted}" if wanted else "",
+    ]
+    return "\n\n".join(part for part in parts if part)
