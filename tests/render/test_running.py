@@ -6,8 +6,8 @@ import pytest
 
 from fleet.app.landed import Landing
 from fleet.app.launching import Launched
-from fleet.render.gate import gate_markdown, gate_text
 from fleet.render.flows import tree
+from fleet.render.gate import gate_markdown, gate_text
 from fleet.render.running import (
     event_text,
     inbox_text,
