@@ -140,7 +140,7 @@ steps:
   - {id: small, type: workflow, workflow: adds, inputs: {a: 1}}
   - {id: big, type: workflow, file: sub.yaml, inputs: {a: 10}}
   - {id: each, type: foreach, items: [{a: 1}, {a: 2}], task: sub}
-  - {id: wrong, type: workflow, workflow: adds, inputs: {a: text}}
+  - {id: wrong, type: workflow, workflow: adds, inputs: {a: "{{ 'text' }}"}}
 """)
     found = outputs(run)
     assert (found["small"], found["big"], found["each"]) == (6, "big", [6, "big"])
@@ -176,7 +176,7 @@ steps:
     )
     found = outputs(run)
     assert {found[name] for name in ("bare", "double", "single", "words", "named")} == {hostile}
-    assert run["steps"][-1]["error"] == "the command exited with 3\nno"
+    assert run["steps"][-1]["error"] == "the command exited with 3:\nno"
     assert not list(flow.world.folder.rglob("pwned"))
 
 

@@ -143,7 +143,7 @@ def _between(step: Mapping[str, Any], earlier: str, later: str) -> str:
 
 def _took(step: Mapping[str, Any]) -> str:
     if step["started_at"] and not step["ended_at"]:
-        return "..."
+        return "-" if step["state"] == "unreached" else "..."
     return _between(step, "started_at", "ended_at")
 
 

@@ -16,6 +16,7 @@ from fleet.errors import FleetError, InvalidPlan, NotFound, Place, Problem, did_
 from fleet.files import cache
 from fleet.files.documents import AgentDocument
 from fleet.files.flows.documents import Where, Workflow, step_at, walk
+from fleet.files.flows.inputs import wrong_inputs
 from fleet.files.flows.lowering import CLIENT, is_client_call, seconds
 from fleet.files.servers import server_params, tool_problem
 from fleet.files.tasks import Texts, agent_params, agent_starts, agent_uses
@@ -154,6 +155,7 @@ class Loader:
                 if called is None:
                     continue
                 links[name] = called.key
+                self._given(one, at, called.workflow.form["inputs"])
                 needs[one.key].setdefault(called.key, at)
                 if called.key not in workflows:
                     workflows[called.key] = called
@@ -195,6 +197,16 @@ class Loader:
             one.check.say(f"no workflow {name!r}", at, hint)
             self.problems += one.check.problems[-1:]
         return None
+
+    def _given(self, one: _Known, at: Where, declared: Mapping[str, Mapping[str, Any]]) -> None:
+        """Notes what a step gives wrongly to the workflow that it calls."""
+        step = _step(one.workflow, at)
+        given = step.get("inputs")
+        if given is None and step["type"] == "workflow":
+            given = {}
+        if isinstance(given, Mapping):  # else an expression, or the items say it
+            for name, text, hint in wrong_inputs(declared, given):
+                self._say(one, text, (*at[:-1], "inputs", name) if name else at, hint)
 
     def _roles(self, one: _Known, fallback: str, agents: dict[str, Any], texts: Texts) -> None:
         for at, step in walk(one.workflow.steps):
