@@ -124,6 +124,8 @@ def test_a_workflow_that_does_not_hold_leaves_nothing_behind(rehearse, tmp_path)
     assert "no workflow 'gone'" in rehearse("gone", code=1).stderr
     path.write_text("steps:\n  - {id: a, type: mcp_call, tool: client.look}\n")
     assert "step 'a' calls a tool of a client" in rehearse(path, code=1).stderr
+    path.write_text("steps:\n  - {id: a, type: adapt, patch: {drop: [t]}}\n")
+    assert "step 'a' changes the plan" in rehearse(path, code=1).stderr
     assert rehearse.made == []
 
 

@@ -384,3 +384,55 @@ def test_a_run_is_paused_gone_on_with_and_stopped(flows):
     assert (refused.code, "nothing of it goes on" in refused.stderr) == (1, True)
     assert "fleet run --resume RUN" in refused.stderr
     flows.nothing_runs()
+
+
+ADAPTS = """
+name: adapts
+inputs: {why: {type: string, required: true}}
+steps:
+  - id: change
+    type: adapt
+    patch:
+      reason: "{{ inputs.why }}"
+      add: [{id: c, agent: b, deliverables: [c.md], days: 2, dependencies: [b]}]
+    else:
+      - {id: kept, type: set_state, updates: {kept: true}}
+  - {id: end, type: return, value: "{{ steps.change.output }}"}
+"""
+
+
+def test_a_workflow_changes_the_plan_once_a_person_has_read_the_change(fleet):
+    fleet.task("a", fleet.delivers("a") + fleet.waits("a"), deliverables=["a.md"])
+    fleet.task("b", deliverables=["b.md"], dependencies=["a"])
+    fleet.put("workflows/adapts.yaml", ADAPTS)
+    fleet.write()
+    fleet.must("launch", "a")
+    hostile = "{{ 7 * 7 }} $(touch pwned)"
+    runs = [
+        fleet.must("run", "adapts", "--input", f"why={hostile}").stdout.split()[-1]
+        for _ in range(2)
+    ]
+
+    def asked() -> dict[str, dict]:
+        found = fleet.must("inbox", "--json").json()["questions"]
+        return {one["id"].rpartition(".")[0]: one for one in found}
+
+    until(lambda: {*runs} <= asked().keys(), "both questions")
+    first, second = [asked()[run] for run in runs]
+    assert first["message"].splitlines()[0] == hostile
+    assert "+ task c:" in first["message"]
+    assert "c" not in [row["id"] for row in fleet.status()["tasks"]]
+    fleet.must("approve", first["id"])
+    assert fleet.row("c")["waiting_for"] == ["b"]
+    fleet.must("reject", second["id"], "--reason", "not twice")
+    assert fleet.must("wait", *runs, "--for", "succeeded").code == 0
+    outputs = [run_of(fleet, run)["result"] for run in runs]
+    assert [one["approved"] for one in outputs] == [True, False]
+    assert outputs[1]["note"] == "not twice"
+    assert run_of(fleet, runs[1])["steps"][1]["state"] == "succeeded"
+    assert not (fleet.root / "pwned").exists()
+
+    bad = ADAPTS.replace("    patch:\n", "    patch: cleaning\n    bad:\n")
+    fleet.put("workflows/bad.yaml", bad)
+    refused = fleet("check", "workflows/bad.yaml").stderr
+    assert "patches by name are not carried out by this version" in refused

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from fleet.files.revise import Revision
 
 ABOUT: Final = "proposal"
-PROPOSAL_CHARS: Final = 65_536
 
 
 def propose(place: FleetPlace, change: Mapping[str, Any], task: str = "") -> dict[str, Any]:
@@ -31,7 +30,7 @@ def propose(place: FleetPlace, change: Mapping[str, Any], task: str = "") -> dic
 
     Raises InvalidPlan and Rejected with every reason why it could not be applied now.
     """
-    from fleet.files.proposals import text_of
+    from fleet.files.proposals import PROPOSAL_CHARS, text_of
 
     if not any(change.get(name) for name in ("add", "needs", "drop")):
         raise FleetError("the change changes nothing", hint="give `add`, `needs` or `drop`")
@@ -58,7 +57,8 @@ def propose(place: FleetPlace, change: Mapping[str, Any], task: str = "") -> dic
 
 
 def proposed_patch(place: FleetPlace, state: State, asked: OpenQuestion) -> Patch | None:
-    """Returns the patch that an approval of a question stands for, None where it proposes nothing.
+    """Returns the patch of the plan that an approval of a question stands for, None where it
+    proposes nothing. A question of the plan's own run, or of a workflow's step, may propose one.
 
     Raises Rejected for a question that does not show what it would change: whoever may only ask
     could else have a person approve what nobody has read.
@@ -68,7 +68,9 @@ def proposed_patch(place: FleetPlace, state: State, asked: OpenQuestion) -> Patc
     change: Any = asked.question.about.get(ABOUT)
     if not isinstance(change, Mapping):
         return None
-    if asked.question.message != text_of(change) or state.run != PLAN_RUN:
+    one = state.known(asked.step)
+    mine = state.run == PLAN_RUN or (one is not None and one.step.kind == "ask")
+    if asked.question.message != text_of(change) or not mine:
         raise Rejected(f"{asked.id} does not show what it would change", hint="reject it")
     return _revision(place, _state(place), change).patch
 

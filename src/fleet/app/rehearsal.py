@@ -97,7 +97,7 @@ def rehearsal_of(name: str, given: Asked, explicit: Path | None = None) -> Rehea
     beside = [one for one in sorted(file.parent.iterdir()) if one.suffix in ENDINGS]
     beside = [one for one in beside if one.is_file() and one.stat().st_size <= BESIDE_BYTES]
     found = [one for path in dict.fromkeys((file, *beside)) for one in read_workflows(path)]
-    _require_no_client(file, found)
+    _require_playable(file, found)
     script = _script(file, found)
     top = Path(tempfile.mkdtemp(prefix="fleet-rehearsal-")).resolve()
     root = top / "fleet"
@@ -133,13 +133,18 @@ def _find(name: str, explicit: Path | None) -> Path:
     return find_file(roots[-1], Path.cwd(), name)
 
 
-def _require_no_client(file: Path, found: Iterable[Workflow]) -> None:
-    """Raises Rejected where a step calls a tool of a client, for which nobody would be there."""
-    for one in found:
-        for _, step in walk(one.steps):
-            if one.form["file"] == file.name and is_client_call(step):
-                text = f"step {step['id']!r} calls a tool of a client, which no script plays"
-                raise Rejected(text, hint="run it with a client: fleet run FILE, and fleet mcp")
+def _require_playable(file: Path, found: Iterable[Workflow]) -> None:
+    """Raises Rejected where a step needs what no throw-away fleet has: a client that calls a tool,
+    a plan to change.
+    """
+    mine = [step for one in found if one.form["file"] == file.name for _, step in walk(one.steps)]
+    for step in mine:
+        if is_client_call(step):
+            text = f"step {step['id']!r} calls a tool of a client, which no script plays"
+            raise Rejected(text, hint="run it with a client: fleet run FILE, and fleet mcp")
+        if step["type"] == "adapt":
+            text = f"step {step['id']!r} changes the plan, of which a rehearsal has none"
+            raise Rejected(text, hint="run it in its fleet: fleet run FILE")
 
 
 def _roles(found: Iterable[Workflow]) -> list[str]:

@@ -12,10 +12,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from fleet.errors import Place, Problem, did_you_mean
 from fleet.files.fleet import Raw
+
+PROPOSAL_CHARS: Final = 65_536
+"""Characters of a change's text that a person can be asked to judge."""
 
 Raws = Mapping[tuple[str, str], Raw]
 Read = Callable[[str, str], Raw | None]

@@ -2,7 +2,8 @@
 
 The step asks and is tried again with the answer, so that one that does not fit (no number) asks
 once more, and no limit is held while a person thinks. A rejected approval fails the step, or goes
-to its `else`. A question ends by itself only where the workflow gives it a time.
+to its `else`. A question ends by itself only where the workflow gives it a time. A change of the
+plan is asked about with its whole text; whoever approves it changes the plan by that.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from typing import Any
 from fleet.core.messages import Ending, Outcome, Question, Then
 from fleet.core.state import Answered
 from fleet.files.flows.scope import Scope
+from fleet.files.proposals import PROPOSAL_CHARS, text_of
 from fleet.kinds import Work
 from fleet.kinds.flow import at_once, attempt, failed, otherwise
 from fleet.views.flows import as_text, number_of
 
-CHOICES = {"confirm": ("yes", "no"), "approve": ("approve", "reject")}
+APPROVALS = ("approve", "adapt")
+CHOICES = {"confirm": ("yes", "no"), **dict.fromkeys(APPROVALS, ("approve", "reject"))}
 
 
 def settle(work: Work) -> Outcome | None:
@@ -34,7 +37,7 @@ def _answered(work: Work, scope: Scope) -> Outcome:
     if not work.answers:
         return _asked(work, scope, "")
     answer = work.answers[-1]
-    if step["type"] == "approve":
+    if step["type"] in APPROVALS:
         return _approved(work, scope, answer)
     value: Any = answer.value
     if answer.by == "timeout":
@@ -68,18 +71,25 @@ def _approved(work: Work, scope: Scope, answer: Answered) -> Outcome:
 def _asked(work: Work, scope: Scope, before: str) -> Outcome:
     step = scope.step
     kind = step["type"] if step["type"] != "prompt" else step.get("input", "text")
-    message = scope.render(step.get("message") or step["question"])
+    about: dict[str, Any] = {"workflow": scope.form["name"], "step": work.step.whole}
+    if kind == "adapt":
+        about["proposal"] = scope.evaluate(step["patch"])
+        message = text_of(about["proposal"])
+        if len(message) > PROPOSAL_CHARS:
+            return failed(f"a patch of {len(message)} characters is more than a person reads")
+    else:
+        message = scope.render(step.get("message") or step["question"])
     choices = CHOICES.get(kind, tuple(step.get("choices") or ()))
     late_ms = step.get("timeout_ms")
     question = Question(
         message=f"{before}{message}",
-        kind="approval" if kind == "approve" else kind,
+        kind="approval" if kind in APPROVALS else kind,
         choices=choices,
         whom=str(step.get("by") or step.get("to") or "person").removeprefix("@"),
-        topic=str(step.get("topic") or ""),
+        topic="plan" if kind == "adapt" else str(step.get("topic") or ""),
         then=Then.AGAIN,
         expires_at_ms=None if late_ms is None else work.now_ms + late_ms,
         default=scope.render(as_text(step["default"])) if "default" in step else None,
-        about={"workflow": scope.form["name"], "step": work.step.whole},
+        about=about,
     )
     return Outcome(ending=Ending.ASKED, question=question)

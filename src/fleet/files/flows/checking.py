@@ -24,9 +24,6 @@ from fleet.files.forms import Form
 from fleet.files.source import Unreadable
 from fleet.files.validate import problems_within
 
-LATER = frozenset({"adapt"})
-"""Types of step that a document may name and nothing carries out yet."""
-
 UNRENDERED = frozenset(
     {"id", "type", "name", "output_to", "needs", "needs_state", "workspace", "checks", "output"}
 )
@@ -148,8 +145,8 @@ class Check:
         if kind == "shell" and "{%" in str(step["command"]):
             hint = "set the state before"
             self.say("a command takes expressions, no statements", (*at, "command"), hint)
-        if kind in LATER:
-            self.say(f"a step of type {kind} is not carried out by this version", at, "take it out")
+        if kind == "adapt" and not any(step["patch"].get(key) for key in ("add", "needs", "drop")):
+            self.say("a patch has `add`, `needs` or `drop`", (*at, "patch"))
 
     def _ids(self, steps: Sequence[Mapping[str, Any]]) -> None:
         first: dict[str, Where] = {}

@@ -32,7 +32,7 @@ EXPANDS: Final = {
 
 KINDS: Final = {
     "set_state": "set", "return": "set", "shell": "shell", "mcp_call": "tool", "prompt": "ask",
-    "approve": "ask", "escalate": "ask", "delegate": "agent",
+    "approve": "ask", "escalate": "ask", "adapt": "ask", "delegate": "agent",
 }  # fmt: skip
 
 
