@@ -42,6 +42,13 @@ def processes_of(folders: set[Path]) -> list[str]:
     return found
 
 
+@pytest.fixture(autouse=True)
+def _temporary_folder_of_its_own(tmp_path, monkeypatch):
+    """Demos of tests that run side by side are not seen by one another."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
 @pytest.fixture
 def footprint():
     """Holds that a demo leaves no folder, no tmux server and no process."""

@@ -140,6 +140,14 @@ def test_what_an_agent_says_is_data_on_every_screen(crashing):
     assert next(one for one in run["steps"] if one["id"] == "each")["output"] == [raw]
     for words in (["status", name], ["report", name, "--markdown"], ["history", name]):
         shown += [crashing.must(*words).stdout]
+    shown += [crashing.must("logs", f"{name}/work").stdout]
+    assert "{work.output} $(touch pwned)" in shown[-1]
+    for words, told in (
+        (("logs", f"{name}/raw"), "no agent at the step 'raw'\n  there are: work"),
+        (("logs", f"{name}/work", "--attempt", "2"), f"{name}/work has attempts 1 to 1, not 2"),
+        (("attach", f"{name}/work"), f"{name}/work has no live session"),
+    ):
+        assert told in crashing(*words).stderr
     for text in shown:
         assert not {one for one in text if ord(one) < ord(" ")} - {"\n"}, repr(text)
     assert any("owned" in text for text in shown)

@@ -112,6 +112,8 @@ def test_a_failure_stays_in_its_branch_and_is_gone_on_with(flows):
     assert run["result"] == {"good": "<good> go on"}
     states = {name: one["state"] for name, one in steps_of(run).items()}
     assert states == {"a": "succeeded", "bad": "failed", "good": "succeeded", "behind": "unreached"}
+    shown = flows.must("status", run["run"]).stdout
+    assert shown.endswith(f"\ngo on:  fleet run --resume {run['run']}\n")
     would = flows.must("run", "--resume", run["run"], "--dry-run").stdout
     assert (would, run_of(flows, run["run"])) == (f"would go on with {run['run']}\n", run)
     again = flows("run", "--resume", run["run"], "--wait", "--json")
@@ -254,6 +256,13 @@ def test_interactive_planning_runs_to_its_return(planning):
     planning.must("memory", "export", kept)
     entries = json.loads(kept.read_text())["entries"]
     assert entries
+    for words, said in (
+        (("export", planning.top / "gone/memory.json"), "cannot be written: No such file"),
+        (("import", planning.top / "planning_tools.py"), "cannot be read: No such file"),
+        (("import", planning.root / "planning_tools.py"), "is no JSON"),
+    ):
+        refused = planning("memory", *words)
+        assert (refused.code, said in refused.stderr) == (1, True), refused.stderr
     (planning.state / "memory.db").unlink()
     assert planning.must("memory", "import", kept, "--dry-run").stdout.startswith("would keep ")
     assert planning.must("memory", "import", kept).stdout == f"kept {len(entries)} entries\n"
@@ -329,14 +338,17 @@ def test_a_terminal_that_waits_is_asked(planning):
     )
     os.close(theirs)
     for marker, line in (
-        (b"objectives", b"Nothing more\n"),
+        (b"objectives", b""),
+        (b"answered elsewhere", b""),
         (b"[yes/no]", b"maybe\n"),
-        (b"no answer", b"no\n"),
+        (b"no answer", b"N\n"),
     ):
         said = b""
         while marker not in said:
             assert select.select([mine], [], [], 30)[0], said
             said += os.read(mine, 4096)
+        if marker == b"objectives":
+            planning.must("answer", question(planning, "text")["id"], "Nothing more")
         os.write(mine, line)
     out, _ = child.communicate(timeout=60)
     os.close(mine)

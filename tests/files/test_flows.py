@@ -27,6 +27,8 @@ def fleet(tmp_path_factory):
         "agents/ada.yaml": "role: dev\nharness: shell\nargs: echo\n",
         "workflows/one.yaml": "steps: [{id: s, type: workflow, workflow: two}]\n",
         "workflows/two.yaml": "steps: [{id: s, type: foreach, items: [1], task: one}]\n",
+        "workflows/takes.yaml": "inputs: {n: {type: integer, required: true}, s: {type: string}}\n"
+        "steps: [{id: r, type: return, value: 1}]\n",
     }
     GitRepo(root, files=files)
     return load(root, use_cache=False)
@@ -173,7 +175,25 @@ def test_several_documents_keep_their_lines(fleet):
         ),
         (
             "- {id: a, type: workflow, workflow: one}",
-            "f.yaml: workflows call each other in a circle: one -> two -> one",
+            (
+                "workflows/one.yaml:1:43: workflows call each other in a circle: one -> two -> one"
+                " (take one of these calls out)"
+            ),
+        ),
+        (
+            "- {id: a, type: workflow, workflow: takes}",
+            "f.yaml:2:37: the input 'n' is required (give it under `inputs`)",
+        ),
+        (
+            "- {id: a, type: workflow, workflow: takes, inputs: {n: '2'}}",
+            "f.yaml:2:56: the input 'n' must be of type integer, got \"2\"",
+        ),
+        (
+            (
+                "- {id: a, type: foreach, items: [1], task: takes, inputs: {n: 1, x: 1}}\n"
+                "- {id: b, type: foreach, items: [{n: 1}], task: takes}"
+            ),
+            "f.yaml:2:69: the workflow takes no input 'x'",
         ),
         (
             "- {id: a, type: shell, command: '{% if 1 %}ls{% endif %}'}",

@@ -140,7 +140,7 @@ steps:
   - {id: small, type: workflow, workflow: adds, inputs: {a: 1}}
   - {id: big, type: workflow, file: sub.yaml, inputs: {a: 10}}
   - {id: each, type: foreach, items: [{a: 1}, {a: 2}], task: sub}
-  - {id: wrong, type: workflow, workflow: adds, inputs: {a: text}}
+  - {id: wrong, type: workflow, workflow: adds, inputs: {a: "{{ 'text' }}"}}
 """)
     found = outputs(run)
     assert (found["small"], found["big"], found["each"]) == (6, "big", [6, "big"])
@@ -176,7 +176,7 @@ steps:
     )
     found = outputs(run)
     assert {found[name] for name in ("bare", "double", "single", "words", "named")} == {hostile}
-    assert run["steps"][-1]["error"] == "the command exited with 3\nno"
+    assert run["steps"][-1]["error"] == "the command exited with 3:\nno"
     assert not list(flow.world.folder.rglob("pwned"))
 
 
@@ -515,11 +515,17 @@ def test_a_memory_is_carried_to_another_fleet(tmp_path):
     here.add("notes", "red fox", origin="r/s/1")
     here.add("notes", "red fox", origin="r/s/1")  # the same attempt, after a crash
     assert there.restore(here.entries()) == 2
+    assert there.restore(here.entries()) == 2  # nothing is there twice
+    assert there.entries() == here.entries()
+    with pytest.raises(FleetError, match="1 MiB"):
+        there.restore([{"key": "small", "content": 1}, {"key": "big", "content": "x" * (1 << 20)}])
     assert there.entries() == here.entries()
     assert there.get("k", namespace="n") == {"found": True, "value": {"deep": [1]}}
     assert [one["content"] for one in there.search("fox")["results"]] == ["red fox"]
     with pytest.raises(FleetError):
         here.save("big", "x" * (1 << 20))
+    with pytest.raises(FleetError, match="takes no 'kee', needs 'key'"):
+        here.call("save", {"kee": "k", "value": 1}, key="")
 
 
 def test_a_reference_is_filled_in_once_and_never_looked_at_again(flow):

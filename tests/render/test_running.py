@@ -6,6 +6,7 @@ import pytest
 
 from fleet.app.landed import Landing
 from fleet.app.launching import Launched
+from fleet.render.flows import tree
 from fleet.render.gate import gate_markdown, gate_text
 from fleet.render.running import (
     event_text,
@@ -194,6 +195,10 @@ def event(kind, **told):
             "attempt-ended      a 2 failed no",
         ),
         (
+            event("question-raised", step="a", id="r.q1", question={"message": "Which?"}),
+            "question-raised    a r.q1 text: Which?",
+        ),
+        (
             event("question-answered", step="a", id="r.q1", value="left", by="ada", note="so"),
             "question-answered  a r.q1 'left' by ada (so)",
         ),
@@ -216,6 +221,20 @@ def test_an_event_is_a_line_in_words(told, said):
     assert found[:5] == "   7 "
     assert found[20:] == said
     assert width(event_text(told | {"text": "x" * 9_000}, 80)) <= 80
+
+
+def test_steps_stand_below_the_one_that_each_is_within_by_what_it_is_called_there():
+    parents = {
+        "each": None,
+        "each[0]/nest": "each",
+        "each[0]/nest2": "each[0]/nest",
+        "each[0]/nest2[1]/in": "each[0]/nest2",
+        "call": None,
+        "call/in": "call",
+    }
+    rows = [{"id": name, "parent": parent} for name, parent in parents.items()]
+    names = [name for name, _ in tree(rows)]
+    assert names == ["each", "  [0]/nest", "    nest2", "      [1]/in", "call", "  in"]
 
 
 def test_metrics():

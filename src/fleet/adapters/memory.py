@@ -49,15 +49,17 @@ class Memory:
         if tool not in tools:
             raise FleetError(f"no tool 'memory.{tool}'", hint=f"one of: {', '.join(tools)}")
         function, needed, more = tools[tool]
-        wrong = sorted((needed - told.keys()) | (told.keys() - needed - more - {"namespace"}))
+        extra = sorted(told.keys() - needed - more - {"namespace"})
+        wrong = [f"takes no {name!r}" for name in extra]
+        wrong += [f"needs {name!r}" for name in sorted(needed - told.keys())]
         if wrong:
-            raise FleetError(f"memory.{tool} takes {', '.join(sorted(needed))}, not {wrong}")
+            raise FleetError(f"memory.{tool} {', '.join(wrong)}")
         words = {**told, "origin": key} if tool == "add" else dict(told)
         return function(**words)
 
     def save(self, key: str, value: Any, namespace: str = "") -> dict[str, Any]:
         """Keeps a value under a key, in the place of the one before."""
-        self._put(namespace, str(key), "", value, None)
+        self._keep(namespace, str(key), "", value, None)
         return {"success": True, "key": str(key)}
 
     def get(self, key: str, namespace: str = "") -> dict[str, Any]:
@@ -73,7 +75,7 @@ class Memory:
         """Adds a note; returns {success, id}."""
         return {
             "success": True,
-            "id": self._put(namespace, None, str(category), content, origin),
+            "id": self._keep(namespace, None, str(category), content, origin),
         }
 
     def search(
@@ -110,45 +112,27 @@ class Memory:
         ]
 
     def restore(self, entries: list[Mapping[str, Any]]) -> int:
-        """Keeps entries that were exported beside what is there; returns how many."""
-        for one in entries:
-            self._put(
-                str(one.get("namespace") or ""),
-                one.get("key"),
-                str(one.get("category") or ""),
-                one["content"],
-                None,
-            )
+        """Keeps entries that were exported beside what is there, all or none; returns how many.
+
+        The same key is replaced, and a note that was there before is not added once more.
+        """
+        with self._open() as db:
+            sql = "SELECT namespace, category, content FROM entries WHERE key IS NULL"
+            notes = set(db.execute(sql))
+            for one in entries:
+                namespace, category = (str(one.get(k) or "") for k in ("namespace", "category"))
+                key = None if one.get("key") is None else str(one["key"])
+                text = _text(one["content"])
+                if key is not None or (namespace, category, text) not in notes:
+                    _put(db, namespace, key, category, text)
         return len(entries)
 
-    def _put(
+    def _keep(
         self, namespace: str, key: str | None, category: str, content: Any, origin: str | None
     ) -> int:
-        text = json.dumps(content, ensure_ascii=False)
-        if len(text.encode()) > VALUE_BYTES:
-            raise FleetError(f"a memory holds {VALUE_BYTES >> 20} MiB at most")
+        text = _text(content)
         with self._open() as db:
-            there = db.execute(
-                "SELECT id FROM entries WHERE (namespace = ? AND key = ?) OR origin = ?",
-                (namespace, key, origin),
-            ).fetchone()
-            if there is not None:
-                number = int(there[0])
-                db.execute("UPDATE entries SET content = ? WHERE id = ?", (text, number))
-                db.execute("DELETE FROM words WHERE rowid = ?", (number,))
-            else:
-                count = "SELECT count(*) FROM entries WHERE namespace = ?"
-                if db.execute(count, (namespace,)).fetchone()[0] >= ENTRIES:
-                    raise FleetError(f"the memory {namespace!r} is full: {ENTRIES} entries")
-                made = db.execute(
-                    "INSERT INTO entries (namespace, key, category, content, origin)"
-                    " VALUES (?, ?, ?, ?, ?)",
-                    (namespace, key, category, text, origin),
-                )
-                number = int(made.lastrowid or 0)
-            told = f"{key or ''} {category} {text}"
-            db.execute("INSERT INTO words (rowid, text) VALUES (?, ?)", (number, told))
-        return number
+            return _put(db, namespace, key, category, text, origin=origin)
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -161,3 +145,46 @@ class Memory:
                     yield db
         except sqlite3.Error as error:
             raise FleetError(f"{self.path} cannot be used: {error}") from error
+        except UnicodeEncodeError as error:
+            raise FleetError("a memory holds no halves of surrogate pairs") from error
+
+
+def _text(content: Any) -> str:
+    """Returns a value or note as it is kept; raises FleetError for one that is too large."""
+    text = json.dumps(content, ensure_ascii=False)
+    if len(text.encode(errors="surrogatepass")) > VALUE_BYTES:
+        raise FleetError(f"a memory holds {VALUE_BYTES >> 20} MiB at most")
+    return text
+
+
+def _put(
+    db: sqlite3.Connection,
+    namespace: str,
+    key: str | None,
+    category: str,
+    text: str,
+    *,
+    origin: str | None = None,
+) -> int:
+    """Keeps one entry within the transaction that is open, and returns its number."""
+    there = db.execute(
+        "SELECT id FROM entries WHERE (namespace = ? AND key = ?) OR origin = ?",
+        (namespace, key, origin),
+    ).fetchone()
+    if there is not None:
+        number = int(there[0])
+        db.execute("UPDATE entries SET content = ? WHERE id = ?", (text, number))
+        db.execute("DELETE FROM words WHERE rowid = ?", (number,))
+    else:
+        count = "SELECT count(*) FROM entries WHERE namespace = ?"
+        if db.execute(count, (namespace,)).fetchone()[0] >= ENTRIES:
+            raise FleetError(f"the memory {namespace!r} is full: {ENTRIES} entries")
+        made = db.execute(
+            "INSERT INTO entries (namespace, key, category, content, origin)"
+            " VALUES (?, ?, ?, ?, ?)",
+            (namespace, key, category, text, origin),
+        )
+        number = int(made.lastrowid or 0)
+    told = f"{key or ''} {category} {text}"
+    db.execute("INSERT INTO words (rowid, text) VALUES (?, ?)", (number, told))
+    return number

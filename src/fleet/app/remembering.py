@@ -29,15 +29,28 @@ def memory_text(place: FleetPlace) -> str:
     return json.dumps(told, ensure_ascii=False)
 
 
+def export_memory(place: FleetPlace, file: Path) -> None:
+    """Writes `memory_text` to a file; raises FleetError for one that cannot be written."""
+    try:
+        file.write_text(memory_text(place) + "\n", encoding="utf-8")
+    except OSError as wrong:
+        raise FleetError(f"{file} cannot be written: {wrong.strerror}") from wrong
+
+
 def restore_memory(place: FleetPlace, file: Path, *, dry_run: bool) -> int:
     """Keeps what was exported and returns how many entries; raises FleetError for another file."""
     from fleet.adapters.memory import Memory
 
+    hint = "give what `fleet memory export` wrote"
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))
+        told = json.loads(file.read_bytes())
         entries: list[Mapping[str, Any]] = [
             {**one, "content": one["content"]} for one in told["entries"]
         ]
-    except (OSError, ValueError, KeyError, TypeError) as wrong:
-        raise FleetError(f"{file} holds no exported memory: {wrong!r}") from wrong
+    except OSError as wrong:
+        raise FleetError(f"{file} cannot be read: {wrong.strerror}") from wrong
+    except ValueError as wrong:
+        raise FleetError(f"{file} is no JSON: {wrong}", hint=hint) from wrong
+    except (KeyError, TypeError, RecursionError) as wrong:
+        raise FleetError(f"{file} holds no exported memory", hint=hint) from wrong
     return len(entries) if dry_run else Memory(place.state).restore(entries)

@@ -12,7 +12,7 @@ from fleet.app.launching import running_state
 from fleet.app.place import FleetPlace, resolve_task
 from fleet.app.telling import bring_back
 from fleet.core.state import Standing
-from fleet.errors import FleetError, Rejected
+from fleet.errors import FleetError, NotFound, Rejected
 from fleet.views.tasks import tasks_of
 
 if TYPE_CHECKING:
@@ -23,36 +23,58 @@ CHUNK_BYTES = 65_536
 
 
 def attach_argv(place: FleetPlace, name: str) -> list[str]:
-    """Returns the command that attaches a terminal to a task's session; Rejected without one."""
+    """Returns the command that attaches a terminal to the session of a task, or of a step of a
+    workflow; Rejected without one.
+    """
     from fleet.adapters.tmux import Tmux
 
-    state = running_state(place)
-    task = resolve_task(place, name, state)
-    work = tasks_of(state)[task].last_work
-    session = str(work.facts.get("session", "")) if work is not None else ""
+    _, called, works = _worked(place, name)
+    sessions = [str(work.facts.get("session", "")) for work in works if work.attempt]
+    session = sessions[-1] if sessions else ""
     tmux = Tmux(place.socket)
     if not session or session not in tmux.sessions():
         raise Rejected(
-            f"{task} has no live session", hint=f"fleet logs {task} shows what it put out"
+            f"{called} has no live session", hint=f"fleet logs {called} shows what it put out"
         )
     return list(tmux.attach_argv(session))
 
 
-def log_path(place: FleetPlace, name: str, attempt: int | None) -> tuple[Path, str, int]:
-    """Returns a task's log file, and the step and attempt that wrote it."""
+def _worked(place: FleetPlace, name: str) -> tuple[State, str, list[StepState]]:
+    """Returns the run of what a name means, a task or `RUN/STEP` of a workflow, how it is called,
+    and the steps of its agent, the oldest first; raises NotFound, and Ambiguous.
+    """
+    from fleet.app.runs import find_run, is_run
+
+    run, _, step = name.partition("/")
+    if not step or not is_run(place, run):
+        state = running_state(place)
+        task = resolve_task(place, name, state)
+        return state, task, list(tasks_of(state)[task].works)
+    found = place.run_state(find_run(place, run))
+    assert found is not None, "a run that was found is in the journal"
+    agents = [one for one in found.steps.values() if one.step.kind == "agent"]
+    works = [one for one in agents if step in (one.step.id, one.step.whole)]
+    if not works:
+        raise NotFound("agent at the step", step, [one.step.id for one in agents])
+    return found, f"{found.run}/{step}", works
+
+
+def log_path(place: FleetPlace, name: str, attempt: int | None) -> tuple[Path, State, str, int]:
+    """Returns the log file of a task, or of a step of a workflow, and the run, step and attempt
+    that wrote it.
+    """
     from fleet.adapters.layout import attempt_path
 
-    state = running_state(place)
-    task = resolve_task(place, name, state)
-    works = [work for work in tasks_of(state)[task].works if work.attempt]
+    state, called, works = _worked(place, name)
     tries = [(work, number) for work in works for number in range(1, work.attempt + 1)]
     if not tries:
-        raise Rejected(f"{task} has not run yet; there is no log", hint=f"fleet launch {task}")
+        hint = f"fleet launch {called}" if "/" not in called else ""
+        raise Rejected(f"{called} has not run yet; there is no log", hint=hint)
     if attempt is not None and not 1 <= attempt <= len(tries):
-        raise FleetError(f"{task} has attempts 1 to {len(tries)}, not {attempt}")
+        raise FleetError(f"{called} has attempts 1 to {len(tries)}, not {attempt}")
     work, number = tries[(attempt or len(tries)) - 1]
     folder = attempt_path(place.state, state.run, work.step.id, number)
-    return folder / "output.log", work.step.id, number
+    return folder / "output.log", state, work.step.id, number
 
 
 def log_lines(
@@ -63,16 +85,16 @@ def log_lines(
     last: int = 200,
     follow: bool = False,
 ) -> Iterator[str]:
-    """Yields the last lines of a task's log, safe for a terminal; when followed, what comes too."""
+    """Yields the last lines of a log, safe for a terminal; when followed, what comes too."""
     from fleet.adapters.attempts import Follower, plain
     from fleet.harnesses.secrets import mask
 
-    path, step, number = log_path(place, name, attempt)
-    secrets = secrets_of(place, running_state(place), step)
+    path, state, step, number = log_path(place, name, attempt)
+    secrets = secrets_of(place, state, step)
     lines: deque[str] = deque(maxlen=last)
     log, lost, rest, child = Follower(path), 0, b"", None
     while True:
-        over = _is_over(running_state(place), step, number)
+        over = _is_over(place.run_state(state.run) or state, step, number)
         while chunk := log.read(CHUNK_BYTES):
             if log.lost_bytes > lost:
                 rest += f"\n[{log.lost_bytes - lost:,} bytes are not kept]\n".encode()

@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,9 @@ from fleet.views.runs import run_of
 if TYPE_CHECKING:
     from fleet.core.state import OpenQuestion, State
 
-__all__ = ["Asked", "follow", "read_pairs", "read_roles", "start_run"]
+Ask = Callable[["OpenQuestion", str, Callable[[], bool]], str | None]
+
+__all__ = ["Ask", "Asked", "follow", "read_pairs", "read_roles", "start_run"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,11 +217,10 @@ def foreseen(place: FleetPlace, name: str, asked: Asked) -> list[str]:
     return [f"would run {one.workflow.name}: {len(one.workflow.steps)} steps" for one in found]
 
 
-def follow(
-    place: FleetPlace, run: str, ask: Callable[[OpenQuestion, str], str | None] | None = None
-) -> dict[str, Any]:
+def follow(place: FleetPlace, run: str, ask: Ask | None = None) -> dict[str, Any]:
     """Returns `fleet.run/1` once a run has ended. `ask` puts an open question to whoever is at the
-    terminal and returns the answer; None leaves it open.
+    terminal, with what was wrong with the answer before and a function that says whether it is
+    open still, and returns the answer; None leaves it open.
     """
     while place.run_state(run) is None:  # the run before it in its file goes on
         if _will_never_start(place, run):
@@ -243,16 +245,16 @@ def _will_never_start(place: FleetPlace, run: str) -> bool:
 def _put(
     place: FleetPlace,
     state: State,
-    ask: Callable[[OpenQuestion, str], str | None],
+    ask: Ask,
     left: set[str],
 ) -> None:
     """Puts the open questions of a run, each until an answer fits or somebody else gave one."""
     from fleet.app.inbox import answer
 
     for asked in list(state.questions.values()):
-        wrong = ""
+        wrong, is_open = "", partial(_is_open, place, state.run, asked.id)
         while asked.id not in left:
-            value = ask(asked, wrong)
+            value = ask(asked, wrong, is_open)
             if value is None:
                 left.add(asked.id)
                 break
@@ -262,7 +264,11 @@ def _put(
             except NotFound:
                 break  # it is closed
             except Rejected as refusal:
-                now = place.run_state(state.run)
-                if now is None or asked.id not in now.questions:
+                if not is_open():
                     break  # somebody else was quicker
                 wrong = "; ".join(filter(None, (refusal.text, refusal.hint)))
+
+
+def _is_open(place: FleetPlace, run: str, question: str) -> bool:
+    now = place.run_state(run)
+    return now is not None and question in now.questions

@@ -106,6 +106,9 @@ Clients = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Tasks or agents.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="A task, an agent, or a unique prefix.")]
+Session = Annotated[
+    str, typer.Argument(metavar="ID", help="A task, an agent, or RUN/STEP of a workflow.")
+]
 
 
 def here(ctx: typer.Context) -> FleetPlace:

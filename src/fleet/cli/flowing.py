@@ -27,7 +27,7 @@ from fleet.render.text import plain
 
 if TYPE_CHECKING:
     from fleet.app.place import FleetPlace
-    from fleet.app.workflows import Asked
+    from fleet.app.workflows import Ask, Asked
     from fleet.core.state import OpenQuestion
 
 
@@ -100,7 +100,7 @@ def _rehearsed(ctx: typer.Context, file: str, asked: Asked, *, as_json: bool, dr
         scene.remove()
         return 0
 
-    def answer(question: OpenQuestion, wrong: str) -> str | None:
+    def answer(question: OpenQuestion, wrong: str, _: Callable[[], bool]) -> str | None:
         value = scene.answer(question) if not wrong else None
         told = f"no scripted answer fits: {wrong}" if value is None else f"{value} (scripted)"
         tell(_wrapped(f"? {question.question.message.strip()}\n> {told}"))
@@ -112,18 +112,21 @@ def _rehearsed(ctx: typer.Context, file: str, asked: Asked, *, as_json: bool, dr
         scene.remove()
         raise
     tell(f"a throw-away fleet with scripted agents: {scene.place.root}")
+    fleet = f"fleet -C {scene.place.root}"
     try:
-        code = _waited(scene.place, names, _asking() or answer, as_json=as_json)
+        asking = _asking() or answer
+        code = _waited(scene.place, names, asking, as_json=as_json, fleet=fleet)
     except BaseException:
         scene.end()
         raise
     name = names[0] if len(names) == 1 else names[0].rpartition(".")[0]
-    tell(f"\nlook at it:     fleet -C {scene.place.root} report {name}")
+    tell(f"\nlook at it:     {fleet} report {name}")
     tell(f"throw it away:  rm -rf {scene.top}")
     return code
 
 
-Ask = Callable[["OpenQuestion", str], str | None]
+LOOK_S = 0.5
+"""How often a terminal that waits for an answer looks whether somebody else has given one."""
 
 
 def _asking() -> Ask | None:
@@ -131,7 +134,9 @@ def _asking() -> Ask | None:
     return _ask if sys.stdin.isatty() else None
 
 
-def _waited(place: FleetPlace, names: list[str], ask: Ask | None, *, as_json: bool) -> int:
+def _waited(
+    place: FleetPlace, names: list[str], ask: Ask | None, *, as_json: bool, fleet: str = "fleet"
+) -> int:
     from fleet.app import workflows
     from fleet.render.flows import run_text
 
@@ -141,21 +146,53 @@ def _waited(place: FleetPlace, names: list[str], ask: Ask | None, *, as_json: bo
         if as_json:
             say_json(found)
         else:
-            say(("\n" if number else "") + run_text(found, columns(None)))
+            say(("\n" if number else "") + run_text(found, columns(None), fleet))
         code = max(code, 0 if found["state"] == "succeeded" else 1)
     return code
 
 
-def _ask(asked: OpenQuestion, wrong: str) -> str | None:
+def _ask(asked: OpenQuestion, wrong: str, is_open: Callable[[], bool]) -> str | None:
     """Puts a question to whoever is at the terminal, and what is wrong with the last answer; None
-    when the terminal is left.
+    when the terminal is left, or when the question is answered elsewhere meanwhile.
     """
-    tell(_wrapped(wrong or asked.question.message))
-    listed = plain("/".join(asked.question.choices))
-    sys.stderr.write(f"[{listed}] " if listed else "> ")
+    import select
+
+    question = asked.question
+    tell(_wrapped(wrong or question.message))
+    listed = plain("/".join(question.choices))
+    usual = "" if question.default is None else f"({plain(_usual(asked))}) "
+    sys.stderr.write(f"[{listed}] {usual}" if listed else f"{usual}> ")
     sys.stderr.flush()
+    while not select.select([sys.stdin], [], [], LOOK_S)[0]:
+        if not is_open():
+            tell("\nanswered elsewhere")
+            return None
     line = sys.stdin.readline()
-    return line.strip() if line else None
+    if not line:
+        from fleet.render.flows import how_to
+
+        shown = {"id": asked.id, "kind": question.kind, "choices": question.choices}
+        tell("\n".join(["", "left open:", *(f"    {how}" for how in how_to(shown, columns(None)))]))
+        return None
+    return _read(line.strip(), asked)
+
+
+def _read(line: str, asked: OpenQuestion) -> str:
+    """Returns the answer that a line stands for: nothing for the usual one, `y` for `yes`."""
+    if not line and asked.question.default is not None:
+        return _usual(asked)
+    if asked.question.kind == "confirm":
+        word = line.lower()
+        return {"y": "yes", "n": "no"}.get(word, word)
+    return line
+
+
+def _usual(asked: OpenQuestion) -> str:
+    """Returns the answer that a question takes where nobody gives one."""
+    value = asked.question.default or ""
+    if asked.question.kind == "confirm":
+        return "yes" if value.lower() in ("yes", "true") else "no"
+    return value
 
 
 def _wrapped(text: str) -> str:
@@ -188,13 +225,12 @@ def export(
     file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Else printed.")] = None,
 ) -> None:
     """Write all that workflows remember as JSON."""
-    from fleet.app.remembering import memory_text
+    from fleet.app.remembering import export_memory, memory_text
 
-    text = memory_text(here(ctx))
     if file is None:
-        say(text)
+        say(memory_text(here(ctx)))
     else:
-        file.write_text(text + "\n", encoding="utf-8")
+        export_memory(here(ctx), file)
 
 
 @memory_app.command("import")

@@ -19,6 +19,7 @@ from fleet.cli.door import (
     Id,
     Ids,
     Json,
+    Session,
     app,
     here,
     say,
@@ -188,7 +189,7 @@ def send(
 
 
 @app.command(rich_help_panel=RUN)
-def attach(ctx: typer.Context, name: Id) -> None:
+def attach(ctx: typer.Context, name: Session) -> None:
     """Attach this terminal to a running agent's session; leave it with C-b d."""
     from fleet.app.sessions import attach_argv
 
@@ -200,7 +201,7 @@ def attach(ctx: typer.Context, name: Id) -> None:
 @app.command(rich_help_panel=RUN)
 def logs(
     ctx: typer.Context,
-    name: Id,
+    name: Session,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as more comes.")] = False,
     lines: Annotated[int, typer.Option("-n", min=1, help="Last lines to show.")] = 200,
     attempt: Annotated[

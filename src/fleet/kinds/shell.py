@@ -94,7 +94,7 @@ def _outcome(stdout: Path, code: int | None, tail: str) -> Outcome:
         return Outcome(ending=Ending.SUCCEEDED, output=said)
     how = "ran out of time" if code is None else f"exited with {code}"
     evidence = {"code": code, "stdout": said[-4_096:]}
-    return failed(f"the command {how}\n{tail}".strip(), evidence=evidence)
+    return failed(f"the command {how}" + (f":\n{tail}" if tail else ""), evidence=evidence)
 
 
 def _code(stdout: Path) -> int | None:

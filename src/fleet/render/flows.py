@@ -16,9 +16,10 @@ SHOWN: Final = 200
 """Characters of an output of which a line shows as many as fit."""
 
 
-def run_text(run: Mapping[str, Any], columns: int) -> str:
+def run_text(run: Mapping[str, Any], columns: int, fleet: str = "fleet") -> str:
     """Returns a run: its state, its steps as a tree with delays, tries and what they put out, its
-    open questions with how to answer them, its result.
+    open questions with how to answer them, its result, and how a failed one goes on by the command
+    `fleet`.
     """
     thread = f", thread {run['thread']}" if run["thread"] else ""
     took = f" in {seconds(elapsed(run))}" if run["ended_at"] else ""
@@ -31,6 +32,9 @@ def run_text(run: Mapping[str, Any], columns: int) -> str:
         lines += [f"    {how}" for how in how_to(asked, columns - 4)]
     if run["result"] is not None and run["ended_at"]:
         lines += ["", *wrapped(f"result: {_whole(run['result'])}", columns)]
+    if run["state"] == "failed":
+        name = line(run["run"])
+        lines += ["", f"why:    {fleet} report {name}", f"go on:  {fleet} run --resume {name}"]
     return "\n".join(lines)
 
 
@@ -59,7 +63,7 @@ def tree(steps: Iterable[Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any
         parent = one["parent"]
         deep = depths[one["id"]] = depths[parent] + 1 if parent in depths else 0
         name = str(one["id"])
-        if parent and name.startswith(parent):
+        if parent and name.startswith((f"{parent}/", f"{parent}[")):
             name = name.removeprefix(parent).removeprefix("/")
         elif "/" in name and deep:
             name = name.rpartition("/")[2]
@@ -139,7 +143,7 @@ def _between(step: Mapping[str, Any], earlier: str, later: str) -> str:
 
 def _took(step: Mapping[str, Any]) -> str:
     if step["started_at"] and not step["ended_at"]:
-        return "..."
+        return "-" if step["state"] == "unreached" else "..."
     return _between(step, "started_at", "ended_at")
 
 

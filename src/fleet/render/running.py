@@ -170,7 +170,8 @@ def _said(kind: str, told: Mapping[str, Any]) -> str:
         said = outcome.get("text") or _json(outcome.get("output"))
         return f"{outcome['ending']}{by} {said}"
     if kind == "question-raised":
-        return f"{told['id']} {told['question']['kind']}: {told['question']['message']}"
+        asked = told["question"]
+        return f"{told['id']} {asked.get('kind', 'text')}: {asked['message']}"
     if kind == "question-answered":
         note = f" ({told['note']})" if told.get("note") else ""
         return f"{told['id']} {told['value']!r}{by}{note}"

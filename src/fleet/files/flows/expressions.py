@@ -178,7 +178,8 @@ def _value_of(
             pass
         return plain(context.vars["result"])
     except TemplateError as wrong:
-        raise Refused(f"{wrong.message or type(wrong).__name__}: in {_shown(text)}") from None
+        told = (wrong.message or type(wrong).__name__).rstrip(".")
+        raise Refused(f"{told}: in {_shown(text)}") from None
     except Refused:
         raise
     except RecursionError:

@@ -6,7 +6,7 @@ What comes from a command line is text and is read as the declared type says.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fleet.errors import InvalidPlan, Place, Problem, did_you_mean
@@ -38,6 +38,26 @@ def checked_inputs(
     if problems:
         raise InvalidPlan(problems)
     return found
+
+
+def wrong_inputs(
+    declared: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any]
+) -> Iterator[tuple[str, str, str]]:
+    """Yields (input, text, hint) of what a step gives a workflow that can be seen to be wrong
+    before any expression is evaluated.
+    """
+    for name, value in given.items():
+        if name not in declared:
+            yield name, f"the workflow takes no input {name!r}", did_you_mean(name, declared)
+            continue
+        kind = declared[name].get("type", "any")
+        evaluated = isinstance(value, str) and ("{{" in value or "{%" in value)
+        if not evaluated and not fits(value, kind):
+            said = f"the input {name!r} must be of type {kind}, got {_shown(value)}"
+            yield name, said, ""
+    for name, told in declared.items():
+        if told.get("required") and name not in given:
+            yield "", f"the input {name!r} is required", "give it under `inputs`"
 
 
 def read_inputs(

@@ -16,6 +16,7 @@ from fleet.errors import FleetError, InvalidPlan, NotFound, Place, Problem, did_
 from fleet.files import cache
 from fleet.files.documents import AgentDocument
 from fleet.files.flows.documents import Where, Workflow, step_at, walk
+from fleet.files.flows.inputs import wrong_inputs
 from fleet.files.flows.lowering import CLIENT, is_client_call, seconds
 from fleet.files.servers import server_params, tool_problem
 from fleet.files.tasks import Texts, agent_params, agent_starts, agent_uses
@@ -143,10 +144,10 @@ class Loader:
         workflows, links = {main.key: main}, dict[str, str]()
         agents, servers = dict[str, Any](), dict[str, Any]()
         todo = [(main, "")]
-        needs: dict[str, list[str]] = {}
+        needs: dict[str, dict[str, Where]] = {}
         while todo:
             one, agent = todo.pop()
-            needs[one.key] = []
+            needs[one.key] = {}
             self._roles(one, agent, agents, texts)
             servers |= self._servers(one)
             for at, name in _called(one.workflow):
@@ -154,7 +155,8 @@ class Loader:
                 if called is None:
                     continue
                 links[name] = called.key
-                needs[one.key].append(called.key)
+                self._given(one, at, called.workflow.form["inputs"])
+                needs[one.key].setdefault(called.key, at)
                 if called.key not in workflows:
                     workflows[called.key] = called
                     step = _step(one.workflow, at)
@@ -162,12 +164,8 @@ class Loader:
         ring = circle(needs)
         if ring:
             names = " -> ".join(workflows[key].workflow.name for key in ring)
-            self.problems.append(
-                Problem(
-                    f"workflows call each other in a circle: {names}",
-                    Place(main.key.partition("#")[0]),
-                )
-            )
+            first, text = ring[0], f"workflows call each other in a circle: {names}"
+            self._say(workflows[first], text, needs[first][ring[1]], "take one of these calls out")
         settings = self.fleet.settings
         bundle = {
             "main": main.key,
@@ -199,6 +197,16 @@ class Loader:
             one.check.say(f"no workflow {name!r}", at, hint)
             self.problems += one.check.problems[-1:]
         return None
+
+    def _given(self, one: _Known, at: Where, declared: Mapping[str, Mapping[str, Any]]) -> None:
+        """Notes what a step gives wrongly to the workflow that it calls."""
+        step = _step(one.workflow, at)
+        given = step.get("inputs")
+        if given is None and step["type"] == "workflow":
+            given = {}
+        if isinstance(given, Mapping):  # else an expression, or the items say it
+            for name, text, hint in wrong_inputs(declared, given):
+                self._say(one, text, (*at[:-1], "inputs", name) if name else at, hint)
 
     def _roles(self, one: _Known, fallback: str, agents: dict[str, Any], texts: Texts) -> None:
         for at, step in walk(one.workflow.steps):
@@ -292,9 +300,12 @@ class Loader:
 
 
 def find_file(root: Path, here: Path, name: str) -> Path:
-    """Returns the file that a command's FILE means: a path, or a name in the fleet's workflows."""
-    direct = here / name
-    return direct if direct.is_file() else find_named(root, name)
+    """Returns the file that a command's FILE means: a path, which may lack its ending, or a name in
+    the fleet's workflows.
+    """
+    endings = ("", *ENDINGS) if "/" in name else ("",)
+    paths = (here / f"{name}{ending}" for ending in endings)
+    return next((path for path in paths if path.is_file()), None) or find_named(root, name)
 
 
 def named_files(root: Path) -> list[Path]:
