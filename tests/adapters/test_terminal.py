@@ -53,7 +53,9 @@ def alone(known: process.Members) -> set[process.Identity]:
 
 
 def test_who_keeps_the_terminal_open_is_not_waited_for_and_can_be_found(attempt: AttemptFolder):
-    prepare(attempt, "env -i setsid sleep 600 >/dev/null & exit 0")
+    stray = "env -i setsid /bin/sh -c '>ready; exec sleep 600' >/dev/null &"
+    # A session leader's end hangs up whoever has not left its session by then.
+    prepare(attempt, f"{stray} until [ -e ready ]; do sleep 0.01; done; exit 0")
     with Terminal(attempt.path, ENVIRON) as terminal:
         until(attempt.exit_record, "the exit record")
         claim = attempt.claim()
