@@ -100,6 +100,24 @@ steps:
     assert "after 2 rounds" in next(one["error"] for one in run["steps"] if one["id"] == "w")
 
 
+def test_what_holds_a_failed_step_has_failed_and_names_it(flow):
+    run = flow.play("""
+steps:
+  - id: outer
+    type: foreach
+    items: [1]
+    steps:
+      - id: each
+        type: foreach
+        items: [0, 1]
+        steps: [{id: bad, type: shell, command: "exit {{ item }}"}]
+""")
+    assert states(run)["outer[0]/each"] == states(run)["outer"] == "failed"
+    told = {one["id"]: one["error"] for one in run["steps"]}
+    assert told["outer"] == "outer[0]/each failed"
+    assert told["outer[0]/each"] == "outer[0]/each[1]/bad failed"
+
+
 def test_foreach_keeps_order_and_what_an_item_sets_stays_in_it(flow):
     run = flow.play("""
 initial_state: {x: 0, found: []}

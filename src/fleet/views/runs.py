@@ -29,10 +29,12 @@ def run_of(state: State, time_of: Callable[[int], str]) -> dict[str, Any]:
         "started_at": time_of(state.started_ms),
         "ended_at": time_of(state.ended_ms) if state.ended else None,
         "result": result_of(state),
-        "steps": [
-            {**_row(state, name, parts, time_of), "parent": parents[name]}
-            for name, parts in rows.items()
-        ],
+        "steps": _with_failed_parts(
+            [
+                {**_row(state, name, parts, time_of), "parent": parents[name]}
+                for name, parts in rows.items()
+            ]
+        ),
         "questions": [
             {
                 "id": asked.id,
@@ -46,6 +48,17 @@ def run_of(state: State, time_of: Callable[[int], str]) -> dict[str, Any]:
             for asked in (() if state.ended else state.questions.values())
         ],
     }
+
+
+def _with_failed_parts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the rows with those told as failed that cannot end because a step within them has."""
+    by_name = {row["id"]: row for row in rows}
+    for row in reversed(rows):  # what is within comes after what it is within
+        outer = by_name.get(row["parent"] or "")
+        if row["state"] != "failed" or outer is None or outer["state"] != "unreached":
+            continue
+        outer |= {"state": "failed", "ended_at": row["ended_at"], "error": f"{row['id']} failed"}
+    return rows
 
 
 def result_of(state: State) -> Any:
