@@ -8,6 +8,8 @@ import signal
 
 import pytest
 
+from fleet.app.place import FleetPlace
+from fleet.app.workflows import Asked, follow, start_run
 from support.crash_walks import OF_AN_ARCHIVE
 from support.scripted_fleet import ScriptedFleet
 
@@ -49,6 +51,23 @@ def test_what_is_over_is_archived_with_all_its_events(fleet: ScriptedFleet, poin
         assert not (fleet.state / "attempts" / run).exists()
     last = fleet.must("run", "short", "--wait", "--json").json()
     assert (last["state"], last["result"]) == ("succeeded", "said")
+
+
+def test_no_run_gets_the_id_of_one_that_was(fleet: ScriptedFleet, monkeypatch) -> None:
+    fleet.put("workflows/short.yaml", SHORT)
+    fleet.write()
+    place = FleetPlace(fleet.root)
+    ids = iter(["aaaaaa", "aaaaaa", "bbbbbb", "aaaaaa", "bbbbbb", "cccccc"])
+    monkeypatch.setattr("fleet.app.workflows.secrets.token_hex", lambda _: next(ids))
+
+    def started() -> str:
+        (run,) = start_run(place, "short", Asked(inputs={}, roles={}))
+        assert follow(place, run)["state"] == "succeeded"
+        return run
+
+    assert [started(), started()] == ["short-aaaaaa", "short-bbbbbb"]
+    fleet.must("clean", "--runs", "0")
+    assert started() == "short-cccccc"
 
 
 def test_what_is_needed_is_kept_with_the_reason(fleet: ScriptedFleet) -> None:

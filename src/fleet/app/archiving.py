@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from fleet.app.calendars import time_of
 from fleet.app.place import FleetPlace
-from fleet.app.runs import summaries
+from fleet.app.runs import archive_of, summaries
 from fleet.app.telling import confined
 from fleet.errors import Rejected
 
@@ -51,10 +51,9 @@ def archive(place: FleetPlace, days: float, *, dry_run: bool = False) -> list[Ar
     old = [one for one in told if one["ended"] and one["ended_ms"] <= before_ms]
     reasons = {one["run"]: _needed(place, one, told, before_ms) for one in old}
     going = [one for one in old if not reasons[one["run"]]]
-    target = place.state / "archive"
     files = {}
     if not dry_run and going:
-        files = dict(_archived(place, [one["run"] for one in going], target))
+        files = dict(_archived(place, [one["run"] for one in going]))
     return [
         Archived(
             one["run"],
@@ -92,19 +91,18 @@ def _needed(
     return ""
 
 
-def _archived(place: FleetPlace, runs: Sequence[str], target: Path) -> Iterator[tuple[str, Path]]:
+def _archived(place: FleetPlace, runs: Sequence[str]) -> Iterator[tuple[str, Path]]:
     from fleet.adapters.journal.archives import archive as write
     from fleet.adapters.lease import LOCK
 
+    files = [(run, archive_of(place, run)) for run in runs]
     until = time.monotonic() + LINGER_S
     while True:
         try:
-            for run, file in zip(
-                runs, write(place.state, place.state / LOCK, runs, target), strict=True
-            ):
+            for one, _ in zip(files, write(place.state, place.state / LOCK, files), strict=True):
                 for folder in FOLDERS:
-                    shutil.rmtree(place.state / folder / run, ignore_errors=True)
-                yield run, file
+                    shutil.rmtree(place.state / folder / one[0], ignore_errors=True)
+                yield one
         except Rejected:
             if time.monotonic() > until:
                 raise

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from fleet.app.calendars import time_of
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 
 SEQUENCE: Final = "sequence"
 """What the run of a file with several documents says it is of."""
+
+
+def archive_of(place: FleetPlace, run: str) -> Path:
+    """Returns where the events of a run are once it has left the journal."""
+    return place.state / "archive" / f"{run}.jsonl.gz"
 
 
 def find_runs(place: FleetPlace, name: str) -> list[str]:

@@ -6,6 +6,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from fleet import codec
 from fleet.app.calendars import time_of
 from fleet.app.place import FleetPlace
-from fleet.app.runs import SEQUENCE
+from fleet.app.runs import SEQUENCE, archive_of
 from fleet.app.telling import changes, ensure_coordinator, prepare_coordinator, tell
 from fleet.core import messages as m
 from fleet.core.plan import SUCCEEDED, Need, Plan, Step, check, plan_of
@@ -123,7 +124,7 @@ def start_run(place: FleetPlace, name: str, asked: Asked) -> list[str]:
     prepare_coordinator(place)
     found, inputs = _asked_for(place, name, asked)
     place.state.mkdir(mode=0o700, exist_ok=True)
-    run = _new_run(found[0].workflow.name if len(found) == 1 else Path(name).stem)
+    run = _new_run(place, found[0].workflow.name if len(found) == 1 else Path(name).stem)
     if len(found) == 1:
         plan = _plan(place, found[0], inputs[0], run, asked)
         tell(place, [m.StartRun(run=run, plan=plan)], run=run)
@@ -153,9 +154,16 @@ def _asked_for(
     return found, inputs
 
 
-def _new_run(name: str) -> str:
+def _new_run(place: FleetPlace, name: str) -> str:
+    """Returns an id that no run has, nor one that was archived."""
     slug = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:32] or "run"
-    return f"{slug}-{secrets.token_hex(3)}"
+    reader = place.reader()
+    with closing(reader) if reader is not None else nullcontext():
+        while True:
+            run = f"{slug}-{secrets.token_hex(3)}"
+            known = reader is not None and reader.last_seq(run)
+            if not known and not archive_of(place, run).exists():
+                return run
 
 
 def _plan(

@@ -20,23 +20,20 @@ from fleet.adapters.journal.reader import Reader
 from fleet.adapters.journal.writer import Journal
 from fleet.errors import FleetError
 
-SUFFIX = ".jsonl.gz"
 
-
-def archive(folder: Path, lock: Path, runs: Sequence[str], target: Path) -> Iterator[Path]:
-    """Yields the file of each run, once it is out of the journal; one event a line, {run, seq,
-    at_ms, event}.
+def archive(folder: Path, lock: Path, runs: Sequence[tuple[str, Path]]) -> Iterator[None]:
+    """Writes the file of each run and takes the run out of the journal, one after the other; one
+    event a line, {run, seq, at_ms, event}.
 
     Raises Rejected when a coordinator holds `lock`, and FleetError where a file cannot be written.
     """
     with alone(lock), closing(Journal.open(folder)) as journal, closing(Reader(folder)) as reader:
-        target.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for run in runs:
-            path = target / f"{run}{SUFFIX}"
+        for run, path in runs:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             _write(reader, run, path)
             crash_point("archive.written")
             journal.forget(run)
-            yield path
+            yield
         journal.compact()
 
 
