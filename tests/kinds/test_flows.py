@@ -527,6 +527,22 @@ steps:
     assert "no JSON value" in run["steps"][-1]["error"]
 
 
+def test_a_namespace_of_the_memory_has_a_bound_and_its_values_can_still_be_replaced(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("fleet.adapters.memory.ENTRIES", 2)
+    memory = Memory(tmp_path)
+    memory.save("k", 1)
+    memory.add("notes", "red fox")
+    for more in (lambda: memory.add("notes", "blue fox"), lambda: memory.save("other", 1)):
+        with pytest.raises(FleetError, match="2 entries"):
+            more()
+    memory.save("k", 2)
+    memory.save("other", 1, namespace="n")
+    assert memory.get("k")["value"] == 2
+    assert len(memory.entries()) == 3
+
+
 def test_a_memory_is_carried_to_another_fleet(tmp_path):
     here, there = Memory(tmp_path / "a"), Memory(tmp_path / "b")
     here.save("k", {"deep": [1]}, namespace="n")
