@@ -325,7 +325,7 @@ def test_declared_places_are_reached_and_no_others(scene):
             f"{ASK.format('http://example.org/')} 2>&1 | grep -o 'HTTP Error 403'",
             f"{LOOK_UP} 2>&1 | grep -o gaierror",
             "ls /proc/self/fd | wc -l",
-            "set -- /proc/[0-9]*; echo $#",  # by the shell itself: what it forks may be there or not
+            "set -- /proc/[0-9]*; echo $#",  # by the shell itself, not by what it forks
             "exit 7",
         ]
         done = scene("; ".join(asked), declared=(near, far))
