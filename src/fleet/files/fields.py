@@ -22,6 +22,7 @@ from fleet.files.names import (
     id_problem,
     path_problem,
     ref_problem,
+    worktree_problem,
 )
 from fleet.files.source import Plain, resolve, resolved
 from fleet.policy import KINDS, Rule
@@ -59,6 +60,15 @@ def as_text(value: Any) -> str:
     if not value.strip():
         raise ValueError("is empty; leave it out, or write the text")
     return value
+
+
+def as_folder(value: Any) -> str:
+    """Returns the path of a folder that may lie anywhere; refuses what no path can be."""
+    text = as_text(value)
+    wrong = worktree_problem(text)
+    if wrong:
+        raise ValueError(f"{shown(text)} {wrong}")
+    return text
 
 
 def as_number(value: Any) -> float:

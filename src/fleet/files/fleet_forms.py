@@ -24,6 +24,7 @@ from fleet.files.fields import (
     Text,
     Texts,
     as_flag,
+    as_folder,
     as_text,
     one_or_many,
     shown,
@@ -37,7 +38,7 @@ from fleet.files.forms import (
     TaskForm,
     exactly_one,
 )
-from fleet.files.names import is_reference, limit_problem, worktree_problem
+from fleet.files.names import is_reference, limit_problem
 from fleet.files.server_forms import McpServerForm
 
 _COUNTRY = re.compile(r"[A-Z]{2}(?:-[A-Z0-9]{1,3})?\Z")
@@ -75,14 +76,6 @@ def _as_approve(value: Any) -> Any:
             raise ValueError("names nobody; leave it out, or name who approves")
         return [as_text(inner) for inner in value]
     return as_flag(value)
-
-
-def _as_folder(value: Any) -> str:
-    text = as_text(value)
-    wrong = worktree_problem(text)
-    if wrong:
-        raise ValueError(f"{shown(text)} {wrong}")
-    return text
 
 
 def _as_limit(value: Any) -> str:
@@ -257,7 +250,7 @@ class FleetForm(Form):
         ]
         | None
     ) = None
-    worktrees: Annotated[str, BeforeValidator(_as_folder, json_schema_input_type=str)] | None = None
+    worktrees: Annotated[str, BeforeValidator(as_folder, json_schema_input_type=str)] | None = None
     phases: list[PhaseForm] | None = None
     limits: dict[LimitName, Count] | None = None
     accounts: dict[Id, AccountForm] | None = None

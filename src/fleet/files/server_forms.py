@@ -8,9 +8,18 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, PlainValidator, model_validator
 
-from fleet.files.fields import CommandForm, Duration, EnvName, Size, Texts, as_text, shown
+from fleet.files.fields import (
+    CommandForm,
+    Duration,
+    EnvName,
+    Size,
+    Texts,
+    as_folder,
+    as_text,
+    shown,
+)
 from fleet.files.forms import Form, exactly_one
-from fleet.files.names import is_reference, looks_like_reference, worktree_problem
+from fleet.files.names import is_reference, looks_like_reference
 from fleet.files.servers import parts_of_header
 
 MOST_OUTPUT_BYTES: Final = 64 << 20
@@ -58,14 +67,6 @@ def _as_header_value(value: Any) -> str:
     return text
 
 
-def _as_folder(value: Any) -> str:
-    text = as_text(value)
-    wrong = worktree_problem(text)
-    if wrong:
-        raise ValueError(f"{shown(text)} {wrong}")
-    return text
-
-
 def _as_output(value: int) -> int:
     if value > MOST_OUTPUT_BYTES:
         raise ValueError("expected at most 64M: it is kept in the journal")
@@ -85,7 +86,7 @@ class McpServerForm(Form):
         dict[EnvName, Annotated[str, PlainValidator(_as_value, json_schema_input_type=str)]] | None
     ) = None
     secrets: list[EnvName] | None = None
-    cwd: Annotated[str, PlainValidator(_as_folder, json_schema_input_type=str)] | None = None
+    cwd: Annotated[str, PlainValidator(as_folder, json_schema_input_type=str)] | None = None
     url: Annotated[str, PlainValidator(_as_url, json_schema_input_type=str)] | None = None
     headers: (
         dict[
