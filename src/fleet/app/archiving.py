@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -49,38 +49,45 @@ def archive(place: FleetPlace, days: float, *, dry_run: bool = False) -> list[Ar
     told = summaries(place)
     before_ms = int(time.time() * 1000 - days * DAY_MS)
     old = [one for one in told if one["ended"] and one["ended_ms"] <= before_ms]
-    reasons = {one["run"]: _needed(place, one, told, before_ms) for one in old}
+    gone = {one["run"] for one in old}
+    young = [one for one in told if one["run"] not in gone]
+    threads = {one["thread"]: one["run"] for one in young if one["thread"]}
+    files = {_file_of(one): one["run"] for one in young}
+    reasons = {one["run"]: _needed(place, one, threads, files) for one in old}
     going = [one for one in old if not reasons[one["run"]]]
-    files = {}
+    written = {}
     if not dry_run and going:
-        files = dict(_archived(place, [one["run"] for one in going]))
+        written = dict(_archived(place, [one["run"] for one in going]))
     return [
         Archived(
             one["run"],
             time_of(one["ended_ms"]),
-            str(files.get(one["run"], "")),
-            files[one["run"]].stat().st_size if one["run"] in files else 0,
+            str(written.get(one["run"], "")),
+            written[one["run"]].stat().st_size if one["run"] in written else 0,
             reasons[one["run"]],
         )
         for one in old
     ]
 
 
+def _file_of(one: Mapping[str, Any]) -> str:
+    """Returns the run of the file that a run is a document of, itself where it is the only one."""
+    return str(one["run"]).rpartition(".")[0] or str(one["run"])
+
+
 def _needed(
-    place: FleetPlace, one: dict[str, Any], told: Sequence[dict[str, Any]], before_ms: int
+    place: FleetPlace,
+    one: Mapping[str, Any],
+    threads: Mapping[str, str],
+    files: Mapping[str, str],
 ) -> str:
-    """Returns why a run cannot go yet, or nothing."""
-    young = [
-        other
-        for other in told
-        if other is not one and not (other["ended"] and other["ended_ms"] <= before_ms)
-    ]
-    whole = one["run"].rpartition(".")[0] or one["run"]
-    for other in young:
-        if one["thread"] and other["thread"] == one["thread"]:
-            return f"{other['run']} of its thread is younger"
-        if other["run"].rpartition(".")[0] == whole:
-            return f"{other['run']} of its file is younger"
+    """Returns why a run cannot go yet, or nothing; `threads` and `files` name a younger run of
+    each.
+    """
+    if one["thread"] in threads:
+        return f"{threads[one['thread']]} of its thread is younger"
+    if _file_of(one) in files:
+        return f"{files[_file_of(one)]} of its file is younger"
     state = place.run_state(one["run"])
     for step in state.steps.values() if state is not None else ():
         output: Any = step.output
