@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import psutil
 import pytest
 
 from support.kind_world import KindWorld, standings
+from support.sleepers import alive, sleeper
 
 
 def judged(world: KindWorld, command: str, **task):
@@ -107,12 +107,12 @@ def test_a_check_that_changes_tracked_files_is_red(world: KindWorld):
 
 
 def test_a_check_has_a_time_limit_and_leaves_nobody(world: KindWorld):
-    judge = {"text": "slow", "command": "nohup setsid sleep 986 & sleep 986", "timeout_s": 0.5}
+    mine = sleeper()
+    slow = " ".join(mine)
+    judge = {"text": "slow", "command": f"nohup setsid {slow} & {slow}", "timeout_s": 0.5}
     _, found = judged(world, "true", check={"checks": [judge]})
     assert found["checks"][0]["why"] == "it ran out of time"
-    assert not [
-        p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "986"]
-    ]
+    assert not alive(mine)
 
 
 def test_metrics_are_measured_and_held_against_their_targets(world: KindWorld):

@@ -9,13 +9,13 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import psutil
 import pytest
 
 from fleet.core import messages as m
 from fleet.kinds.merge import hooks
 from fleet.runtimes.runs import now_ms
 from support.kind_world import KindWorld
+from support.sleepers import alive, sleeper
 
 
 def commit(script: str) -> str:
@@ -117,14 +117,14 @@ def test_a_hook_that_refuses_holds_the_landing_and_blames_nobody(world: KindWorl
 def test_a_hook_that_hangs_is_ended_with_all_that_it_started(world: KindWorld, monkeypatch):
     monkeypatch.setattr(hooks, "HOOK_S", 0.5)
     before = base(world)
-    hook(world, "commit-msg", f"{MERGES_ONLY}setsid sleep 986 & sleep 986")
+    mine = sleeper()
+    slow = " ".join(mine)
+    hook(world, "commit-msg", f"{MERGES_ONLY}setsid {slow} & {slow}")
     merge = play(world).steps["p/merge"]
     assert base(world) == before
     assert merge.evidence["hook"]["code"] is None
     assert "ended after its time limit of 0.5 s" in merge.text
-    assert not [
-        p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "986"]
-    ]
+    assert not alive(mine)
 
 
 @pytest.mark.parametrize("change", ["echo x >> a.txt", "echo x > new.txt; git add new.txt"])

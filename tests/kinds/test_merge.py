@@ -7,13 +7,13 @@ import subprocess
 import sys
 from dataclasses import replace
 
-import psutil
 import pytest
 
 from fleet.core import messages as m
 from fleet.runtimes.runs import now_ms
 from support.crash_walks import OF_A_PART, OF_A_TRIAL
 from support.kind_world import KindWorld, standings
+from support.sleepers import alive, sleeper
 
 
 def commit(script: str) -> str:
@@ -77,18 +77,16 @@ def test_after_the_conflict_is_mended_on_the_branch_it_lands(world: KindWorld):
 
 def test_red_phase_checks_leave_the_base_and_nothing_behind(world: KindWorld):
     before = base(world)
-    judge = (
-        "test -e a.txt && test -e b.txt && nohup setsid sleep 985 & echo broken together; exit 1"
-    )
+    mine = sleeper()
+    slow = f"test -e a.txt && test -e b.txt && nohup setsid {' '.join(mine)}"
+    judge = f"{slow} & echo broken together; exit 1"
     state = world.play(world.plan(*two(world), *world.phase(["a", "b"], checks=[judge])))
     merge = state.steps["p/merge"]
     assert base(world) == before
     assert "red on the combined tree of a, b" in merge.text
     assert "broken together" in merge.evidence["checks"][0]["tail"]
     assert not trials(world)
-    assert not [
-        p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "985"]
-    ]
+    assert not alive(mine)
 
 
 def test_a_base_that_moves_during_the_check_is_judged_again_and_kept(world: KindWorld):

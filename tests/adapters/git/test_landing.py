@@ -6,13 +6,13 @@ import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
-import psutil
 import pytest
 
 from fleet.adapters import git
 from fleet.adapters.crash import CRASH_POINTS
 from fleet.adapters.git import following, scraps
 from fleet.errors import FleetError, Rejected
+from support.sleepers import alive, sleeper
 
 LAND_POINTS = [p for p in CRASH_POINTS if p.startswith("git.land.")]
 WHO = git.Identity("Bob", "bob@example.org", 1_700_000_000)
@@ -276,14 +276,14 @@ def test_a_hook_that_hangs_is_ended_and_the_checkout_is_as_it_was(
 ):
     monkeypatch.setattr("fleet.adapters.git.transaction.ANSWER_S", 0.5)
     hook = user.root / ".git/hooks/reference-transaction"
-    hook.write_text("#!/bin/sh\ngrep -q heads/main && exec sleep 987\nexit 0\n")
+    mine = sleeper()
+    hook.write_text(f"#!/bin/sh\ngrep -q heads/main && exec {' '.join(mine)}\nexit 0\n")
     hook.chmod(0o755)
     before = user.fingerprint()
     refused = git.land(repo, "main", *candidate)
     assert refused == git.HookFailed("no answer within 0.5 s")
     assert (user.rev("refs/heads/main"), user.fingerprint()) == (candidate[0], before)
-    found = [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "987"]]
-    assert not found
+    assert not alive(mine)
     assert {p.name for p in user.root.glob(".git/**/*.lock")} == {"fleet.lock"}
     hook.unlink()
     assert isinstance(git.land(repo, "main", *candidate), git.Landed)

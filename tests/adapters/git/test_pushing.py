@@ -11,6 +11,7 @@ from fleet.adapters import gh, git
 from fleet.adapters.git import Repository, pushing
 from fleet.errors import FleetError, ToolFailed
 from support.git_repo import GitRepo
+from support.sleepers import alive, sleeper
 
 MAIN = "refs/heads/main"
 
@@ -54,7 +55,8 @@ def test_what_hangs_is_ended_with_all_that_it_started(
     monkeypatch.setattr(pushing, "LOOK_S", 1.0)
     before, ours = user.head(), user.commit({"ours.txt": "ours\n"})
     hangs = user.root.parent / "hangs.sh"
-    hangs.write_text("#!/bin/sh\nsleep 987\n")
+    mine = sleeper()
+    hangs.write_text(f"#!/bin/sh\n{' '.join(mine)}\n")
     hangs.chmod(0o755)
     if what == "hook":
         hangs.rename(user.root / ".git/hooks/pre-push")
@@ -68,9 +70,7 @@ def test_what_hangs_is_ended_with_all_that_it_started(
         refused = git.push(repo, "origin", [git.Update(MAIN, ours, before)])
         assert refused == git.NotPushed("failed", "no answer within 1 s")
     assert user.git("rev-parse", MAIN, cwd=remote) == before
-    assert not [
-        p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "987"]
-    ]
+    assert not alive(mine)
 
 
 def test_a_gh_that_hangs_is_ended_and_one_that_babbles_is_not_believed(
