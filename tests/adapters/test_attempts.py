@@ -57,6 +57,7 @@ def test_one_of_many_wrappers_runs_the_agent(folder, launch, tmp_path):
         "spec",
         "stdout.fifo",
         "stdout.log",
+        "stdout.log.end",
     }
     before = (folder.claim(), folder.exit_record())
     assert run(folder) == 96

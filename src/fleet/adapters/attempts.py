@@ -22,6 +22,7 @@ import math
 import os
 import re
 import shlex
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,7 @@ the folder."""
 
 LOG_LIMIT_BYTES: Final = 64 << 20
 LOG_PARTS: Final = 4  # two for the head of a log, two for its tail
+KEEPING_S: Final = 5  # how long after an attempt's end the rest of its log is waited for
 GRACE_S: Final = 10
 NAME_LIMIT: Final = 60
 VALUE_LIMIT_BYTES: Final = 131_071  # the kernel's limit for one argument or variable
@@ -236,6 +238,19 @@ def last_part(path: Path) -> int:
     """Returns the number of the part of a log that was written last; 0 while it is one file."""
     told = _bytes(path.with_name(f"{path.name}.part"), 0, 16).strip()
     return int(told) if told.isdigit() else 0
+
+
+def is_on_its_way(path: Path) -> bool:
+    """Whether more of a log may still come although its attempt has ended: whoever keeps it has not
+    said that it is whole, and the end is so fresh that it may yet do so.
+    """
+    if path.with_name(f"{path.name}.end").exists():
+        return False
+    try:
+        ended_at_s = path.with_name("exit").stat().st_mtime
+    except OSError:
+        return False
+    return 0 <= time.time() - ended_at_s < KEEPING_S
 
 
 @dataclass(slots=True)

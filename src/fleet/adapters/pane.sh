@@ -104,11 +104,18 @@ read -r _ended _ </proc/uptime
 
 if [ "$fleet_stdout" = file ]; then
     # All that the agent wrote is in the file before its end is told; but a child that it left behind may hold
-    # the pipe for ever, so the wait has an end.
+    # the pipe for ever, so the wait has an end: when for a second nothing came, after half a minute at most.
     exec 8>&-
     trap : USR1
     (
-        sleep 2
+        sleep 1
+        _kept=
+        for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29; do
+            _before=$_kept
+            _kept=$(ls -l "$_folder")
+            [ "$_kept" = "$_before" ] && break
+            sleep 1
+        done
         kill -USR1 $$
     ) >/dev/null 2>&1 &
     _watch=$!

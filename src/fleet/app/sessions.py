@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from fleet.core.state import State, StepState
 
 POLL_S = 0.2
+LAST_POLL_S = 0.02
+"""How often a log is looked at whose attempt has ended while its last lines are on their way."""
+
 CHUNK_BYTES = 65_536
 
 
@@ -86,7 +89,7 @@ def log_lines(
     follow: bool = False,
 ) -> Iterator[str]:
     """Yields the last lines of a log, safe for a terminal; when followed, what comes too."""
-    from fleet.adapters.attempts import Follower, plain
+    from fleet.adapters.attempts import Follower, is_on_its_way, plain
     from fleet.harnesses.secrets import mask
 
     path, state, step, number = log_path(place, name, attempt)
@@ -95,12 +98,16 @@ def log_lines(
     log, lost, rest, child = Follower(path), 0, b"", None
     while True:
         over = _is_over(place.run_state(state.run) or state, step, number)
+        partial = over and is_on_its_way(path)
         while chunk := log.read(CHUNK_BYTES):
             if log.lost_bytes > lost:
                 rest += f"\n[{log.lost_bytes - lost:,} bytes are not kept]\n".encode()
                 lost = log.lost_bytes
             *whole, rest = (rest + chunk).split(b"\n")
             lines.extend(mask(plain(one.decode(errors="replace")), secrets) for one in whole)
+        if partial:
+            time.sleep(LAST_POLL_S)
+            continue
         if rest and (over or not follow):
             lines.append(mask(plain(rest.decode(errors="replace")), secrets))
             rest = b""
