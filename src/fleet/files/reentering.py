@@ -35,7 +35,8 @@ def adapted(state: State, before: Plan, after: Plan, change: Change) -> Revision
     Raises InvalidPlan with every reason why it cannot be.
     """
     found = revision_of(state, before, after)
-    draft = _Draft(state, after, change, course_of(state), {s.id: s for s in found.patch.put})
+    put = {step.id: step for step in found.patch.put}
+    draft = _Draft(state, after, change, course_of(state), put, frozenset(found.patch.drop))
     for name in tasks_in(before):
         if not _has_begun(state, name):
             continue
@@ -83,6 +84,7 @@ class _Draft:
     change: Change
     course: Course
     put: dict[str, Step]
+    dropped: frozenset[str]
     needs: dict[str, NeedsChange] = field(default_factory=dict)
     stop: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
@@ -199,7 +201,7 @@ class _Draft:
         for name in dict.fromkeys(self.course.behind(step)):
             one = self.state.steps[name]
             needs = self.put[name].needs if name in self.put else one.step.needs
-            stays = one.standing in UNSTARTED or name in self.put
+            stays = name not in self.dropped and (one.standing in UNSTARTED or name in self.put)
             if stays and one.step.whole != task and any(need.step == step for need in needs):
                 self.move(name, NeedsChange(remove=(step,)))
 
