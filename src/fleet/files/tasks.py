@@ -293,7 +293,12 @@ def _judging(fleet: Fleet, task: TaskDocument, order: Order) -> dict[str, object
             {
                 "id": name,
                 "branch": branch_of(fleet.tasks[name]),
-                "beside": [one for one in order.verifiers[name] if one != task.id],
+                "beside": [
+                    one
+                    for one in order.verifiers[name]
+                    if one != task.id and fleet.tasks[one].phase == task.phase
+                ],
+                **({"landed": True} if fleet.tasks[name].phase != task.phase else {}),
             }
             for name in task.verifies
         ],

@@ -76,10 +76,7 @@ def _of_task(task: TaskDocument, agent: AgentDocument | None) -> Found:
 
 def _of_verifier(fleet: Fleet, task: TaskDocument) -> Found:
     for number, name in enumerate(task.verifies):
-        other = fleet.tasks[name]
-        if other.phase != task.phase:
-            yield ("verifies", number), "to verify a task of an earlier phase, which has landed,"
-        elif other.verifies:
+        if fleet.tasks[name].verifies:
             yield ("verifies", number), "to verify a verifier"
     if task.verifies and not task.agent:
         for number, deliverable in enumerate(task.deliverables):
