@@ -208,9 +208,17 @@ def test_verifiers_that_lie_err_meddle_or_never_end_pass_nothing(
     fleet.put("tasks/both.md", "---\nverifies: [left, right]\nchecks: [grep right same.md]\n---\n")
     # a check by an agent is the task's own: its agent mends it, and only then it is verified
     critic = f'cp "$FLEET_BRIEF" "{fleet.top}/critic-$FLEET_TASK"\n'
-    critic += f"if grep -q 2 own.md; then\n{says(PASSED)}else\n{says(bad)}fi\n"
+    scored = PASSED.replace("}", ', "score": 8}')
+    forgets = on_try(1, says(PASSED), says(scored))  # what its document asks besides
+    refuses = says(bad[:-1] + ', "score": 2}')
+    critic += f"if grep -q 2 own.md; then\n{forgets}else\n{refuses}fi\n"
     fleet.put("agents/critic.yaml", json.dumps({"harness": "shell", "args": critic}))
-    checks = ["test -e own.md", {"agent": "critic", "instructions": "Be strict."}]
+    critic_is = {
+        "agent": "critic",
+        "instructions": "Be strict.",
+        "verdict": {"required": ["score"]},
+    }
+    checks = ["test -e own.md", critic_is]
     fleet.task("own", keeps(fleet) + counts.format("own"), checks=checks)
     fleet.task("after", dependencies=["own"])
     stirs = f"git commit -q --allow-empty -m stirred\n{says(PASSED)}"
@@ -254,6 +262,8 @@ def test_verifiers_that_lie_err_meddle_or_never_end_pass_nothing(
     assert "see for yourself" in told
     told = (fleet.top / "critic-own").read_text()
     assert "Be strict." in told
+    assert "holds this JSON Schema besides" in told
+    assert "'score' is a required property" in told
     assert f"`own`: `fleet/own` at {fleet.rev('fleet/own')[:12]}" in told
     assert "change and commit nothing there" in told
     row = fleet.row("own")

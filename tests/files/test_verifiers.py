@@ -148,6 +148,19 @@ def test_agents_among_the_checks_are_told_to_the_check(tmp_path):
 # --- verdicts -------------------------------------------------------------------------------------
 
 
+def test_a_verdict_may_have_to_hold_more(tmp_path):
+    form = "{required: [score], properties: {score: {minimum: 7}}}"
+    checks = f"checks: [{{agent: b, verdict: {form}}}]"
+    found, texts = lower(fleet(tmp_path / "1", agents="a b", one=checks))
+    (judge,) = found.steps["one/check"].params["judges"]
+    assert judge["verdict"] == {"required": ["score"], "properties": {"score": {"minimum": 7}}}
+    assert '"score"' in texts[judge["brief"]]
+    with pytest.raises(InvalidPlan) as refused:
+        fleet(tmp_path / "2", agents="a b", one="checks: [{agent: b, verdict: {required: 7}}]")
+    (told,) = refused.value.problems
+    assert str(told).startswith("tasks/one.md:3:30: it is no JSON Schema: 7 is not ")
+
+
 def finding(severity="high", **about):
     return {"severity": severity, "text": "t", "evidence": "e", **about}
 

@@ -190,4 +190,3 @@ def _replaced(names: object, heirs: Mapping[str, str]) -> list[str]:
 def _list(value: object) -> list[Any]:
     assert isinstance(value, list | tuple), "params hold lists"
     return list(value)
-

@@ -277,6 +277,7 @@ def _judges(fleet: Fleet, task: TaskDocument, texts: Texts) -> dict[str, object]
                 "text": check.text,
                 "agent": agent_params(fleet, agent, texts),
                 "brief": texts.keep(asked_of(task, check)),
+                **({"verdict": plain(check.verdict)} if check.verdict else {}),
                 "rules": texts.keep(fleet.settings.rules),
                 "timeout_s": _seconds(check.timeout_ms or agent.limits.timeout_ms),
                 "uses": {**agent_uses(agent), **agent_starts(fleet, agent), "agents": 1},

@@ -63,8 +63,8 @@ def _of_task(task: TaskDocument, agent: AgentDocument | None) -> Found:
     for number, assumption in enumerate(task.assumptions):
         yield from _of_assumption(assumption, number)
     for number, check in enumerate(task.checks):
-        if check.agent and check.verdict is not None:
-            yield ("checks", number, "verdict"), "a form of one's own for a verdict"
+        if isinstance(check.verdict, str):
+            yield ("checks", number, "verdict"), "the form of a verdict in a file of its own"
         elif check.agent and task.verifies:
             yield ("checks", number), "a check by an agent of a task that verifies others"
     for number, rung in enumerate(task.on_failure):

@@ -131,9 +131,7 @@ def outcome_of(work: Work, verdict: Verdict, evidence: Mapping[str, Any], *, tri
         patch = send_back(work.course, work.step, {}, spent=spent, reason=text)
     else:
         landed = landed_in(work.step)
-        used = {
-            task: 0 if task in landed else tries_of(work.course, task) for task in verdict.back
-        }
+        used = {task: 0 if task in landed else tries_of(work.course, task) for task in verdict.back}
         spent_out = [
             task
             for task in used
