@@ -277,6 +277,7 @@ def _judges(fleet: Fleet, task: TaskDocument, texts: Texts) -> dict[str, object]
                 "text": check.text,
                 "agent": agent_params(fleet, agent, texts),
                 "brief": texts.keep(asked_of(task, check)),
+                **({"verdict": plain(check.verdict)} if check.verdict else {}),
                 "rules": texts.keep(fleet.settings.rules),
                 "timeout_s": _seconds(check.timeout_ms or agent.limits.timeout_ms),
                 "uses": {**agent_uses(agent), **agent_starts(fleet, agent), "agents": 1},
@@ -293,7 +294,12 @@ def _judging(fleet: Fleet, task: TaskDocument, order: Order) -> dict[str, object
             {
                 "id": name,
                 "branch": branch_of(fleet.tasks[name]),
-                "beside": [one for one in order.verifiers[name] if one != task.id],
+                "beside": [
+                    one
+                    for one in order.verifiers[name]
+                    if one != task.id and fleet.tasks[one].phase == task.phase
+                ],
+                **({"landed": True} if fleet.tasks[name].phase != task.phase else {}),
             }
             for name in task.verifies
         ],
