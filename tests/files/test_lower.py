@@ -323,7 +323,7 @@ def test_an_account_that_cannot_be_bounded_is_refused(tmp_path, account, harness
 @pytest.mark.parametrize(
     ("file", "key", "what", "column"),
     [
-        ("one", "checks: [make, {agent: a, verdict: form.json}]", "the form of a verdict in a file", 36),
+        ("one", "checks: [make, {agent: a, verdict: form.json}]", "a verdict in a file", 36),
         ("one", "on_failure: [{model: big}]", "another rung", 14),
         ("one", "on_failure: [fail, ask]", "a rung after", 20),
         ("one", "assumptions: [{text: x, proof: {command: make}}]", "`proof`", 32),
