@@ -11,7 +11,8 @@ from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
 from fleet.core.plan import Ask, Need, Step
-from fleet.files.tasks import branch_of, comes_in, judge, machine_ladder, plain
+from fleet.files.ladders import machine_ladder
+from fleet.files.tasks import branch_of, comes_in, judge, plain
 
 if TYPE_CHECKING:
     from fleet.files.documents import Phase, TaskDocument
