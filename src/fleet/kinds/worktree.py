@@ -155,7 +155,7 @@ def _landed(work: Work, task: str) -> object:
     last = last_check(work.course, task)
     join = work.look(task)
     told: Any = join.step.params.get("task") if join is not None else None
-    if last is None or not told or told["phase"] == work.params.get("phase"):
+    if last is None or not told or told.get("phase") == work.params.get("phase"):
         return None
     return last.output if last.standing is Standing.SUCCEEDED else None
 
