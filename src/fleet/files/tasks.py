@@ -306,6 +306,7 @@ def judge(check: Check) -> dict[str, object]:
         "text": check_text(check),
         "command": plain(check.command),
         "timeout_s": _seconds(check.timeout_ms),
+        **({"group": check.group} if check.group else {}),
     }
 
 
@@ -333,6 +334,7 @@ def _facts(fleet: Fleet, task: TaskDocument, phase: Phase, order: Order) -> dict
         "checks": [check_text(one) for one in task.checks],
         "dependencies": list(order.needs[task.id]),
         **({"verifies": list(task.verifies)} if task.verifies else {}),
+        **({"kind": task.kind} if task.kind != "task" else {}),
         "uses": dict(task.uses),
         "metrics": [plain(asdict(one)) for one in task.metrics],
         "risks": [plain(asdict(one)) for one in task.risks],
@@ -343,24 +345,24 @@ def _facts(fleet: Fleet, task: TaskDocument, phase: Phase, order: Order) -> dict
 
 def machine_ladder(message: str) -> tuple[Rung, ...]:
     """Returns the ladder of a step that no agent works on: try again, then ask a person."""
-    return (_trouble(2_000), Ask(message=message, choices=("retry", "fail")))
+    return (trouble(2_000), Ask(message=message, choices=("retry", "fail")))
 
 
-def _trouble(backoff_ms: int) -> Retry:
+def trouble(backoff_ms: int) -> Retry:
     """Returns the rung for failures that are not the task's."""
     return Retry(times=MACHINE_TRIES - 1, backoff_ms=backoff_ms, on=TROUBLE)
 
 
 def _ladder(task: TaskDocument, attempts: int) -> tuple[Rung, ...]:
     again = Retry(times=attempts - 1, backoff_ms=task.backoff_ms or 0)
-    return (again, _trouble(10_000), *_last(task, f"{task.id} failed.", ("retry", "skip", "fail")))
+    return (again, trouble(10_000), *_last(task, f"{task.id} failed.", ("retry", "skip", "fail")))
 
 
 def _check_ladder(task: TaskDocument) -> tuple[Rung, ...]:
     message = f"{task.id} does not deliver what it promised."
     if task.verifies:
         message = f"{task.id} does not pass {', '.join(task.verifies)}."
-    return (_trouble(2_000), *_last(task, message, ("rework", "retry", "skip", "fail")))
+    return (trouble(2_000), *_last(task, message, ("rework", "retry", "skip", "fail")))
 
 
 def _last(task: TaskDocument, message: str, choices: tuple[str, ...]) -> tuple[Rung, ...]:
