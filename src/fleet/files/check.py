@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,20 @@ def agents_known(fleet: Fleet) -> Found:
             if each.agent is not None:
                 path = ("phases", number, "checks", index, "agent")
                 yield from _agent(fleet, each.agent, partial(fleet.place, "fleet", ""), *path)
+
+
+def verdicts_have_a_form(fleet: Fleet) -> Found:
+    """What a document asks of a verdict besides is a JSON Schema."""
+    for task in fleet.tasks.values():
+        for number, each in enumerate(task.checks):
+            if isinstance(each.verdict, Mapping):
+                from jsonschema import Draft202012Validator, SchemaError  # type: ignore[import-untyped]
+
+                try:
+                    Draft202012Validator.check_schema(each.verdict)
+                except SchemaError as wrong:
+                    place = _at(fleet, task)("checks", number, "verdict")
+                    yield Problem(f"it is no JSON Schema: {wrong.message}", place)
 
 
 def tasks_known(fleet: Fleet) -> Found:
@@ -279,6 +293,7 @@ def said_twice(fleet: Fleet) -> Found:
 
 PROBLEMS: tuple[Callable[[Fleet], Found], ...] = (
     agents_known,
+    verdicts_have_a_form,
     tasks_known,
     rungs_known,
     secrets_known,

@@ -14,10 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from fleet.core.plan import Ask, Need, Step
+from fleet.core.plan import Need, Step
 from fleet.errors import Problem, did_you_mean
 from fleet.files.documents import Checkpoint, Estimate, TaskDocument
-from fleet.files.tasks import branch_of, machine_ladder, trouble
+from fleet.files.ladders import checkpoint_ladder, machine_ladder
+from fleet.files.tasks import branch_of
 
 if TYPE_CHECKING:
     from fleet.files.fleet import Fleet
@@ -96,14 +97,12 @@ def checkpoint_steps(task: TaskDocument, steps: Sequence[Step], fleet: Fleet) ->
         ladder=machine_ladder(f"The checkpoint {task.id} could not be judged."),
         whole=task.id,
     )
-    message = f"{task.id} stays closed. `retry` judges it again, at what its branches are then."
-    choices = ("retry", "skip", "fail")
     return [
         replace(tree, released=True, uses={n: u for n, u in tree.uses.items() if n != "agents"}),
         replace(
             check,
             params={**check.params, "verifies": check.params.get("verifies", []), "stays": True},
-            ladder=(trouble(2_000), Ask(message=message, choices=choices)),
+            ladder=checkpoint_ladder(task.id),
         ),
         gate,
         replace(join, needs=(Need(step=check.id), Need(step=gate.id))),

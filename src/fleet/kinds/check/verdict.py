@@ -18,6 +18,7 @@ from fleet.adapters.attempts import plain
 from fleet.core.messages import Ending, Outcome
 from fleet.core.plan import Failure
 from fleet.core.state import Standing
+from fleet.files.mending import heirs_of, landed_in, may_mend
 from fleet.files.rejudging import last_check, may_again, send_back, tries_of
 from fleet.files.verdicts import blamed
 from fleet.kinds import Work
@@ -100,8 +101,13 @@ def conclude(work: Work, place: Mapping[str, Any], checks: Sequence[Mapping[str,
     elif red and not stays:
         back = list(commits)
     lost = not stays and not commits and (red or not told.get("passed", True))
-    overtaken = [name for name, sha in commits.items() if _is_overtaken(work, name, sha)]
-    heads = work.world.repository.heads([branches[name] for name in commits])
+    landed, heirs = landed_in(work.step), heirs_of(work.course, work.step)
+    overtaken = [
+        name
+        for name, sha in commits.items()
+        if name in heirs or (name not in landed and _is_overtaken(work, name, sha))
+    ]
+    heads = work.world.repository.heads([branches[name] for name in commits if name not in landed])
     moved = {
         name: head
         for name, sha in commits.items()
@@ -150,8 +156,17 @@ def outcome_of(work: Work, verdict: Verdict, evidence: Mapping[str, Any], *, tri
         spent = int(work.params.get("spent") or 0)
         patch = send_back(work.course, work.step, {}, spent=spent, reason=text)
     else:
-        used = {task: tries_of(work.course, task) for task in verdict.back}
-        spent_out = [task for task in used if not may_again(work.course, task)]
+        landed = landed_in(work.step)
+        used = {task: 0 if task in landed else tries_of(work.course, task) for task in verdict.back}
+        spent_out = [
+            task
+            for task in used
+            if not (
+                may_mend(work.course, work.step, task)
+                if task in landed
+                else may_again(work.course, task)
+            )
+        ]
         if work.params.get("stays"):
             if verdict.moved or _base_moved(work, evidence):
                 moved = list(verdict.moved)
