@@ -83,10 +83,10 @@ def send_back(
     """
     draft, landed = Rejudging(course), landed_in(check)
     draft.heirs = heirs_of(course, check)
+    put: dict[str, Step] = {}
     for task in (name for name in tries if name in landed and name not in draft.heirs):
-        draft.heirs[task], put = mend(course, check, task)
-        draft.put += put
-        draft.fresh[draft.heirs[task]] = f"{draft.heirs[task]}/check"
+        draft.heirs[task] = mend(course, check, task, put)
+    draft.put += put.values()
     judged: Any = check.params["verifies"]
     beside = {
         str(other): None
@@ -322,8 +322,9 @@ def _needs_of_tree(draft: Rejudging, tree: Step, behind: Need) -> tuple[Need, ..
         found = draft.fresh.get(task)
         if found is None:
             known = last_check(draft.course, str(task))
-            newer = known is not None and (_round(known.step) > 1 or task in draft.heirs.values())
-            found = known.step.id if known is not None and newer else None
+            found = known.step.id if known is not None and _round(known.step) > 1 else None
+        if all(need.step != task for need in tree.needs):
+            kept.append(Need(step=task))  # it mends another that was needed
         if found is not None:
             kept.append(Need(step=found))
     return (*dict.fromkeys(kept), behind)
