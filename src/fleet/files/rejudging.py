@@ -197,9 +197,33 @@ def judge_again(
     )
     draft.put += [*put, judged]
     draft.fresh[verifier] = judged.id
+    signed = _signed_again(draft, verifier, judged)
     for name in waiting:
         draft.move_need(name, verifier)
+        if signed is not None:
+            known = draft.needs[name]
+            draft.needs[name] = replace(known, add=(*known.add, Need(step=signed)))
     return judged.id
+
+
+def _signed_again(draft: Rejudging, checkpoint: str, judged: Step) -> str | None:
+    """Adds one more gate of a checkpoint that has passed, behind what is judged again, and returns
+    it; None for another verifier, and while the gate that is there has yet to open.
+    """
+    last, number = draft.course.look(f"{checkpoint}/gate"), 2
+    while (later := draft.course.look(f"{checkpoint}/gate.{number}")) is not None:
+        last, number = later, number + 1
+    if last is None or last.standing is not Standing.SUCCEEDED:
+        return None
+    needs = [need for need in last.step.needs if not draft.is_check(need, checkpoint)]
+    again = replace(
+        last.step,
+        id=f"{checkpoint}/gate.{number}",
+        params={**last.step.params, "round": judged.params["round"]},
+        needs=(*needs, Need(step=judged.id), Need(step=last.step.id)),
+    )
+    draft.put.append(again)
+    return again.id
 
 
 def rounds_of(course: Course, task: str) -> dict[str, Step]:
