@@ -1,4 +1,4 @@
-"""The plan changes while it runs: shown, weighed against the envelope, applied whole or not at all."""
+"""The plan changes while it runs: shown, weighed against the envelope, applied whole or not."""
 
 from __future__ import annotations
 
@@ -44,16 +44,23 @@ def test_tasks_come_before_running_failed_and_waiting_ones(fleet: ScriptedFleet)
             "reason": "red needs a cache",
         }
     }
+    stuck = first.format(then=half.format("works") + fleet.waits("never"))
     fleet.task(
         "works",
-        keep + first.format(then=half.format("works") + fleet.waits("never")) + fleet.delivers("works"),
-        phase="build", deliverables=["works.md"], checks=["test -e base.md", "test -e works-half.md"],
-    )  # fmt: skip
+        keep + stuck + fleet.delivers("works"),
+        phase="build",
+        deliverables=["works.md"],
+        checks=["test -e base.md", "test -e works-half.md"],
+    )
     fleet.task("left", fleet.waits("left") + fleet.delivers("left"), phase="build")
     fleet.task(
-        "red", keep + fleet.delivers("red", "$FLEET_ATTEMPT"), phase="build", checks=["test -e cache.md"], attempts=1,
+        "red",
+        keep + fleet.delivers("red", "$FLEET_ATTEMPT"),
+        phase="build",
+        checks=["test -e cache.md"],
+        attempts=1,
         on_failure=["adapt cache", "ask"],
-    )  # fmt: skip
+    )
     fleet.task("behind", dependencies=["works", "left", "red"], phase="build")
     fleet.task("gone", fleet.waits("gone-never"), phase="rest")
     fleet.write()

@@ -15,7 +15,7 @@ from fleet.files.trouble import TROUBLE, machine_ladder, trouble
 if TYPE_CHECKING:
     from fleet.files.documents import TaskDocument
 
-__all__ = ["TROUBLE", "check_ladder", "machine_ladder", "work_ladder"]
+__all__ = ["TROUBLE", "check_ladder", "checkpoint_ladder", "machine_ladder", "work_ladder"]
 
 
 def work_ladder(task: TaskDocument, attempts: int) -> tuple[Rung, ...]:
@@ -30,6 +30,12 @@ def check_ladder(task: TaskDocument) -> tuple[Rung, ...]:
     if task.verifies:
         message = f"{task.id} does not pass {', '.join(task.verifies)}."
     return (trouble(2_000), *_last(task, message, ("rework", "retry", "skip", "fail")))
+
+
+def checkpoint_ladder(name: str) -> tuple[Rung, ...]:
+    """Returns the ladder of a checkpoint's check: nobody is sent back for what is red there."""
+    message = f"{name} stays closed. `retry` judges it again, at what its branches are then."
+    return (trouble(2_000), Ask(message=message, choices=("retry", "skip", "fail")))
 
 
 def _last(task: TaskDocument, message: str, choices: tuple[str, ...]) -> tuple[Rung, ...]:

@@ -273,6 +273,7 @@ def _judges(fleet: Fleet, task: TaskDocument, texts: Texts) -> dict[str, object]
                 "text": check.text,
                 "agent": agent_params(fleet, agent, texts),
                 "brief": texts.keep(asked_of(task, check)),
+                **({"verdict": plain(check.verdict)} if check.verdict else {}),
                 "rules": texts.keep(fleet.settings.rules),
                 "timeout_s": _seconds(check.timeout_ms or agent.limits.timeout_ms),
                 "uses": {**agent_uses(agent), **agent_starts(fleet, agent), "agents": 1},
@@ -289,7 +290,12 @@ def _judging(fleet: Fleet, task: TaskDocument, order: Order) -> dict[str, object
             {
                 "id": name,
                 "branch": branch_of(fleet.tasks[name]),
-                "beside": [one for one in order.verifiers[name] if one != task.id],
+                "beside": [
+                    one
+                    for one in order.verifiers[name]
+                    if one != task.id and fleet.tasks[one].phase == task.phase
+                ],
+                **({"landed": True} if fleet.tasks[name].phase != task.phase else {}),
             }
             for name in task.verifies
         ],
@@ -302,6 +308,7 @@ def judge(check: Check) -> dict[str, object]:
         "text": check_text(check),
         "command": plain(check.command),
         "timeout_s": _seconds(check.timeout_ms),
+        **({"group": check.group} if check.group else {}),
     }
 
 
@@ -329,6 +336,7 @@ def _facts(fleet: Fleet, task: TaskDocument, phase: Phase, order: Order) -> dict
         "checks": [check_text(one) for one in task.checks],
         "dependencies": list(order.needs[task.id]),
         **({"verifies": list(task.verifies)} if task.verifies else {}),
+        **({"kind": task.kind} if task.kind != "task" else {}),
         "uses": dict(task.uses),
         "metrics": [plain(asdict(one)) for one in task.metrics],
         "risks": [plain(asdict(one)) for one in task.risks],
