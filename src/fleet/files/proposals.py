@@ -40,11 +40,17 @@ def dotted(path: Path) -> Place:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A change in normal form, where its parts stand, and what it is called in a problem."""
+    """A change in normal form, where its parts stand, and what it is called in a problem.
+
+    `problems` are those of parts that have no normal form; they are not in `told`, but the tasks
+    that were to be added by them are `lost`.
+    """
 
     told: Mapping[str, Any]
     at: Callable[[Path], Place] = dotted
     name: str = ""
+    problems: tuple[Problem, ...] = ()
+    lost: frozenset[str] = frozenset()
 
 
 def is_empty(change: Mapping[str, Any]) -> bool:
@@ -113,6 +119,7 @@ def _shown(value: Any) -> str:
 def changed(raws: Raws, change: Change, problems: list[Problem]) -> dict[tuple[str, str], Raw]:
     """Returns the documents with a change applied; what cannot be applied is a problem."""
     draft = _Draft(change, dict(raws), problems)
+    problems += change.problems
     told = change.told
     for number, name in enumerate(told.get("drop") or ()):
         if draft.knows(name, ("drop", number)):
@@ -145,8 +152,8 @@ class _Draft:
 
     def knows(self, name: str, path: Path) -> bool:
         """Returns whether there is a task; says so where there is none."""
-        if ("task", name) in self.raws:
-            return True
+        if ("task", name) in self.raws or name in self.change.lost:
+            return ("task", name) in self.raws
         tasks = [known for kind, known in self.raws if kind == "task"]
         self.say(f"there is no task {name!r}", path, did_you_mean(name, tasks))
         return False

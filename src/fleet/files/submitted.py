@@ -5,16 +5,17 @@ problem with its place.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fleet.errors import FleetError, InvalidPlan, Place, Problem
 from fleet.files.fleet import MAX_BYTES, as_written
-from fleet.files.proposals import Change, dotted, is_empty
+from fleet.files.proposals import Change, Path, dotted, is_empty
 
 if TYPE_CHECKING:
+    import pathlib
+
     from fleet.files.source import Source
 
 
@@ -26,7 +27,7 @@ def read_change(told: Mapping[str, Any]) -> Change:
     return _checked(json.dumps(told, ensure_ascii=False), "the change", is_file=False)
 
 
-def read_change_file(path: Path) -> Change:
+def read_change_file(path: pathlib.Path) -> Change:
     """Returns the change that a YAML or JSON file holds; raises InvalidPlan with every problem, and
     FleetError for a file that cannot be read.
     """
@@ -58,15 +59,39 @@ def _checked(text: str, name: str, *, is_file: bool) -> Change:
     def at(path: tuple[str | int, ...]) -> Place:
         return found.place(name, as_written(path, found.marks)) if is_file else dotted(path)
 
+    problems, lost = list[Problem](), set[str]()
     try:
         told = normal_form("patch", values)
     except ValidationError as error:
         problems = problems_of("patch", error, found, name)
-        raise InvalidPlan(problems if is_file else _by_keys(problems, found)) from None
+        problems = problems if is_file else _by_keys(problems, found)
+        whole = _without(values, [details["loc"] for details in error.errors()], lost)
+        try:
+            told = normal_form("patch", whole)
+        except ValidationError:
+            raise InvalidPlan(problems) from None
     if is_empty(told):
         hint = "give `add`, `insert`, `needs` or `drop`"
-        raise InvalidPlan([Problem("the change changes nothing", at(()), hint)])
-    return Change(told, at)
+        nothing = Problem("the change changes nothing", at(()), hint)
+        raise InvalidPlan(problems or [nothing])
+    return Change(told, at, problems=tuple(problems), lost=frozenset(lost))
+
+
+def _without(values: Mapping[str, Any], wrong: Iterable[Path], lost: set[str]) -> dict[str, Any]:
+    """Returns a change without its parts that have no normal form, so that what is wrong with the
+    others is found, too; notes the tasks that these were to add.
+    """
+    told = {key: value for key, value in values.items() if (key,) not in wrong}
+    for key in ("add", "insert"):
+        bad = {where[1] for where in wrong if where[:1] == (key,) and len(where) > 1}
+        if not bad or not isinstance(told.get(key), list):
+            continue
+        for number in bad:
+            part = told[key][number] if isinstance(number, int) else {}
+            task = part.get("task", part) if isinstance(part, Mapping) else {}
+            lost.add(str(task.get("id")) if isinstance(task, Mapping) else "")
+        told[key] = [one for number, one in enumerate(told[key]) if number not in bad]
+    return told
 
 
 def _by_keys(problems: list[Problem], found: Source) -> list[Problem]:
