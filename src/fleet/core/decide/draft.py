@@ -94,11 +94,3 @@ def settle(
         label=label,
         by=by,
     )
-
-
-def ask(draft: Draft, step: str, question: m.Question, by: str) -> None:
-    """Raises a question; its id counts on in its run."""
-    number = draft.state.asked + 1
-    draft.emit(
-        m.QuestionRaised, id=f"{draft.state.run}.q{number}", question=question, step=step, by=by
-    )
