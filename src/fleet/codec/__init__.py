@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, cast
 
 from fleet.codec.fitting import default_of, fit
@@ -17,6 +17,7 @@ from fleet.core import messages as m
 from fleet.core.plan import (
     Ask,
     Failure,
+    Loops,
     Need,
     NeedsChange,
     Patch,
@@ -110,6 +111,7 @@ def _of(kind: type) -> Callable[[Any], Any]:
 _DECODERS: dict[tuple[type, str], Callable[[Any], Any]] = {
     (Step, "needs"): _each(_of(Need)),
     (Step, "ladder"): _each(lambda value: decode(value)),  # noqa: PLW0108  stands below
+    (Loops, "then"): _each(lambda value: decode(value)),  # noqa: PLW0108  stands below
     (Plan, "steps"): lambda steps: {s["id"]: _decode_as(Step, s) for s in steps},
     (Plan, "routes"): _each(_of(Route)),
     (Patch, "put"): _each(_of(Step)),
@@ -134,6 +136,9 @@ _BY_FIELD: dict[str, Callable[[Any], Any]] = {
     "plan": _of(Plan),
     "patch": _maybe(_of(Patch)),
     "outcome": _of(m.Outcome),
+    "loops": _maybe(_of(Loops)),
+    "loop": _maybe(_of(m.Question)),
+    "like": _tuple,
     "question": _of(m.Question),
     "on": lambda value: value if isinstance(value, str) else frozenset(map(Failure, value)),
     "parent": _maybe(_tuple),
@@ -204,16 +209,7 @@ def _plain(value: Any) -> Any:
         return [one if type(one) in _ATOMS else _plain(one) for one in value]
     if kind is Plan:
         return {
-            **_encode_fields(
-                Plan(
-                    name=value.name,
-                    steps={},
-                    limits=value.limits,
-                    budgets=value.budgets,
-                    about=value.about,
-                    routes=value.routes,
-                )
-            ),
+            **_encode_fields(replace(value, steps={})),
             "steps": [_encode_fields(step) for step in value.steps.values()],
         }
     if kind in _NAMES:
@@ -336,6 +332,7 @@ def load_state(text: str | bytes) -> State:
     for name, _, _ in _shape_of(State):
         if name in plain and name not in _DERIVED:
             setattr(state, name, plain[name])
+    state.loops = _of(Loops)(plain.get("loops", {}))
     state.parent = tuple(plain["parent"]) if plain.get("parent") else None
     state.questions = _values(_of(OpenQuestion))(plain.get("questions", {}))
     state.routes = _each(_of(Route))(plain.get("routes", ()))

@@ -95,6 +95,14 @@ Rung = Retry | Swap | Revise | Ask
 
 
 @record()
+class Loops:
+    """How often the same is asked until it is a loop; the first Revise that may be, or Ask."""
+
+    after: int = 3
+    then: tuple[Rung, ...] = ()
+
+
+@record()
 class Step:
     """The smallest thing that is started, ends and is tried again.
 
@@ -141,6 +149,7 @@ class Plan:
     budgets: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     about: Mapping[str, object] = field(default_factory=dict)
     routes: tuple[Route, ...] = ()
+    loops: Loops = field(default_factory=Loops)
 
 
 @record()
@@ -167,6 +176,7 @@ class Patch:
     budgets: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     about: Mapping[str, object] = field(default_factory=dict)
     routes: tuple[Route, ...] | None = None
+    loops: Loops | None = None
     reason: str = ""
 
 

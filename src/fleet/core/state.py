@@ -15,7 +15,7 @@ from operator import attrgetter
 from typing import Any, TypeVar, cast
 
 from fleet.core.messages import Question
-from fleet.core.plan import FAILED, SETTLED, SUCCEEDED, Failure, Route, Step
+from fleet.core.plan import FAILED, SETTLED, SUCCEEDED, Failure, Loops, Route, Step
 from fleet.core.spending import Budget
 from fleet.records import record
 
@@ -242,6 +242,7 @@ class State:
     about: Mapping[str, object] = field(default_factory=dict)
     limits: Mapping[str, int] = field(default_factory=dict)
     routes: tuple[Route, ...] = ()
+    loops: Loops = field(default_factory=Loops)
     parent: tuple[str, str, int] | None = None
     revision: int = 1
     steps: dict[str, StepState] = field(default_factory=dict)
@@ -287,6 +288,7 @@ class State:
             about=self.about,
             limits=self.limits,
             routes=self.routes,
+            loops=self.loops,
             parent=self.parent,
             revision=self.revision,
             steps=Overlay(self.steps),

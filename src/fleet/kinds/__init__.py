@@ -59,6 +59,7 @@ KINDS: dict[str, str] = {
     "tool": "fleet.kinds.tool",
     "verify": "fleet.kinds.verify",
     "consult": "fleet.kinds.consult",
+    "adapt": "fleet.kinds.adapt",
 }
 """Kind -> the module that is it; nothing is imported until it is used."""
 

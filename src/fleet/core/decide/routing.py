@@ -20,11 +20,12 @@ SIGNED = frozenset({"approval", "approve", "budget", "quarantine"})
 """Kinds of questions that are people's, as what a session waits for is, unless a route says so."""
 
 
-def ask(draft: Draft, step: str, question: m.Question, by: str) -> None:
-    """Raises a question and sends it on its way; its id counts on in its run."""
+def ask(draft: Draft, step: str, question: m.Question, by: str) -> str:
+    """Raises a question, sends it on its way, and returns its id, which counts on in its run."""
     name = f"{draft.state.run}.q{draft.state.asked + 1}"
     draft.emit(m.QuestionRaised, id=name, question=question, step=step, by=by)
     _send(draft, draft.state.questions[name], "", last=None)
+    return name
 
 
 def climb(draft: Draft, asked: OpenQuestion, why: str) -> None:
