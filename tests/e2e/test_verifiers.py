@@ -208,9 +208,17 @@ def test_verifiers_that_lie_err_meddle_or_never_end_pass_nothing(
     fleet.put("tasks/both.md", "---\nverifies: [left, right]\nchecks: [grep right same.md]\n---\n")
     # a check by an agent is the task's own: its agent mends it, and only then it is verified
     critic = f'cp "$FLEET_BRIEF" "{fleet.top}/critic-$FLEET_TASK"\n'
-    critic += f"if grep -q 2 own.md; then\n{says(PASSED)}else\n{says(bad)}fi\n"
+    scored = PASSED.replace("}", ', "score": 8}')
+    forgets = on_try(1, says(PASSED), says(scored))  # what its document asks besides
+    refuses = says(bad[:-1] + ', "score": 2}')
+    critic += f"if grep -q 2 own.md; then\n{forgets}else\n{refuses}fi\n"
     fleet.put("agents/critic.yaml", json.dumps({"harness": "shell", "args": critic}))
-    checks = ["test -e own.md", {"agent": "critic", "instructions": "Be strict."}]
+    critic_is = {
+        "agent": "critic",
+        "instructions": "Be strict.",
+        "verdict": {"required": ["score"]},
+    }
+    checks = ["test -e own.md", critic_is]
     fleet.task("own", keeps(fleet) + counts.format("own"), checks=checks)
     fleet.task("after", dependencies=["own"])
     stirs = f"git commit -q --allow-empty -m stirred\n{says(PASSED)}"
@@ -254,6 +262,8 @@ def test_verifiers_that_lie_err_meddle_or_never_end_pass_nothing(
     assert "see for yourself" in told
     told = (fleet.top / "critic-own").read_text()
     assert "Be strict." in told
+    assert "holds this JSON Schema besides" in told
+    assert "'score' is a required property" in told
     assert f"`own`: `fleet/own` at {fleet.rev('fleet/own')[:12]}" in told
     assert "change and commit nothing there" in told
     row = fleet.row("own")
@@ -305,3 +315,44 @@ def test_verifiers_that_lie_err_meddle_or_never_end_pass_nothing(
     fleet.must("skip", "red-qa", "--reason", "we know the wheel")
     assert fleet.wait("behind").code == 0
     assert again
+
+
+def test_what_has_landed_is_mended_by_a_new_task_in_the_phase_of_its_verifier(
+    fleet: ScriptedFleet,
+) -> None:
+    fleet.phases({"id": "build", "merge": "auto"}, {"id": "ship", "merge": "auto"})
+    # what mends comes from the same agent: it is told what was found, and begins from the base
+    api = keeps(fleet) + 'case "$FLEET_TASK $FLEET_ATTEMPT" in "api-rework 2") word=good ;; '
+    api += '*) word="bad $FLEET_TASK" ;; esac\n'
+    api += 'echo "$word" > api.md; git add api.md; git commit -qm "$FLEET_TASK $FLEET_ATTEMPT"\n'
+    red = verdict(finding("the api is bad", "$ cat api.md", task="api"))
+    again = red.replace('"task": "api"', '"task": "api-rework"')
+    audit = keeps(fleet) + "if grep -q 'bad api-rework' api.md; then\n" + says(again)
+    audit += f"elif grep -q bad api.md; then\n{says(red)}else\n{says(PASSED)}fi\n"
+    web = "cp api.md seen.md; git add seen.md; git commit -qm web\n"
+    fleet.task("api", api, phase="build", deliverables=["api.md"])
+    fleet.task("audit", audit, phase="ship", verifies=["api"])
+    fleet.task("web", web, phase="ship", deliverables=["seen.md"], dependencies=["api"])
+    checks = "phase: ship\nverifies: [api]\nchecks: ['test -e api.md']"
+    fleet.put("tasks/smoke.md", f"---\n{checks}\n---\n")
+    fleet.write()
+    fleet.must("launch", "--all")
+    assert fleet.wait("web", "audit", "smoke", state="merged", timeout_s=60).code == 0
+
+    assert fleet.git("show", "main:api.md") == "good"
+    assert fleet.git("show", "main:seen.md") == "good", "it began on what was mended"
+    assert fleet.ran()["api 1"] == 1
+    assert (fleet.ran()["api-rework 1"], fleet.ran()["api-rework 2"]) == (1, 1)
+    assert fleet.git("rev-parse", "fleet/api-rework") != fleet.git("rev-parse", "fleet/api")
+    told = brief(fleet, "api-rework-1")
+    assert "`audit` judged this at commit" in told
+    assert "the api is bad" in told
+    order = started(fleet)
+    last = max(n for n, step in enumerate(order) if step.startswith(("audit/check", "smoke/check")))
+    assert order.index("web/worktree") > last
+    found = fleet.must("gate", "ship", "--json").json()
+    passed = [one["text"] for one in found["conditions"] if one["kind"] == "verdict"]
+    assert sorted(passed) == ["audit passes api-rework", "smoke passes api-rework"]
+    assert {one["state"] for one in fleet.status()["tasks"]} == {"merged"}
+    assert fleet.row("api-rework")["phase"] == "ship"
+    fleet.nothing_runs()

@@ -323,7 +323,7 @@ def test_an_account_that_cannot_be_bounded_is_refused(tmp_path, account, harness
 @pytest.mark.parametrize(
     ("file", "key", "what", "column"),
     [
-        ("one", "checks: [make, {agent: a, verdict: {type: object}}]", "a form of one's own", 36),
+        ("one", "checks: [make, {agent: a, verdict: form.json}]", "a verdict in a file", 36),
         ("one", "on_failure: [{model: big}]", "another rung", 14),
         ("one", "on_failure: [fail, ask]", "a rung after", 20),
         ("one", "assumptions: [{text: x, proof: {command: make}}]", "`proof`", 32),
@@ -333,9 +333,7 @@ def test_an_account_that_cannot_be_bounded_is_refused(tmp_path, account, harness
         ("settings", "metrics: [{name: x, measure: make}]", "`measure`", 30),
         ("settings", "escalations: [{topic: x, to: a}]", "`escalations`", 14),
         ("settings", "loops: {after: 3}", "`loops`", 8),
-        ("settings", "patches: {p: {drop: [one]}}", "`patches`", 10),
         ("settings", "envelope: {max_tasks: 3}", "`envelope`", 11),
-        ("settings", "checkpoints: [{id: c}]", "`checkpoints`", 14),
         ("settings", "notify: [{command: beep, on: [failed]}]", "`notify`", 9),
     ],
 )  # fmt: skip

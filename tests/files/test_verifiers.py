@@ -100,13 +100,27 @@ def test_verifiers_with_a_task_in_common_conclude_one_after_the_other(tmp_path):
     assert [one["beside"] for one in steps["qb/check"].params["verifies"]] == [["qa"], ["qc"]]
 
 
+def test_what_landed_before_is_verified_before_what_depends_on_it_in_the_phase(tmp_path):
+    phases = "phases: [{id: p, tasks: [one, too]}, {id: q, tasks: [two, qa, qb]}]"
+    found = plan(
+        tmp_path,
+        settings=phases,
+        one="",
+        too="deps: [one]",
+        two="deps: [one]",
+        qa="verifies: [one]",
+        qb="verifies: [one, two]",
+    )
+    assert needs(found, "too/worktree") == ["one"]
+    assert needs(found, "two/worktree") == ["one", "qa", "p/merge"]
+    (judged,) = found.steps["qa/check"].params["verifies"]
+    assert judged == {"id": "one", "branch": "fleet/one", "beside": ["qb"], "landed": True}
+
+
 def test_what_a_verifier_cannot_do_yet_is_refused_with_its_place(tmp_path):
-    phases = "phases: [{id: p, tasks: [one]}, {id: q, tasks: [two, qa]}]"
-    (found,) = problems(tmp_path / "1", settings=phases, one="", two="", qa="verifies: [two, one]")
-    assert "a task of an earlier phase" in found
-    assert found.startswith("tasks/qa.md:3:17: ")
-    (found,) = problems(tmp_path / "2", one="", qa="verifies: [one]", qb="verifies: [qa]")
+    (found,) = problems(tmp_path / "2", one="", qa="verifies: [one]", qb="verifies: [one, qa]")
     assert "to verify a verifier is not carried out" in found
+    assert found.startswith("tasks/qb.md:3:17: ")
     (found,) = problems(tmp_path / "4", one="", qa="verifies: [one]\nchecks: [{agent: a}]")
     assert "a check by an agent of a task that verifies others" in found
     (tmp_path / "3/tasks").mkdir(parents=True)
@@ -132,6 +146,19 @@ def test_agents_among_the_checks_are_told_to_the_check(tmp_path):
 
 
 # --- verdicts -------------------------------------------------------------------------------------
+
+
+def test_a_verdict_may_have_to_hold_more(tmp_path):
+    form = "{required: [score], properties: {score: {minimum: 7}}}"
+    checks = f"checks: [{{agent: b, verdict: {form}}}]"
+    found, texts = lower(fleet(tmp_path / "1", agents="a b", one=checks))
+    (judge,) = found.steps["one/check"].params["judges"]
+    assert judge["verdict"] == {"required": ["score"], "properties": {"score": {"minimum": 7}}}
+    assert '"score"' in texts[judge["brief"]]
+    with pytest.raises(InvalidPlan) as refused:
+        fleet(tmp_path / "2", agents="a b", one="checks: [{agent: b, verdict: {required: 7}}]")
+    (told,) = refused.value.problems
+    assert str(told).startswith("tasks/one.md:3:30: it is no JSON Schema: 7 is not ")
 
 
 def finding(severity="high", **about):

@@ -91,12 +91,16 @@ def doctor(
 
 @app.command(rich_help_panel=FIRST)
 def demo(
+    name: Annotated[
+        str,
+        typer.Argument(help="Which one: shop (the first) or rest-endpoint."),
+    ] = "",
     keep: Annotated[bool, typer.Option(help="Keep the demo's folder.")] = False,
 ) -> None:
-    """Run a whole six-agent fleet in a fresh repository, without a key or a network."""
+    """Run a whole fleet of scripted agents in a fresh repository, without a key or a network."""
     from fleet.app.demo import run_demo
 
-    raise typer.Exit(run_demo(tell=say, keep=keep))
+    raise typer.Exit(run_demo(name, tell=say, keep=keep))
 
 
 agents_app = typer.Typer(add_completion=False, rich_markup_mode=None)

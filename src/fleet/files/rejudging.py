@@ -3,6 +3,7 @@ verifier of theirs judge again.
 
     V red on T    T/work.n -> T/check.n -> V/worktree.r -> V/work.r -> V/check.r, in V's place
     T has moved   T/check.n -> V/worktree.r -> ...; nobody is sent back
+    T has landed  a new task mends it (`mending`), and is judged in its place
 
 What depends on T and has not begun waits for T/check.n besides, so that it begins at the new
 commit. A verifier that has passed T before judges again before what waits for it. Pure: the run is
@@ -18,6 +19,7 @@ from typing import Any
 
 from fleet.core.plan import FAILED, SETTLED, SUCCEEDED, Need, NeedsChange, Patch, Step
 from fleet.core.state import Standing, StepState
+from fleet.files.mending import heirs_of, landed_in, mend, succeed
 from fleet.files.rework import STEMS, Course, fewer_tries, next_round, recheck
 
 
@@ -30,6 +32,8 @@ class Rejudging:
     needs: dict[str, NeedsChange] = field(default_factory=dict)
     fresh: dict[str, str] = field(default_factory=dict)
     """The check that each task will have been verified by last, by task."""
+    heirs: dict[str, str] = field(default_factory=dict)
+    """The task that mends one which has landed, by that."""
 
     def move_need(self, name: str, task: str) -> None:
         """Has a step that stays need the check that a task is to be verified by last, in the place
@@ -48,8 +52,16 @@ class Rejudging:
         return mine and need.on == SUCCEEDED
 
     def patch(self, reason: str) -> Patch:
-        """Returns what has come together."""
-        return Patch(put=tuple(self.put), needs=self.needs, reason=reason[:500])
+        """Returns what has come together; a step that is put has its needs changed in itself."""
+        put = [_changed(step, self.needs.pop(step.id, None)) for step in self.put]
+        return Patch(put=tuple(put), needs=self.needs, reason=reason[:500])
+
+
+def _changed(step: Step, change: NeedsChange | None) -> Step:
+    if change is None:
+        return step
+    kept = [need for need in step.needs if need.step not in change.remove]
+    return replace(step, needs=(*dict.fromkeys((*kept, *change.add)),))
 
 
 def send_back(
@@ -69,7 +81,12 @@ def send_back(
     verifier's own tries. Where what it judges could not even be put together, `tree` is the
     worktree that settles as failed, and `check` still waits.
     """
-    draft = Rejudging(course)
+    draft, landed = Rejudging(course), landed_in(check)
+    draft.heirs = heirs_of(course, check)
+    put: dict[str, Step] = {}
+    for task in (name for name in tries if name in landed and name not in draft.heirs):
+        draft.heirs[task] = mend(course, check, task, put)
+    draft.put += put.values()
     judged: Any = check.params["verifies"]
     beside = {
         str(other): None
@@ -79,6 +96,7 @@ def send_back(
         if _has_passed(course, str(other))
     }
     verifiers = [str(check.params["task"]), *beside]
+    tries = {task: used for task, used in tries.items() if task not in landed}
     rounds = {name: rounds_of(course, name) for name in (*verifiers, *tries, *moved)}
     names = {name: f"{name}/worktree.{_last(rounds[name]) + 1}" for name in verifiers}
     for task in (*tries, *(name for name in moved if name not in tries)):
@@ -143,6 +161,7 @@ def judge_again(
     number = _last(rounds) + 1
     tree, check = latest(rounds, "worktree"), latest(rounds, "check")
     assert tree is not None and check is not None, "a verifier has a worktree and a check"  # noqa: PT018
+    tree, check = succeed(tree, draft.heirs), succeed(check, draft.heirs)
     place = replace(
         tree,
         id=f"{verifier}/worktree.{number}",
@@ -154,6 +173,7 @@ def judge_again(
     tries: Any = check.params.get("spent", 0) if spent is None else spent
     work = latest(rounds, "agent")
     if work is not None:
+        work = succeed(work, draft.heirs)
         attempts: Any = check.params.get("attempts", 1)
         left = max(int(attempts) - int(tries) - 1, 0)
         again = replace(
@@ -177,9 +197,33 @@ def judge_again(
     )
     draft.put += [*put, judged]
     draft.fresh[verifier] = judged.id
+    signed = _signed_again(draft, verifier, judged)
     for name in waiting:
         draft.move_need(name, verifier)
+        if signed is not None:
+            known = draft.needs[name]
+            draft.needs[name] = replace(known, add=(*known.add, Need(step=signed)))
     return judged.id
+
+
+def _signed_again(draft: Rejudging, checkpoint: str, judged: Step) -> str | None:
+    """Adds one more gate of a checkpoint that has passed, behind what is judged again, and returns
+    it; None for another verifier, and while the gate that is there has yet to open.
+    """
+    last, number = draft.course.look(f"{checkpoint}/gate"), 2
+    while (later := draft.course.look(f"{checkpoint}/gate.{number}")) is not None:
+        last, number = later, number + 1
+    if last is None or last.standing is not Standing.SUCCEEDED:
+        return None
+    needs = [need for need in last.step.needs if not draft.is_check(need, checkpoint)]
+    again = replace(
+        last.step,
+        id=f"{checkpoint}/gate.{number}",
+        params={**last.step.params, "round": judged.params["round"]},
+        needs=(*needs, Need(step=judged.id), Need(step=last.step.id)),
+    )
+    draft.put.append(again)
+    return again.id
 
 
 def rounds_of(course: Course, task: str) -> dict[str, Step]:
@@ -279,6 +323,8 @@ def _needs_of_tree(draft: Rejudging, tree: Step, behind: Need) -> tuple[Need, ..
         if found is None:
             known = last_check(draft.course, str(task))
             found = known.step.id if known is not None and _round(known.step) > 1 else None
+        if all(need.step != task for need in tree.needs):
+            kept.append(Need(step=task))  # it mends another that was needed
         if found is not None:
             kept.append(Need(step=found))
     return (*dict.fromkeys(kept), behind)

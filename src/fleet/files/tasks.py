@@ -1,7 +1,7 @@
 """What a task lowers to: T/worktree -> T/work -> T/check -> join T, and the params of each.
 
-Pure: documents in, steps out. Ladders, and how a check or a command stands in params, are the same
-for the steps of a phase, which takes them from here.
+Pure: documents in, steps out. How a check or a command stands in params is the same for the steps
+of a phase, which takes it from here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fleet.core.plan import JOIN, PER_MINUTE, Ask, Failure, Need, Retry, Rung, Step
+from fleet.core.plan import JOIN, PER_MINUTE, Need, Step
+from fleet.files.ladders import check_ladder, machine_ladder, work_ladder
 from fleet.files.verdicts import asked_of, schema
 
 if TYPE_CHECKING:
@@ -31,11 +32,6 @@ if TYPE_CHECKING:
 DAY_MS = 86_400_000
 ATTEMPTS = 3
 """Tries of a task, rework included, unless its file says otherwise."""
-
-MACHINE_TRIES = 5
-"""Tries after failures that are not the task's: the program did not start, the machine lost it."""
-
-TROUBLE = frozenset({Failure.AGENT, Failure.INFRA})
 
 
 class Texts(dict[str, str]):
@@ -85,7 +81,7 @@ def task_steps(
                 params=_work(fleet, task, agent, phase, texts),
                 needs=(Need(step=tree),),
                 uses={**agent_uses(agent), **agent_starts(fleet, agent), **uses},
-                ladder=_ladder(task, attempts),
+                ladder=work_ladder(task, attempts),
                 span_ms=int(task.days.likely * DAY_MS),
                 whole=task.id,
             )
@@ -102,7 +98,7 @@ def task_steps(
             },
             needs=(Need(step=steps[-1].id),),
             uses={"checks": 1, **({limit: 1} if limit else {})},
-            ladder=_check_ladder(task),
+            ladder=check_ladder(task),
             whole=task.id,
         ),
         Step(
@@ -277,6 +273,7 @@ def _judges(fleet: Fleet, task: TaskDocument, texts: Texts) -> dict[str, object]
                 "text": check.text,
                 "agent": agent_params(fleet, agent, texts),
                 "brief": texts.keep(asked_of(task, check)),
+                **({"verdict": plain(check.verdict)} if check.verdict else {}),
                 "rules": texts.keep(fleet.settings.rules),
                 "timeout_s": _seconds(check.timeout_ms or agent.limits.timeout_ms),
                 "uses": {**agent_uses(agent), **agent_starts(fleet, agent), "agents": 1},
@@ -293,7 +290,12 @@ def _judging(fleet: Fleet, task: TaskDocument, order: Order) -> dict[str, object
             {
                 "id": name,
                 "branch": branch_of(fleet.tasks[name]),
-                "beside": [one for one in order.verifiers[name] if one != task.id],
+                "beside": [
+                    one
+                    for one in order.verifiers[name]
+                    if one != task.id and fleet.tasks[one].phase == task.phase
+                ],
+                **({"landed": True} if fleet.tasks[name].phase != task.phase else {}),
             }
             for name in task.verifies
         ],
@@ -306,6 +308,7 @@ def judge(check: Check) -> dict[str, object]:
         "text": check_text(check),
         "command": plain(check.command),
         "timeout_s": _seconds(check.timeout_ms),
+        **({"group": check.group} if check.group else {}),
     }
 
 
@@ -333,44 +336,13 @@ def _facts(fleet: Fleet, task: TaskDocument, phase: Phase, order: Order) -> dict
         "checks": [check_text(one) for one in task.checks],
         "dependencies": list(order.needs[task.id]),
         **({"verifies": list(task.verifies)} if task.verifies else {}),
+        **({"kind": task.kind} if task.kind != "task" else {}),
         "uses": dict(task.uses),
         "metrics": [plain(asdict(one)) for one in task.metrics],
         "risks": [plain(asdict(one)) for one in task.risks],
         "decisions": [plain(asdict(one)) for one in task.decisions],
         "assumptions": [one.text for one in task.assumptions],
     }
-
-
-def machine_ladder(message: str) -> tuple[Rung, ...]:
-    """Returns the ladder of a step that no agent works on: try again, then ask a person."""
-    return (_trouble(2_000), Ask(message=message, choices=("retry", "fail")))
-
-
-def _trouble(backoff_ms: int) -> Retry:
-    """Returns the rung for failures that are not the task's."""
-    return Retry(times=MACHINE_TRIES - 1, backoff_ms=backoff_ms, on=TROUBLE)
-
-
-def _ladder(task: TaskDocument, attempts: int) -> tuple[Rung, ...]:
-    again = Retry(times=attempts - 1, backoff_ms=task.backoff_ms or 0)
-    return (again, _trouble(10_000), *_last(task, f"{task.id} failed.", ("retry", "skip", "fail")))
-
-
-def _check_ladder(task: TaskDocument) -> tuple[Rung, ...]:
-    message = f"{task.id} does not deliver what it promised."
-    if task.verifies:
-        message = f"{task.id} does not pass {', '.join(task.verifies)}."
-    return (_trouble(2_000), *_last(task, message, ("rework", "retry", "skip", "fail")))
-
-
-def _last(task: TaskDocument, message: str, choices: tuple[str, ...]) -> tuple[Rung, ...]:
-    """Returns the rungs after the retries: what `on_failure` says, else a person is asked."""
-    if any(rung.fail for rung in task.on_failure):
-        return ()
-    for rung in task.on_failure:
-        if rung.ask:
-            return (Ask(message=rung.question or message, whom=rung.ask, choices=choices),)
-    return (Ask(message=message, choices=choices),)
 
 
 def _seconds(ms: int | None) -> float | None:

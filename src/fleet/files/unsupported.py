@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Found = Iterator[tuple[tuple[str | int, ...], str]]
 """Where a key stands in its document, and what it is called before people."""
 
-SETTINGS = ("escalations", "loops", "patches", "envelope", "checkpoints", "notify")
+SETTINGS = ("escalations", "loops", "envelope", "notify")
 """Keys of coordination.md that nothing obeys yet."""
 
 MEASURED = {
@@ -63,8 +63,8 @@ def _of_task(task: TaskDocument, agent: AgentDocument | None) -> Found:
     for number, assumption in enumerate(task.assumptions):
         yield from _of_assumption(assumption, number)
     for number, check in enumerate(task.checks):
-        if check.agent and check.verdict is not None:
-            yield ("checks", number, "verdict"), "a form of one's own for a verdict"
+        if isinstance(check.verdict, str):
+            yield ("checks", number, "verdict"), "the form of a verdict in a file of its own"
         elif check.agent and task.verifies:
             yield ("checks", number), "a check by an agent of a task that verifies others"
     for number, rung in enumerate(task.on_failure):
@@ -76,10 +76,7 @@ def _of_task(task: TaskDocument, agent: AgentDocument | None) -> Found:
 
 def _of_verifier(fleet: Fleet, task: TaskDocument) -> Found:
     for number, name in enumerate(task.verifies):
-        other = fleet.tasks[name]
-        if other.phase != task.phase:
-            yield ("verifies", number), "to verify a task of an earlier phase, which has landed,"
-        elif other.verifies:
+        if fleet.tasks[name].verifies:
             yield ("verifies", number), "to verify a verifier"
     if task.verifies and not task.agent:
         for number, deliverable in enumerate(task.deliverables):

@@ -8,6 +8,7 @@ high or critical. A finding without `task` is about all that was judged. Pure.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -68,9 +69,11 @@ def asked_of(task: TaskDocument, check: Check) -> str:
     to do and to leave.
     """
     wanted = "".join(f"\n- {one.text}" for one in task.deliverables)
+    form = json.dumps(check.verdict, indent=1) if check.verdict else ""
     parts = [
         check.instructions or "Judge whether this is done, and done well.",
         f"What `{task.id}` was to do:\n\n{task.body.strip() or task.name or task.id}",
         f"It was to leave:\n{wanted}" if wanted else "",
+        f"Your verdict holds this JSON Schema besides:\n\n```json\n{form}\n```" if form else "",
     ]
     return "\n\n".join(part for part in parts if part)

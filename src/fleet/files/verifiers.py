@@ -47,15 +47,14 @@ def _verifiers(fleet: Fleet) -> dict[str, tuple[str, ...]]:
 
 
 def _needs(fleet: Fleet, verifiers: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    needs = {
-        task.id: list(dict.fromkeys((*task.dependencies, *task.verifies)))
-        for task in fleet.tasks.values()
-    }
+    needs = {task.id: list(task.waits_for) for task in fleet.tasks.values()}
     for task in fleet.tasks.values():
         for name in task.dependencies:
-            if fleet.tasks[name].phase != task.phase:
-                continue  # it has landed by then, through a gate that asked its verifiers
             for one in verifiers.get(name, ()):
+                if fleet.tasks[one].checkpoint is not None:
+                    continue  # it says itself what waits for it
+                if fleet.tasks[one].phase != task.phase:
+                    continue  # it has passed by then, before the gate of its phase, or judges later
                 if one not in needs[task.id] and not _reaches(needs, one, task.id):
                     needs[task.id].append(one)
     return {name: tuple(told) for name, told in needs.items()}

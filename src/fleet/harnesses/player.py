@@ -160,7 +160,7 @@ def _sleep(value: Any) -> None:
 
 
 def _fleet(*words: str) -> None:
-    _call([sys.executable, "-m", "fleet", *words])
+    _call([sys.executable, "-P", "-m", "fleet", *words])
 
 
 def _call(argv: list[str]) -> None:

@@ -27,15 +27,14 @@ def prepare(
     names = [agent.args] if isinstance(agent.args, str) else list(agent.args)
     if len(names) != 1 or not names[0]:
         raise Rejected(f"agent {agent.id} names no script", hint="give `args: [FILE]`")
-    argv = [sys.executable, "-m", "fleet.harnesses.player", names[0]]
     # The player must find fleet where this process has it, installed or not, and nothing of the
-    # worktree before it.
+    # worktree before it; what it runs must find the worktree's own as it would anywhere.
+    argv = [sys.executable, "-P", "-m", "fleet.harnesses.player", names[0]]
     source = str(Path(__file__).resolve().parents[2])
     env = {
         "PYTHONPATH": source,
         **agent.env,
         "FLEET_BRIEF": str(brief),
-        "PYTHONSAFEPATH": "1",
         "PYTHONUNBUFFERED": "1",
     }
     return Preparation(argv=argv, env=env, stdin=NOTHING)

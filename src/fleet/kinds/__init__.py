@@ -58,6 +58,8 @@ KINDS: dict[str, str] = {
     "shell": "fleet.kinds.shell",
     "tool": "fleet.kinds.tool",
     "verify": "fleet.kinds.verify",
+    "consult": "fleet.kinds.consult",
+    "adapt": "fleet.kinds.adapt",
 }
 """Kind -> the module that is it; nothing is imported until it is used."""
 

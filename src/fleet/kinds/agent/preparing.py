@@ -298,7 +298,7 @@ def _brief(work: Work, place: Mapping[str, Any], harness: Harness) -> str:
     ]
     judges, verdicts = _judges(work, place), _verdicts(work)
     if not judges:
-        task = str(params["task"])
+        task = str(params.get("reworks") or params["task"])
         earlier += [
             f"`{whose}` judged this at commit {str(one['verdict']['commits'].get(task))[:12]} and "
             f"sent it back:\n\n{briefs.verdict(one, task)}"

@@ -15,7 +15,7 @@ from typing import Any
 from fleet.core.messages import Ending, Outcome
 from fleet.core.plan import SETTLED, Ask, Need, NeedsChange, Patch, Retry, Step
 from fleet.core.state import Standing, StepState
-from fleet.files.tasks import TROUBLE
+from fleet.files.ladders import TROUBLE
 from fleet.files.verdicts import schema
 from fleet.harnesses import brief as briefs
 from fleet.kinds import Work
@@ -79,7 +79,7 @@ def _step(work: Work, judge: Mapping[str, Any], name: str, commit: str) -> Step:
             "brief": judge["brief"],
             "rules": judge["rules"],
             "timeout_s": judge["timeout_s"],
-            "schema": schema([task]),
+            "schema": _form(task, judge.get("verdict")),
             "verifies": [{"id": task, "branch": work.params["branch"]}],
             "judged": {task: commit},
             "round": work.params.get("round", 1),
@@ -93,6 +93,11 @@ def _step(work: Work, judge: Mapping[str, Any], name: str, commit: str) -> Step:
         ),
         whole=task,
     )
+
+
+def _form(task: str, own: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Returns the JSON Schema of a verdict, with what a document asks of it besides."""
+    return schema([task]) if own is None else {"allOf": [schema([task]), dict(own)]}
 
 
 def _row(judge: Mapping[str, Any], one: StepState, commit: str) -> dict[str, Any]:
