@@ -15,13 +15,14 @@ from itertools import count
 from typing import Any, Final
 
 from fleet.core import messages as m
-from fleet.core.plan import JOIN, circle
+from fleet.core.plan import JOIN, Ask, circle
 from fleet.core.state import CLOSED, OpenQuestion, State, StepState
 from fleet.files.proposals import text_of
 
 WAITS_FOR: Final = "waits_for"
 """What a question is about that waits for a task: the task's id."""
 
+PERSON: Final = "person"
 CIRCLE: Final = "circle"
 """What a question about a circle is about: the tasks in it."""
 
@@ -121,11 +122,12 @@ def about_circle(
 
 def about_loop(state: State, rounds: Sequence[Round]) -> m.Question:
     """Returns what is asked about a question that was asked again and again, in `rounds`. Where
-    several tasks have asked it, that is a change that settles it before all of them.
+    several tasks have asked it, a person is offered a change that settles it before all of them.
     """
     tasks = [name for name in dict.fromkeys(one.task for one in rounds) if _is_open(state, name)]
     why = f"the same was asked {len(rounds)} times"
-    if len(tasks) > 1:
+    asks = all(isinstance(rung, Ask) and rung.whom == PERSON for rung in state.loops.then)
+    if asks and len(tasks) > 1:
         found = _offer(change_for(state, tasks, why, rounds), {})
     else:
         lines = [f"{why[0].upper()}{why[1:]}:", *(one.line() for one in rounds)]
