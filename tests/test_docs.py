@@ -111,7 +111,7 @@ FORMS = {
     "CheckForm": "check", "CheckpointForm": "checkpoint", "DaysForm": "estimate",
     "DecisionForm": "decision", "DefaultsForm": "defaults", "DeliverableForm": "deliverable",
     "EnvelopeForm": "envelope", "EscalationForm": "escalation", "FindForm": "found value",
-    "InsertForm": "insertion", "ModeForm": "mode", "ReadingForm": "reading",
+    "InsertForm": "insertion", "ItemForm": "item", "ModeForm": "mode", "ReadingForm": "reading",
     "UnaskedForm": "unasked",
     "UsageForm": "told usage", "VersionForm": "version",
     "LoopsForm": "loops", "McpServerForm": "mcp server", "MetricForm": "metric",

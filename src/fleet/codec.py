@@ -9,14 +9,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass, replace
 from functools import cache
 from math import isfinite
 from types import UnionType
 from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
 from fleet.core import messages as m
-from fleet.core.plan import Ask, Failure, Need, NeedsChange, Patch, Plan, Retry, Revise, Step, Swap
+from fleet.core.plan import (
+    Ask,
+    Failure,
+    Loops,
+    Need,
+    NeedsChange,
+    Patch,
+    Plan,
+    Retry,
+    Revise,
+    Step,
+    Swap,
+)
 from fleet.core.spending import Budget
 from fleet.core.state import Answered, Note, OpenQuestion, Standing, State, StepState, uses_of
 
@@ -99,6 +111,7 @@ def _of(kind: type) -> Callable[[Any], Any]:
 _DECODERS: dict[tuple[type, str], Callable[[Any], Any]] = {
     (Step, "needs"): _each(_of(Need)),
     (Step, "ladder"): _each(lambda value: decode(value)),  # noqa: PLW0108  stands below
+    (Loops, "then"): _each(lambda value: decode(value)),  # noqa: PLW0108  stands below
     (Plan, "steps"): lambda steps: {s["id"]: _decode_as(Step, s) for s in steps},
     (Patch, "put"): _each(_of(Step)),
     (Patch, "needs"): _values(_of(NeedsChange)),
@@ -120,6 +133,9 @@ _BY_FIELD: dict[str, Callable[[Any], Any]] = {
     "plan": _of(Plan),
     "patch": _maybe(_of(Patch)),
     "outcome": _of(m.Outcome),
+    "loops": _maybe(_of(Loops)),
+    "loop": _maybe(_of(m.Question)),
+    "like": _tuple,
     "question": _of(m.Question),
     "on": lambda value: value if isinstance(value, str) else frozenset(map(Failure, value)),
     "parent": _maybe(_tuple),
@@ -192,15 +208,7 @@ def _plain(value: Any) -> Any:
         return [one if type(one) in _ATOMS else _plain(one) for one in value]
     if kind is Plan:
         return {
-            **_encode_fields(
-                Plan(
-                    name=value.name,
-                    steps={},
-                    limits=value.limits,
-                    budgets=value.budgets,
-                    about=value.about,
-                )
-            ),
+            **_encode_fields(replace(value, steps={})),
             "steps": [_encode_fields(step) for step in value.steps.values()],
         }
     if kind in _NAMES:
@@ -376,6 +384,7 @@ def load_state(text: str | bytes) -> State:
     for name, _, _ in _shape_of(State):
         if name in plain and name not in _DERIVED:
             setattr(state, name, plain[name])
+    state.loops = _of(Loops)(plain.get("loops", {}))
     state.parent = tuple(plain["parent"]) if plain.get("parent") else None
     state.questions = _values(_of(OpenQuestion))(plain.get("questions", {}))
     state.answers = _values(_of(Answered))(plain.get("answers", {}))

@@ -334,7 +334,6 @@ def test_an_account_that_cannot_be_bounded_is_refused(tmp_path, account, harness
         ("settings", "escalations: [{topic: x, to: a}]", "`escalations`", 14),
         ("settings", "loops: {after: 3}", "`loops`", 8),
         ("settings", "envelope: {max_tasks: 3}", "`envelope`", 11),
-        ("settings", "checkpoints: [{id: c}]", "`checkpoints`", 14),
         ("settings", "notify: [{command: beep, on: [failed]}]", "`notify`", 9),
     ],
 )  # fmt: skip

@@ -312,3 +312,22 @@ def test_a_permission_is_shown_with_all_that_it_costs_and_nothing_that_moves(col
         "    --always allows `run: rm -rf x` for this run",
         "    fleet approve plan.q1 [--always]   fleet reject plan.q1 --reason ...",
     ]
+
+
+def test_a_checkpoint_of_fifty_items_is_read_by_its_groups():
+    met = [
+        {"text": f"item {n}", "met": True, "evidence": "", "group": "Safety" if n % 2 else "Speed"}
+        for n in range(48)
+    ]
+    red = [
+        {"text": EVIL * 9, "met": False, "evidence": EVIL * 9, "group": "Safety"},
+        {"text": "signed", "met": False, "evidence": "not yet", "group": EVIL},
+    ]
+    one = {"id": "ready", "name": EVIL * 9, "items": 50, "met": 48, "skipped": False}
+    told = {"phase": "p", "checkpoint": one, "gate": "closed", "conditions": [*met, *red]}
+    lines = gate_text(told, 80).splitlines()
+    assert all(width(text) <= 80 and "\x1b" not in text and "\r" not in text for text in lines)
+    assert "closed, 48 of 50 items met" in " ".join(lines[:3])
+    first = lines.index("  Safety: 24 of 25")
+    assert "evil" in lines[first + 1], "what is not met comes first in its group"
+    assert lines.index("  Speed: 24 of 24") < first

@@ -102,7 +102,11 @@ def live_branches(state: State) -> dict[str, str]:
     for name, task in tasks_of(state).items():
         begun = task.worktree is not None and task.worktree.attempt > 0
         phase = phases.get(str(task.facts.get("phase") or ""))
-        if begun and state_of(task, phase, frozenset()) not in ("merged", "skipped"):
+        if (
+            begun
+            and not task.is_checkpoint
+            and state_of(task, phase, frozenset()) not in ("merged", "skipped")
+        ):
             found[name] = str(task.facts["branch"])
     return found
 

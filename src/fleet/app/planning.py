@@ -149,6 +149,7 @@ def planned(fleet: Fleet, name: str, order: Order) -> PlannedTask:
         branch=branch_of(task),
         port=task.port,
         deliverables=tuple(one.text for one in task.deliverables),
+        kind=task.kind,
         place=str(fleet.place("task", name, "days")) if window else "",
     )
 

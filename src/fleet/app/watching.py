@@ -226,18 +226,27 @@ def report(place: FleetPlace) -> dict[str, Any]:
 
 
 def gate(place: FleetPlace, phase: str | None = None) -> list[dict[str, Any]]:
-    """Returns `fleet.gate/1` of a phase, of every phase without one: conditions and evidence."""
+    """Returns `fleet.gate/1` of a phase or a checkpoint, of all without one: conditions and
+    evidence.
+    """
     state = place.run_state() or planned_state(place)
-    names = list(phases_of(state))
+    points = [name for name, task in tasks_of(state).items() if task.is_checkpoint]
+    names = [*points, *phases_of(state)]
     if phase is not None and phase not in names:
-        raise NotFound("phase", phase, names)
+        raise NotFound("phase or checkpoint", phase, names)
     clock = clock_of(state)
     observed = observe(place, state, clock.now_ms)
     order = dict(phase_order(tasks_of(state), phases_of(state)))
     wanted = [phase] if phase is not None else names
+    from fleet.views.checkpoint import checkpoint_of
     from fleet.views.gate import gate_of
 
-    return [gate_of(state, name, order[name], observed, clock) for name in wanted]
+    return [
+        checkpoint_of(state, name, observed, clock)
+        if name in points
+        else gate_of(state, name, order[name], observed, clock)
+        for name in wanted
+    ]
 
 
 def metrics(place: FleetPlace) -> dict[str, Any]:

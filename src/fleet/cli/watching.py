@@ -95,22 +95,24 @@ def wait(
 @app.command(rich_help_panel=WATCH)
 def gate(
     ctx: typer.Context,
-    phase: Annotated[str | None, typer.Argument(help="A phase; all without one.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="A phase or a checkpoint; all without one.")
+    ] = None,
     export: Annotated[
         bool, typer.Option("--export", help="As Markdown, for a pull request.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show each condition of a phase's gate with its evidence."""
+    """Show each condition of a phase's gate or a checkpoint with its evidence."""
     from fleet.app.watching import gate as gates
 
-    found = gates(here(ctx), phase)
+    found = gates(here(ctx), name)
     if export:
         from fleet.render.gate import gate_markdown
 
         say("\n\n".join(gate_markdown(one) for one in found))
     elif as_json:
-        say_json(found[0] if phase is not None else {"schema": "fleet.gates/1", "gates": found})
+        say_json(found[0] if name is not None else {"schema": "fleet.gates/1", "gates": found})
     else:
         from fleet.render.gate import gate_text
 

@@ -162,8 +162,14 @@ class SkipStep(Told):
 
 @record()
 class RaiseQuestion(Told):
+    """Ask. `like` are earlier questions that are the same and led to nothing yet; `loop` is asked
+    when there are too many of them.
+    """
+
     question: Question
     step: str = ""
+    like: tuple[str, ...] = ()
+    loop: Question | None = None
 
 
 @record()

@@ -92,6 +92,14 @@ Rung = Retry | Swap | Revise | Ask
 
 
 @record()
+class Loops:
+    """How often the same is asked until it is a loop; the first Revise that may be, or Ask."""
+
+    after: int = 3
+    then: tuple[Rung, ...] = ()
+
+
+@record()
 class Step:
     """The smallest thing that is started, ends and is tried again.
 
@@ -122,6 +130,7 @@ class Plan:
     limits: Mapping[str, int] = field(default_factory=dict)
     budgets: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     about: Mapping[str, object] = field(default_factory=dict)
+    loops: Loops = field(default_factory=Loops)
 
 
 @record()
@@ -147,6 +156,7 @@ class Patch:
     limits: Mapping[str, int] = field(default_factory=dict)
     budgets: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     about: Mapping[str, object] = field(default_factory=dict)
+    loops: Loops | None = None
     reason: str = ""
 
 

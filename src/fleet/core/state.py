@@ -15,7 +15,7 @@ from operator import attrgetter
 from typing import Any, TypeVar, cast
 
 from fleet.core.messages import DeliverNote, Effect, Question, RunAttempt, StopAttempt
-from fleet.core.plan import FAILED, JOIN, SETTLED, SUCCEEDED, Failure, Step
+from fleet.core.plan import FAILED, JOIN, SETTLED, SUCCEEDED, Failure, Loops, Step
 from fleet.core.spending import Budget
 from fleet.records import record
 
@@ -205,6 +205,7 @@ class State:
     name: str = ""
     about: Mapping[str, object] = field(default_factory=dict)
     limits: Mapping[str, int] = field(default_factory=dict)
+    loops: Loops = field(default_factory=Loops)
     parent: tuple[str, str, int] | None = None
     revision: int = 1
     steps: dict[str, StepState] = field(default_factory=dict)
@@ -249,6 +250,7 @@ class State:
             name=self.name,
             about=self.about,
             limits=self.limits,
+            loops=self.loops,
             parent=self.parent,
             revision=self.revision,
             steps=Overlay(self.steps),

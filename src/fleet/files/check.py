@@ -11,9 +11,11 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from fleet.core.plan import circle
 from fleet.errors import Place, Problem, did_you_mean
+from fleet.files import checkpoints
 from fleet.files.documents import Rung, TaskDocument
 from fleet.files.fleet import Fleet
 from fleet.files.harnesses import harnesses_hold
@@ -40,7 +42,7 @@ def agents_known(fleet: Fleet) -> Found:
     for task in fleet.tasks.values():
         at = _at(fleet, task)
         if task.agent and not fleet.is_known("agent", task.agent):
-            said = "agent" in fleet.raws["task", task.id].values
+            said = bool(_written(fleet, task, "agent"))
             hint = did_you_mean(task.agent, fleet.agents) if said else ""
             text = f"no agent {task.agent!r}"
             if not said:
@@ -80,7 +82,7 @@ def tasks_known(fleet: Fleet) -> Found:
         for key, names in (("dependencies", task.dependencies), ("verifies", task.verifies)):
             for name in names:
                 if not fleet.is_known("task", name):
-                    written = fleet.raws["task", task.id].values.get(key, ())
+                    written = _written(fleet, task, key)
                     index = list(written).index(name) if name in written else 0
                     hint = did_you_mean(name, fleet.tasks) or f"write tasks/{name}.md"
                     yield Problem(f"no task {name!r}", _at(fleet, task)(key, index), hint)
@@ -126,9 +128,9 @@ def limits_hold(fleet: Fleet) -> Found:
 
 def no_circles(fleet: Fleet) -> Found:
     """Tasks do not wait for each other, verified ones included."""
-    graph = {task.id: (*task.dependencies, *task.verifies) for task in fleet.tasks.values()}
+    graph = {task.id: task.waits_for for task in fleet.tasks.values()}
     while ring := circle(graph):
-        task = fleet.tasks[min(ring)]
+        task = fleet.tasks[min(ring, key=lambda one: (one not in fleet.origins, one))]
         start = ring.index(task.id)
         ring = (*ring[start:-1], *ring[:start], task.id)
         key = "dependencies" if ring[1] in task.dependencies else "verifies"
@@ -265,6 +267,7 @@ def approvers_differ(fleet: Fleet) -> Found:
             if name.removeprefix("agent:") == task.agent:
                 text = f"the task's own agent {task.agent!r} approves it"
                 yield Problem(text, _at(fleet, task)("approved_by", number), "name somebody else")
+    yield from checkpoints.approvers_differ(fleet)
 
 
 def empty_parts(fleet: Fleet) -> Found:
@@ -281,7 +284,7 @@ def empty_parts(fleet: Fleet) -> Found:
 def said_twice(fleet: Fleet) -> Found:
     """A dependency that is named twice counts once."""
     for task in fleet.tasks.values():
-        written = fleet.raws["task", task.id].values.get("dependencies", ())
+        written = _written(fleet, task, "dependencies")
         for index, name in enumerate(written):
             if name in written[:index]:
                 place = _at(fleet, task)("dependencies", index)
@@ -311,6 +314,12 @@ WARNINGS: tuple[Callable[[Fleet], Found], ...] = (empty_parts, said_twice, owner
 def _at(fleet: Fleet, task: TaskDocument) -> At:
     """Finds a place only when a problem is told: that costs a reading of the file."""
     return partial(fleet.place, "task", task.id)
+
+
+def _written(fleet: Fleet, task: TaskDocument, key: str) -> Any:
+    """Returns what a task says under a key in its own words, nothing where it says nothing."""
+    raw = fleet.raws.get(("task", task.id))
+    return raw.values.get(key, ()) if raw is not None else getattr(task, key)
 
 
 def _agent(fleet: Fleet, name: str, at: At, *path: str | int) -> Found:

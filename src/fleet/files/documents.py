@@ -64,6 +64,7 @@ class Check:
     instructions: str = ""
     name: str = ""
     timeout_ms: int | None = None
+    group: str = ""  # of a checklist
 
     @property
     def text(self) -> str:
@@ -218,8 +219,22 @@ class AgentDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """Where a run is looked at: what must be verified, what is asked of it, who signs, and which
+    tasks wait for that.
+    """
+
+    id: str
+    name: str = ""
+    needs: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()
+    checks: tuple[Check, ...] = ()
+    approve: bool | tuple[str, ...] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskDocument:
-    """What is to be done: one file of tasks/, defaults applied."""
+    """What is to be done: one file of tasks/, defaults applied; or what a checkpoint comes to."""
 
     id: str
     name: str = ""
@@ -251,6 +266,19 @@ class TaskDocument:
     teardown: tuple[Command, ...] = ()
     copy: tuple[str, ...] = ()
     body: str = ""
+    # Of tasks that stand in no file of their own, and of those that wait for them.
+    checkpoint: Checkpoint | None = None
+    behind: tuple[str, ...] = ()  # waited for, but no commits of theirs come in
+
+    @property
+    def kind(self) -> str:
+        """What people call it: `checkpoint`, or `task`."""
+        return "checkpoint" if self.checkpoint is not None else "task"
+
+    @property
+    def waits_for(self) -> tuple[str, ...]:
+        """All tasks that it names to wait for, each once."""
+        return tuple(dict.fromkeys((*self.dependencies, *self.verifies, *self.behind)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,13 +321,13 @@ class Settings:
     ports: tuple[int, int] = (8000, 8999)
     metrics: tuple[Metric, ...] = ()
     risks: tuple[Risk, ...] = ()
+    checkpoints: tuple[Checkpoint, ...] = ()
     rules: str = ""  # the body: what every agent is told
     # Normal form of what sections 5 to 7 of the contract fix; plain JSON values.
     escalations: tuple[Mapping[str, Json], ...] = ()
     loops: Mapping[str, Json] = field(default_factory=dict)
     patches: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
     envelope: Mapping[str, Json] = field(default_factory=dict)
-    checkpoints: tuple[Mapping[str, Json], ...] = ()
     mcp_servers: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
     functions: Mapping[str, str] = field(default_factory=dict)
     notify: tuple[Mapping[str, Json], ...] = ()

@@ -44,6 +44,8 @@ class Fleet:
     warnings: tuple[Problem, ...] = ()
     digest: str = ""
     raws: Mapping[tuple[str, str], Raw] = field(default_factory=dict, repr=False)
+    # Where a task stands that has no file of its own: kind and id of a document, and a path in it.
+    origins: Mapping[str, tuple[str, str, tuple[str | int, ...]]] = field(default_factory=dict)
     # (kind, id) of files that did not hold; while checking
     broken: frozenset[tuple[str, str]] = frozenset()
 
@@ -56,6 +58,11 @@ class Fleet:
         """Returns where a key of a document stands: kind is fleet, agent, task or harness; name is
         its id.
         """
+        if kind == "task" and name in self.origins:
+            kind, name, inside = self.origins[name]
+            if path and path[0] in ("dependencies", "verifies"):
+                path = ("needs", *path[1:])
+            path = (*inside, *path)
         raw = self.raws.get((kind, name if kind != "fleet" else ""))
         if raw is None:
             return Place(SETTINGS_FILE)

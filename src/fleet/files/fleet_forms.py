@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import date
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, PlainValidator, model_validator
 
@@ -15,6 +15,7 @@ from fleet.files.fields import (
     CommandForm,
     Commands,
     Count,
+    Duration,
     EnvName,
     Flag,
     Id,
@@ -36,6 +37,7 @@ from fleet.files.forms import (
     Risk,
     Rungs,
     TaskForm,
+    as_command,
     exactly_one,
 )
 from fleet.files.names import is_reference, limit_problem
@@ -208,17 +210,42 @@ class EnvelopeForm(Form):
     ] = False
 
 
+class ItemForm(Form):
+    """One condition of a checkpoint: a command; a bare text or argv is that."""
+
+    strangers: ClassVar = {"agent": "what an agent judges is a task with `verifies`; need that"}
+    command: CommandForm
+    name: Text | None = None
+    timeout_ms: Duration | None = Field(
+        None, validation_alias="timeout", serialization_alias="timeout_ms"
+    )
+
+
+Item = Annotated[
+    ItemForm,
+    BeforeValidator(as_command, json_schema_input_type=str | list[str] | ItemForm),
+]
+Items = Annotated[list[Item], BeforeValidator(one_or_many, json_schema_input_type=str | list[Item])]
+
+
 class CheckpointForm(Form):
-    """A gate within a phase: what it needs, what it stands before."""
+    """A gate anywhere in the plan: what it stands on, what it asks, what it stands before."""
 
     id: Id
     name: Text | None = None
     needs: Ids | None = None
     before: Ids | None = None
-    checks: Checks | None = None
+    checks: Items | None = None
+    checklist: dict[Text, Items] | None = None
     approve: Annotated[
         bool | list[str], PlainValidator(_as_approve, json_schema_input_type=bool | list[str])
     ] = False
+
+    @model_validator(mode="after")
+    def _whole(self) -> CheckpointForm:
+        if not (self.needs or self.before):
+            raise ValueError("say what it stands on (needs), what waits for it (before), or both")
+        return self
 
 
 class NotifyForm(Form):

@@ -101,7 +101,8 @@ class DeliverableForm(Form):
         return self
 
 
-def _as_check(value: Any) -> Any:
+def as_command(value: Any) -> Any:
+    """A bare text or argv stands for a mapping with that command."""
     return {"command": value} if isinstance(value, str | list) else value
 
 
@@ -190,7 +191,7 @@ Deliverable = Annotated[
     BeforeValidator(stands_for("path"), json_schema_input_type=str | DeliverableForm),
 ]
 Check = Annotated[
-    CheckForm, BeforeValidator(_as_check, json_schema_input_type=str | list[str] | CheckForm)
+    CheckForm, BeforeValidator(as_command, json_schema_input_type=str | list[str] | CheckForm)
 ]
 Checks = Annotated[
     list[Check], BeforeValidator(one_or_many, json_schema_input_type=str | list[Check])

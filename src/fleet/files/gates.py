@@ -11,11 +11,12 @@ from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
 from fleet.core.plan import Ask, Need, Step
+from fleet.files.checkpoints import before_gate
 from fleet.files.ladders import machine_ladder
 from fleet.files.tasks import branch_of, comes_in, judge, plain
 
 if TYPE_CHECKING:
-    from fleet.files.documents import Phase, TaskDocument
+    from fleet.files.documents import Phase
     from fleet.files.fleet import Fleet
 
 
@@ -26,6 +27,7 @@ def phase_steps(fleet: Fleet, phase: Phase, before: str) -> list[Step]:
     if before:
         needs.append(Need(step=before))
     names = {name for task in phase.tasks for name in fleet.tasks[task].approved_by}
+    lands = [name for name in phase.tasks if fleet.tasks[name].checkpoint is None]
     named = phase.approve if isinstance(phase.approve, tuple) else ()
     approve = sorted({*named, *names}) or phase.approve is True
     return [
@@ -36,7 +38,7 @@ def phase_steps(fleet: Fleet, phase: Phase, before: str) -> list[Step]:
                 "phase": phase.id,
                 "name": phase.name or phase.id,
                 "base": base,
-                "tasks": [_before_gate(fleet.tasks[name]) for name in phase.tasks],
+                "tasks": [before_gate(fleet.tasks[name]) for name in phase.tasks],
                 "approve": approve,
             },
             needs=tuple(needs),
@@ -50,7 +52,7 @@ def phase_steps(fleet: Fleet, phase: Phase, before: str) -> list[Step]:
                 "phase": phase.id,
                 "name": phase.name or phase.id,
                 "base": base,
-                "tasks": _by_dependency(fleet, phase.tasks),
+                "tasks": _by_dependency(fleet, lands),
                 "strategy": phase.strategy,
                 "checks": [judge(one) for one in phase.checks],
                 "tag": phase.tag,
@@ -65,12 +67,6 @@ def phase_steps(fleet: Fleet, phase: Phase, before: str) -> list[Step]:
         ),
         *(_teardown(fleet, phase, name) for name in phase.tasks if fleet.tasks[name].teardown),
     ]
-
-
-def _before_gate(task: TaskDocument) -> dict[str, object]:
-    """Returns a task as the gate reads it: a verifier with those that it judges."""
-    told: dict[str, object] = {"id": task.id, "branch": branch_of(task), "agent": task.agent}
-    return {**told, "verifies": list(task.verifies)} if task.verifies else told
 
 
 def _teardown(fleet: Fleet, phase: Phase, name: str) -> Step:

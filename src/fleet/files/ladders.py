@@ -37,6 +37,12 @@ def check_ladder(task: TaskDocument) -> tuple[Rung, ...]:
     return (_trouble(2_000), *_last(task, message, ("rework", "retry", "skip", "fail")))
 
 
+def checkpoint_ladder(name: str) -> tuple[Rung, ...]:
+    """Returns the ladder of a checkpoint's check: nobody is sent back for what is red there."""
+    message = f"{name} stays closed. `retry` judges it again, at what its branches are then."
+    return (_trouble(2_000), Ask(message=message, choices=("retry", "skip", "fail")))
+
+
 def _trouble(backoff_ms: int) -> Retry:
     """Returns the rung for failures that are not the task's."""
     return Retry(times=MACHINE_TRIES - 1, backoff_ms=backoff_ms, on=TROUBLE)

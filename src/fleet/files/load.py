@@ -18,6 +18,7 @@ from typing import Any
 from fleet.errors import InvalidPlan, Place, Problem
 from fleet.files import cache
 from fleet.files.check import check
+from fleet.files.checkpoints import with_checkpoints
 from fleet.files.documents import AgentDocument, HarnessDocument, TaskDocument
 from fleet.files.fleet import MAX_BYTES, SETTINGS_FILE, Fleet, Raw
 from fleet.files.harnesses import harness_of
@@ -256,10 +257,11 @@ def _fleet(
         if "dependencies" in values:
             values["dependencies"] = tuple(dict.fromkeys(values["dependencies"]))
         tasks[name] = task_of(values)
-    return Fleet(
+    fleet = Fleet(
         root=root, settings=settings_of(plain), agents=agents, tasks=tasks, phases=phases,
         harnesses=harnesses, raws=raws, broken=broken,
     )  # fmt: skip
+    return with_checkpoints(fleet, problems)
 
 
 def _digest(raws: Mapping[tuple[str, str], Raw]) -> str:

@@ -1,7 +1,8 @@
 """Documents become one plan of steps; `tasks` and `gates` know what a task and a phase lower to.
 
     task T    T/worktree -> T/work -> T/check -> join T; of a verifier of others these joins come
-              before T/worktree, and one that only runs commands has no T/work
+              before T/worktree, and one that only runs commands has no T/work; a
+              checkpoint is such a one, with a gate before its join
     phase P   P/gate (needs every task of P) -> P/merge (-> T/teardown); the next phase's worktrees
               need P/merge
 
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from fleet.core.plan import Plan, Step, check, plan_of
 from fleet.errors import InvalidPlan
+from fleet.files.checkpoints import checkpoint_steps
 from fleet.files.gates import phase_steps
 from fleet.files.tasks import (
     Texts,
@@ -57,7 +59,8 @@ def lower(fleet: Fleet) -> tuple[Plan, Mapping[str, str]]:
     for phase in fleet.phases:
         for name in phase.tasks:
             task = fleet.tasks[name]
-            steps += task_steps(fleet, task, phase, before=before, texts=texts, order=order)
+            made = task_steps(fleet, task, phase, before=before, texts=texts, order=order)
+            steps += made if task.checkpoint is None else checkpoint_steps(task, made, fleet)
         if phase.tasks:
             steps += phase_steps(fleet, phase, before)
             before = f"{phase.id}/merge"

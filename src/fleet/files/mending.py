@@ -16,7 +16,7 @@ from itertools import count
 from pathlib import PurePath
 from typing import Any
 
-from fleet.core.plan import FAILED, JOIN, Need, Step
+from fleet.core.plan import FAILED, JOIN, Ask, Need, Rung, Step
 from fleet.core.state import UNSTARTED, StepState
 from fleet.files.rework import Course
 
@@ -51,9 +51,10 @@ def may_mend(course: Course, check: Step, task: str) -> bool:
     return course.look(f"{task}/work") is not None and gate is not None and merge is not None
 
 
-def mend(course: Course, check: Step, task: str) -> tuple[str, list[Step]]:
-    """Returns the task that mends one which has landed, and the steps to put: its own, and those of
-    its phase that come to know it. `check` is that of the verifier, which settles as failed.
+def mend(course: Course, check: Step, task: str, put: dict[str, Step]) -> str:
+    """Returns the task that mends one which has landed, and adds to `put` its steps and, as they
+    read then, those of its phase that come to know it. `check` is that of the verifier, which
+    settles as failed.
     """
     name = next(one for one in _free(task) if course.look(one) is None)
     verifier = str(check.params["task"])
@@ -80,14 +81,16 @@ def mend(course: Course, check: Step, task: str) -> tuple[str, list[Step]]:
         replace(join, id=name, params={**join.params, "task": {**facts, **own, **shown}}),
     ]
     needs = (Need(step=check.id, on=FAILED), *(Need(step=step.id) for step in made[:-1]))
-    put = [
-        replace(step, needs=(need,), whole=name, released=True)
-        for step, need in zip(made, needs, strict=True)
-    ]
-    put[2] = replace(put[2], uses={**put[2].uses, **limit})
+    for step, need in zip(made, needs, strict=True):
+        ladder = tuple(_named(rung, task, name) for rung in step.ladder)
+        put[step.id] = replace(step, needs=(need,), ladder=ladder, whole=name, released=True)
+    judge = put[f"{name}/check"]
+    put[judge.id] = replace(judge, uses={**judge.uses, **limit})
     agent: Any = work.params["agent"]
     one = {"id": name, "branch": branch, "agent": agent["id"]}
-    return name, [*put, *_phase(course, phase, one, task), *_behind(course, phase, name, task)]
+    _enter(course, phase, one, task, put)
+    _come_in(course, phase, name, task, put)
+    return name
 
 
 def succeed(step: Step, heirs: Mapping[str, str]) -> Step:
@@ -108,6 +111,13 @@ def succeed(step: Step, heirs: Mapping[str, str]) -> Step:
     return replace(step, params=params)
 
 
+def _named(rung: Rung, task: str, name: str) -> Rung:
+    """Returns a rung that asks about the task by its own name."""
+    if not isinstance(rung, Ask):
+        return rung
+    return replace(rung, message=rung.message.replace(f"{task} ", f"{name} ", 1))
+
+
 def _inherited(one: Mapping[str, Any], heirs: Mapping[str, str]) -> Mapping[str, Any]:
     heir = heirs.get(str(one["id"]))
     if heir is None:
@@ -116,34 +126,41 @@ def _inherited(one: Mapping[str, Any], heirs: Mapping[str, str]) -> Mapping[str,
     return {**kept, "id": heir, "branch": f"fleet/{heir}"}
 
 
-def _phase(course: Course, phase: str, one: Mapping[str, str], task: str) -> Iterator[Step]:
-    """Yields the gate and the merge of a phase with one more task, which lands before the rest."""
+def _enter(
+    course: Course, phase: str, one: Mapping[str, str], task: str, put: dict[str, Step]
+) -> None:
+    """Puts the gate and the merge of a phase with one more task, which lands before the rest."""
+    known = [_open(course, phase, kind) for kind in ("gate", "merge")]
+    gate, merge = [put.get(step.step.id, step.step) for step in known if step is not None]
     heirs = {task: one["id"]}
-    gate, merge = _open(course, phase, "gate"), _open(course, phase, "merge")
-    assert gate is not None, "the gate of a phase waits for its verifiers"
-    assert merge is not None, "the merge of a phase waits for its gate"
     listed = [
         {**told, "verifies": _replaced(told["verifies"], heirs)} if "verifies" in told else told
-        for told in _list(gate.step.params["tasks"])
+        for told in _list(gate.params["tasks"])
     ]
-    yield replace(
-        gate.step,
-        params={**gate.step.params, "tasks": [dict(one), *listed]},
-        needs=(*gate.step.needs, Need(step=one["id"])),
+    put[gate.id] = replace(
+        gate,
+        params={**gate.params, "tasks": [dict(one), *listed]},
+        needs=(*gate.needs, Need(step=one["id"])),
     )
-    tasks = [one["id"], *_list(merge.step.params["tasks"])]
-    yield replace(merge.step, params={**merge.step.params, "tasks": tasks})
+    tasks = [one["id"], *_list(merge.params["tasks"])]
+    put[merge.id] = replace(merge, params={**merge.params, "tasks": tasks})
 
 
-def _behind(course: Course, phase: str, name: str, task: str) -> Iterator[Step]:
-    """Yields the worktrees of a phase that have not begun and hold a landed task, with its heir."""
+def _come_in(course: Course, phase: str, name: str, task: str, put: dict[str, Step]) -> None:
+    """Puts the worktrees of a phase that have not begun and hold a landed task, with its heir; a
+    verifier's other steps of that round judge the heir then.
+    """
     for waiting in dict.fromkeys(course.behind(task)):
         one = course.look(waiting)
         if one is None or one.step.kind != "worktree" or one.standing not in UNSTARTED:
             continue
         if _facts(course, one.step.whole).get("phase") == phase:
-            step = succeed(one.step, {task: name})
-            yield replace(step, needs=(*step.needs, Need(step=name)))
+            step = succeed(put.get(waiting, one.step), {task: name})
+            put[waiting] = replace(step, needs=(*step.needs, Need(step=name)))
+            for stem in ("/work", "/check"):
+                later = course.look(waiting.replace("/worktree", stem))
+                if later is not None and "verifies" in later.step.params:
+                    put[later.step.id] = succeed(put.get(later.step.id, later.step), {task: name})
 
 
 def _open(course: Course, phase: str, kind: str) -> StepState | None:

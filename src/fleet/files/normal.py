@@ -16,6 +16,7 @@ from fleet.files.documents import (
     Assumption,
     Calendar,
     Check,
+    Checkpoint,
     Command,
     Decision,
     Deliverable,
@@ -128,6 +129,13 @@ def _assumption_of(plain: Plain) -> Assumption:
     return Assumption(**values)
 
 
+def _checkpoint_of(plain: Plain) -> Checkpoint:
+    values = _built(_frozen(plain), {"checks": _check_of})
+    listed = values.pop("checklist", {})
+    grouped = [Check(**_frozen(one), group=name) for name in listed for one in listed[name]]
+    return Checkpoint(**{**values, "checks": (*values.get("checks", ()), *grouped)})
+
+
 def _calendar_of(plain: Plain) -> Calendar:
     values = _frozen(plain)
     if isinstance(values.get("holidays"), str):  # a code stands for a country's public holidays
@@ -147,4 +155,8 @@ TASK_PARTS: Mapping[str, Callable[[Any], Any]] = {
     "teardown": _command_of,
 }
 PHASE_PARTS: Mapping[str, Callable[[Any], Any]] = {"checks": _check_of, "rollback": _command_of}
-SETTINGS_PARTS: Mapping[str, Callable[[Any], Any]] = {"metrics": _metric_of, "risks": _risk_of}
+SETTINGS_PARTS: Mapping[str, Callable[[Any], Any]] = {
+    "metrics": _metric_of,
+    "risks": _risk_of,
+    "checkpoints": _checkpoint_of,
+}

@@ -83,10 +83,10 @@ def send_back(
     """
     draft, landed = Rejudging(course), landed_in(check)
     draft.heirs = heirs_of(course, check)
+    put: dict[str, Step] = {}
     for task in (name for name in tries if name in landed and name not in draft.heirs):
-        draft.heirs[task], put = mend(course, check, task)
-        draft.put += put
-        draft.fresh[draft.heirs[task]] = f"{draft.heirs[task]}/check"
+        draft.heirs[task] = mend(course, check, task, put)
+    draft.put += put.values()
     judged: Any = check.params["verifies"]
     beside = {
         str(other): None
@@ -197,9 +197,33 @@ def judge_again(
     )
     draft.put += [*put, judged]
     draft.fresh[verifier] = judged.id
+    signed = _signed_again(draft, verifier, judged)
     for name in waiting:
         draft.move_need(name, verifier)
+        if signed is not None:
+            known = draft.needs[name]
+            draft.needs[name] = replace(known, add=(*known.add, Need(step=signed)))
     return judged.id
+
+
+def _signed_again(draft: Rejudging, checkpoint: str, judged: Step) -> str | None:
+    """Adds one more gate of a checkpoint that has passed, behind what is judged again, and returns
+    it; None for another verifier, and while the gate that is there has yet to open.
+    """
+    last, number = draft.course.look(f"{checkpoint}/gate"), 2
+    while (later := draft.course.look(f"{checkpoint}/gate.{number}")) is not None:
+        last, number = later, number + 1
+    if last is None or last.standing is not Standing.SUCCEEDED:
+        return None
+    needs = [need for need in last.step.needs if not draft.is_check(need, checkpoint)]
+    again = replace(
+        last.step,
+        id=f"{checkpoint}/gate.{number}",
+        params={**last.step.params, "round": judged.params["round"]},
+        needs=(*needs, Need(step=judged.id), Need(step=last.step.id)),
+    )
+    draft.put.append(again)
+    return again.id
 
 
 def rounds_of(course: Course, task: str) -> dict[str, Step]:
@@ -298,8 +322,9 @@ def _needs_of_tree(draft: Rejudging, tree: Step, behind: Need) -> tuple[Need, ..
         found = draft.fresh.get(task)
         if found is None:
             known = last_check(draft.course, str(task))
-            newer = known is not None and (_round(known.step) > 1 or task in draft.heirs.values())
-            found = known.step.id if known is not None and newer else None
+            found = known.step.id if known is not None and _round(known.step) > 1 else None
+        if all(need.step != task for need in tree.needs):
+            kept.append(Need(step=task))  # it mends another that was needed
         if found is not None:
             kept.append(Need(step=found))
     return (*dict.fromkeys(kept), behind)

@@ -308,6 +308,7 @@ def judge(check: Check) -> dict[str, object]:
         "text": check_text(check),
         "command": plain(check.command),
         "timeout_s": _seconds(check.timeout_ms),
+        **({"group": check.group} if check.group else {}),
     }
 
 
@@ -335,6 +336,7 @@ def _facts(fleet: Fleet, task: TaskDocument, phase: Phase, order: Order) -> dict
         "checks": [check_text(one) for one in task.checks],
         "dependencies": list(order.needs[task.id]),
         **({"verifies": list(task.verifies)} if task.verifies else {}),
+        **({"kind": task.kind} if task.kind != "task" else {}),
         "uses": dict(task.uses),
         "metrics": [plain(asdict(one)) for one in task.metrics],
         "risks": [plain(asdict(one)) for one in task.risks],

@@ -56,7 +56,7 @@ def _activities(fleet: Fleet, order: Order) -> list[Activity]:
                     id=name,
                     days=task.days.likely,
                     needs=(*order.needs[name], *gate),
-                    uses={**task_uses(fleet, task), "agents": 1},
+                    uses={**task_uses(fleet, task), "agents": 1} if task.checkpoint is None else {},
                 )
             )
         if phase.tasks:

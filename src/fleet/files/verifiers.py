@@ -47,13 +47,12 @@ def _verifiers(fleet: Fleet) -> dict[str, tuple[str, ...]]:
 
 
 def _needs(fleet: Fleet, verifiers: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    needs = {
-        task.id: list(dict.fromkeys((*task.dependencies, *task.verifies)))
-        for task in fleet.tasks.values()
-    }
+    needs = {task.id: list(task.waits_for) for task in fleet.tasks.values()}
     for task in fleet.tasks.values():
         for name in task.dependencies:
             for one in verifiers.get(name, ()):
+                if fleet.tasks[one].checkpoint is not None:
+                    continue  # it says itself what waits for it
                 if fleet.tasks[one].phase != task.phase:
                     continue  # it has passed by then, before the gate of its phase, or judges later
                 if one not in needs[task.id] and not _reaches(needs, one, task.id):

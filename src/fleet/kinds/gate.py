@@ -5,7 +5,7 @@ A gate never fails; it stays closed until it opens. Every task is verified at th
 branch: a head that has moved is checked again first, and a verifier that has judged another commit
 judges again. Approvals hold for exactly those commits, and nobody approves their own work. A
 person's rejection names tasks in its note and raises their rework. An open gate pins the commits
-that the merge lands.
+that the merge lands. A checkpoint's gate is the same, before what waits for the checkpoint.
 """
 
 from __future__ import annotations
@@ -121,7 +121,8 @@ def _task(work: Work, name: str, branch: str, heads: Mapping[str, str]) -> Task:
 
 
 def _check_again(work: Work, moved: list[Task], conditions: list[dict[str, Any]]) -> Outcome:
-    put, needs = [], []
+    put: list[Step] = []
+    waiting: dict[str, list[Need]] = {}
     for task in moved:
         check, steps = _steps(work, task)
         again = recheck(
@@ -132,18 +133,26 @@ def _check_again(work: Work, moved: list[Task], conditions: list[dict[str, Any]]
             before=(work.step.id,),
         )
         put.append(replace(again, whole=task.id))
-        needs.append(Need(step=again.id))
+        for name in (work.step.id, *_beginning_with(work, task.id)):
+            waiting.setdefault(name, []).append(Need(step=again.id))
     names = ", ".join(task.id for task in moved)
     return Outcome(
         ending=Ending.DEFERRED,
         text=f"{names} moved since it was verified; it is checked again",
         patch=Patch(
             put=tuple(put),
-            needs={work.step.id: NeedsChange(add=tuple(needs))},
+            needs={name: NeedsChange(add=tuple(needs)) for name, needs in waiting.items()},
             reason=f"{names}: the branch moved",
         ),
         evidence={"conditions": conditions},
     )
+
+
+def _beginning_with(work: Work, task: str) -> tuple[str, ...]:
+    """Returns what behind a checkpoint is to begin with the commit of a task that is checked again
+    now. Behind a phase nothing does: that has the task from the base.
+    """
+    return work.course.waiting_for(task) if work.params.get("checkpoint") else ()
 
 
 def _steps(work: Work, task: Task) -> tuple[Step, dict[str, Step]]:
@@ -194,7 +203,8 @@ def _judge_again(work: Work, stale: Mapping[str, str], conditions: list[dict[str
     draft = Rejudging(work.course)
     for verifier in stale:
         rounds = rounds_of(work.course, verifier)
-        judge_again(draft, verifier, rounds, before=[work.step.id])
+        own = [verifier] if verifier == work.step.whole else []  # a checkpoint's join, beside it
+        judge_again(draft, verifier, rounds, before=[work.step.id, *own])
     return Outcome(
         ending=Ending.DEFERRED,
         text=f"{', '.join(stale)} judges again: {'; '.join(stale.values())}",
@@ -223,7 +233,8 @@ def _answers(work: Work, commits: Mapping[str, str]) -> dict[str, Answered]:
 
 def _agents(work: Work) -> set[str]:
     """Returns the agents of the phase, as they are called who answer from inside a session."""
-    return {f"agent:{one.get('agent')}" for one in work.params["tasks"]}
+    named = [one.get("agent") for one in work.params["tasks"]]
+    return {f"agent:{name}" for name in (*named, *work.params.get("agents", ()))}
 
 
 def _own_words(work: Work) -> str:
@@ -239,8 +250,8 @@ def _approved_before(work: Work, commits: Mapping[str, str]) -> list[str]:
     closed it again.
     """
     found: list[str] = []
-    for one in work.inputs.values():
-        output: Any = one.get("output")
+    for step, one in work.inputs.items():
+        output: Any = one.get("output") if step.startswith(f"{work.step.whole}/gate") else None
         if isinstance(output, Mapping) and output.get("commits") == dict(commits):
             found += output.get("approved") or ()
     return found
@@ -263,14 +274,13 @@ def _ask(
     whom: str,
     why: str = "",
 ) -> Outcome:
-    phase = work.params.get("name") or work.params["phase"]
     text = f"waits for the approval of {whom}" if whom != "person" else "waits for an approval"
     listed = ", ".join(f"{task} at {sha[:12]}" for task, sha in commits.items())
     return Outcome(
         ending=Ending.ASKED,
         text=text,
         question=Question(
-            message=f"{why}Is {phase} good to be merged? It brings {listed or 'nothing'}.",
+            message=f"{why}{_asked(work, listed or 'nothing')}",
             kind=APPROVE,
             choices=(APPROVE, REJECT),
             whom=whom,
@@ -279,6 +289,16 @@ def _ask(
         ),
         evidence={"conditions": [*conditions, {"text": "approved", "met": False, "why": text}]},
     )
+
+
+def _asked(work: Work, listed: str) -> str:
+    name = work.params.get("name") or work.params["phase"]
+    if not work.params.get("checkpoint"):
+        return f"Is {name} good to be merged? It brings {listed}."
+    output: Any = work.verified(str(work.params["phase"]))[1].get("output")
+    items = len(output["checks"]) if isinstance(output, Mapping) else 0
+    met = f" All {items} items are met." if items > 1 else ""
+    return f"Is the checkpoint {name} passed? It stands on {listed}.{met}"
 
 
 def _rejected(
@@ -306,6 +326,7 @@ def _rejected(
         )
         return _ask(work, commits, conditions, answer.question.whom, asks)
     put: list[Step] = []
+    waiting: dict[str, list[Need]] = {}
     for task in named:
         check, steps = _steps(work, task)
         check = replace(check, params={**check.params, "before": [work.step.id]})
@@ -316,14 +337,17 @@ def _rejected(
             else step
             for step in patch.put
         ]
+        for name in (work.step.id, *_beginning_with(work, task.id)):
+            waiting.setdefault(name, []).append(Need(step=patch.put[-1].id))
     names = ", ".join(task.id for task in named)
     text = f"{answer.by} rejected it; {names} is reworked: {answer.note}"
-    needs = tuple(Need(step=step.id) for step in put if step.kind == "check")
     return Outcome(
         ending=Ending.DEFERRED,
         text=text,
         patch=Patch(
-            put=tuple(put), needs={work.step.id: NeedsChange(add=needs)}, reason=text[:500]
+            put=tuple(put),
+            needs={name: NeedsChange(add=tuple(needs)) for name, needs in waiting.items()},
+            reason=text[:500],
         ),
         evidence={"conditions": [*conditions, {"text": "approved", "met": False, "why": text}]},
     )

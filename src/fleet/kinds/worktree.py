@@ -17,6 +17,7 @@ from fleet.adapters.crash import crash_point
 from fleet.adapters.ports import HIGH, LOW, Ports
 from fleet.core.messages import Ending, Outcome
 from fleet.core.plan import Failure, Patch
+from fleet.core.state import Standing
 from fleet.errors import FleetError, Rejected
 from fleet.files.rejudging import last_check, may_again, send_back, tries_of
 from fleet.harnesses.commands import run_command
@@ -137,7 +138,7 @@ def _left(work: Work) -> dict[str, dict[str, Any]]:
     """Returns what each dependency left, for the brief of the agent that works here."""
     found = {}
     for task in work.params.get("after") or ():
-        output: Any = work.verified(str(task))[1].get("output")
+        output: Any = _landed(work, str(task)) or work.verified(str(task))[1].get("output")
         if isinstance(output, dict) and output.get("commit"):
             found[str(task)] = {
                 "commit": output["commit"],
@@ -145,6 +146,18 @@ def _left(work: Work) -> dict[str, dict[str, Any]]:
                 "deliverables": [{"text": one["text"]} for one in output.get("deliverables") or ()],
             }
     return found
+
+
+def _landed(work: Work, task: str) -> object:
+    """Returns what the last check of a task of an earlier phase put out, None for any other task:
+    its phase's gate may have had it checked again after all that this step waits for.
+    """
+    last = last_check(work.course, task)
+    join = work.look(task)
+    told: Any = join.step.params.get("task") if join is not None else None
+    if last is None or not told or told.get("phase") == work.params.get("phase"):
+        return None
+    return last.output if last.standing is Standing.SUCCEEDED else None
 
 
 def _clash(work: Work, merge: dict[str, str], base: str, found: git.StartConflict) -> Outcome:

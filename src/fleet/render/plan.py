@@ -7,6 +7,7 @@ columns), then names. Names come from files that anybody may have written: every
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -61,9 +62,11 @@ def days_text(days: float) -> str:
 
 
 def _headline(view: PlanView, columns: int) -> list[str]:
-    count = len(view.tasks)
+    kinds = {"task": 0, **Counter(row.kind for row in view.tasks)}
+    counts = [f"{count} {kind}{'' if count == 1 else 's'}" for kind, count in kinds.items()]
     parts = [
-        f"{line(view.fleet) or 'plan'}: {count} task{'' if count == 1 else 's'}",
+        f"{line(view.fleet) or 'plan'}: {counts[0]}",
+        *counts[1:],
         f"{view.start} to {view.finish}",
         f"{days_text(view.duration_days)} for {days_text(view.work_days)} of work",
     ]

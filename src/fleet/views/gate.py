@@ -26,8 +26,8 @@ from fleet.views.verdicts import found_in, verdicts_of
 def gate_of(
     state: State, name: str, task_names: Sequence[str], observed: Observed, clock: Clock
 ) -> dict[str, Any]:
-    """Returns {schema, run, phase, gate, merged_as, pull_request, pushed, pinned, commits, missing,
-    conditions, metrics} of one phase, a manifest of what it rests on.
+    """Returns {schema, run, phase, checkpoint, gate, merged_as, pull_request, pushed, pinned,
+    commits, missing, conditions, metrics} of one phase, a manifest of what it rests on.
 
     A condition is {kind, text, met, evidence, commit, at, by, digest}: when it was found, by which
     attempt of a step or which person, and what names the content that it was found of.
@@ -35,18 +35,21 @@ def gate_of(
     tasks, phase = tasks_of(state), phases_of(state)[name]
     asked = {question.step for question in state.questions.values()}
     conditions = [
-        _condition("phase", f"{before} has landed", "not yet", met=False)
+        condition("phase", f"{before} has landed", "not yet", met=False)
         for before in phases_before(state, phase)
     ]
     metrics: list[dict[str, Any]] = []
     for task in task_names:
         seen = observed.tasks.get(task, Seen())
+        if tasks[task].is_checkpoint:
+            conditions.append(passed(state, tasks[task], clock))
+            continue
         view = _Task(state, task, tasks[task], phase, seen, clock)
         now = {name: _now(tasks[name], observed.tasks.get(name, Seen())) for name in task_names}
         conditions += [*view.conditions(asked), *view.verdicts(now)]
         metrics += view.metrics()
     commits = {task: tasks[task].verified["commit"] for task in task_names if tasks[task].verified}  # type: ignore[index]
-    conditions += _approvals(state, phase, commits, clock)
+    conditions += approvals(state, phase, commits, clock)
     conditions += _merge(state, phase, clock)
     landed = phase.landed
     met = all(one["met"] for one in conditions)
@@ -54,6 +57,7 @@ def gate_of(
         "schema": "fleet.gate/1",
         "run": state.run,
         "phase": name,
+        "checkpoint": None,
         "gate": "open" if landed is not None or met else "closed",
         "merged_as": landed.get("commit") if landed else None,
         "pull_request": phase.published("pull_request"),
@@ -89,12 +93,12 @@ class _Task:
             by = self._found(said[0]) if said else {}
             told = said[0].text if said else "skipped"
             text = f"{name}: skipped by a person"
-            return [_condition("task", text, told, met=True, **by)]
+            return [condition("task", text, told, met=True, **by)]
         verified = task.verified
         if verified is None:
             waits = task.join.text or f"it is {word}"
             text = f"{name} is verified"
-            return [_condition("task", text, waits, met=False), *self._last_red()]
+            return [condition("task", text, waits, met=False), *self._last_red()]
         commit, head = str(verified.get("commit", "")), self.seen.head
         moved = head is not None and head != commit and word != "merged"
         found = self._judged(self._check, verified)
@@ -104,7 +108,7 @@ class _Task:
         told = f"its branch is at {head[:10]} now" if moved and head else f"at {commit[:10]}"
         still = f"{name}: head is the commit that was verified"
         by = self._found(self._check)
-        return [*found, _condition("head", still, told, commit, met=not moved, **by)]
+        return [*found, condition("head", still, told, commit, met=not moved, **by)]
 
     def verdicts(self, now: Mapping[str, str | None]) -> list[dict[str, Any]]:
         """Returns what the task, a verifier, says of each task that it judges; `now` is where these
@@ -121,7 +125,7 @@ class _Task:
             why = found_in(last, task) or ("no findings" if last["passed"] else step.text)
             why = why if same else f"of {sha[:10]}, and {task} is at {str(now[task])[:10]}: {why}"
             text, met = f"{self.name} passes {task}", same and bool(last["passed"])
-            found.append(_condition("verdict", text, why, sha, met=met, **kept))
+            found.append(condition("verdict", text, why, sha, met=met, **kept))
         return found
 
     def metrics(self) -> list[dict[str, Any]]:
@@ -162,20 +166,33 @@ class _Task:
             why = one.get("why") or ("committed" if one["met"] else "")
             text, met, digest = f"{self.name}: {one['text']}", bool(one["met"]), one.get("digest")
             kept = {**by, "digest": digest or None}
-            found.append(_condition("deliverable", text, why, one.get("commit"), met=met, **kept))
+            found.append(condition("deliverable", text, why, one.get("commit"), met=met, **kept))
         for one in told.get("checks", ()):
-            why = _tail(one) or ("passed" if one["passed"] else "failed")
+            why = last_line(one) or ("passed" if one["passed"] else "failed")
             text, met, digest = (
                 f"{self.name}: check {one['text']}",
                 bool(one["passed"]),
                 one.get("digest"),
             )
             kept = {**by, "digest": digest or None}
-            found.append(_condition("check", text, why, one.get("at_commit"), met=met, **kept))
+            found.append(condition("check", text, why, one.get("at_commit"), met=met, **kept))
         return found
 
     def _found(self, step: StepState) -> dict[str, Any]:
-        return _found(self.state, step, self.clock)
+        return found_by(self.state, step, self.clock)
+
+
+def passed(state: State, task: TaskSteps, clock: Clock) -> dict[str, Any]:
+    """Returns that a checkpoint of the phase is passed, as one condition."""
+    name, join, gate = task.join.step.id, task.join, task.gates[-1]
+    text = f"the checkpoint {name} is passed"
+    if join.standing is Standing.SKIPPED:
+        return condition("checkpoint", text, "skipped by a person", met=True)
+    met = join.standing is Standing.SUCCEEDED and gate.standing is Standing.SUCCEEDED
+    commit = str(task.verified["commit"]) if met and task.verified else None
+    told = f"at {commit[:10]}" if commit else f"see: fleet gate {name}"
+    by = found_by(state, gate, clock) if met else {}
+    return condition("checkpoint", text, told, commit, met=met, **by)
 
 
 def _now(task: TaskSteps, seen: Seen) -> str | None:
@@ -184,13 +201,13 @@ def _now(task: TaskSteps, seen: Seen) -> str | None:
     return seen.head or (str(verified["commit"]) if verified else None)
 
 
-def _found(state: State, step: StepState, clock: Clock) -> dict[str, Any]:
+def found_by(state: State, step: StepState, clock: Clock) -> dict[str, Any]:
     """Returns which attempt found something, and when."""
     at = clock.time_of(step.ended_ms) if step.ended_ms else None
     return {"at": at, "by": f"{state.run}/{step.step.id}/{step.attempt}"}
 
 
-def _approvals(
+def approvals(
     state: State, phase: PhaseSteps, commits: Mapping[str, str], clock: Clock
 ) -> list[dict[str, Any]]:
     """Returns who has to approve; an approval holds for the commits that it was given for."""
@@ -209,13 +226,13 @@ def _approvals(
         mine = [answer for answer in given if not name or answer.by == name]
         text = f"approved by {name}" if name else "approved"
         if not mine:
-            found.append(_condition("approval", text, "not yet", met=False))
+            found.append(condition("approval", text, "not yet", met=False))
             continue
         at, about = clock.time_of(mine[-1].at_ms), mine[-1].question.about.get("commits")
         stale = about is not None and about != dict(phase.pinned or commits)
         told = f"{mine[-1].by}, {at}" + (", for other commits than these" if stale else "")
         met = bool(phase.pinned) and not stale
-        found.append(_condition("approval", text, told, met=met, at=at, by=mine[-1].by))
+        found.append(condition("approval", text, told, met=met, at=at, by=mine[-1].by))
     return found
 
 
@@ -226,18 +243,18 @@ def _merge(state: State, phase: PhaseSteps, clock: Clock) -> list[dict[str, Any]
     merge = phase.merge
     if merge is None or not merge.attempt:
         return []
-    by = _found(state, merge, clock)
+    by = found_by(state, merge, clock)
     if phase.landed is None and "candidate" not in merge.evidence:
         if merge.standing is Standing.RUNNING or not merge.text or phase.overtaken:
             return []
         text = "the phase merges cleanly and its checks pass"
-        return [_condition("merge", text, merge.text, met=False, **by)]
+        return [condition("merge", text, merge.text, met=False, **by)]
     checks: Any = merge.evidence.get("checks") or ()
     return [
-        _condition(
+        condition(
             "check",
             f"{phase.name}: check {one['text']}",
-            _tail(one) or "passed",
+            last_line(one) or "passed",
             one.get("at_commit"),
             met=bool(one["passed"]),
             **{**by, **_judged_by(state, merge, one), "digest": one.get("digest") or None},
@@ -252,7 +269,7 @@ def _judged_by(state: State, merge: StepState, check: Mapping[str, Any]) -> dict
     return {"by": f"{state.run}/{merge.step.id}/{number}"}
 
 
-def _condition(
+def condition(
     kind: str,
     text: str,
     evidence: str,
@@ -263,6 +280,7 @@ def _condition(
     by: str | None = None,
     digest: str | None = None,
 ) -> dict[str, Any]:
+    """Returns one condition of a gate with what it rests on."""
     told = {"kind": kind, "text": text, "met": met, "evidence": evidence, "commit": commit}
     return {**told, "at": at, "by": by, "digest": digest}
 
@@ -272,6 +290,7 @@ def _target(metric: Mapping[str, Any]) -> str | None:
     return None if target is None else f"{metric.get('op') or '=='}{target:g}"
 
 
-def _tail(check: Mapping[str, Any]) -> str:
+def last_line(check: Mapping[str, Any]) -> str:
+    """Returns why a check is red, else the last line of what it printed."""
     said = str(check.get("why") or check.get("tail") or "").strip().splitlines()
     return said[-1] if said else ""

@@ -26,7 +26,8 @@ class PlannedTask:
     """A task as the documents declare it; `window` is (first day, last day), `place` where it
     stands.
 
-    `spread` is (low, likely, high) days. Every task uses one unit of `agents` beside its `uses`.
+    `spread` is (low, likely, high) days. Every task uses one unit of `agents` beside its `uses`,
+    a checkpoint nothing.
     """
 
     id: str
@@ -43,6 +44,7 @@ class PlannedTask:
     branch: str = ""
     port: int | str | None = None
     deliverables: tuple[str, ...] = ()
+    kind: str = "task"
     place: str = ""
 
 
@@ -77,6 +79,7 @@ class TaskRow:
     branch: str
     port: int | str | None
     deliverables: tuple[str, ...]
+    kind: str = "task"
     criticality: float | None = None
 
 
@@ -205,7 +208,7 @@ def activities_of(tasks: Sequence[PlannedTask], phases: Sequence[PlannedPhase]) 
                 id=task.id,
                 days=task.days,
                 needs=tuple(dict.fromkeys((*task.needs, *mine))),
-                uses={"agents": 1, **task.uses},
+                uses={"agents": 1, **task.uses} if task.kind != "checkpoint" else {},
                 rank=RANKS.get(task.priority, RANKS["medium"]),
             )
         )
@@ -279,6 +282,7 @@ def _row(
         branch=task.branch,
         port=task.port,
         deliverables=task.deliverables,
+        kind=task.kind,
         criticality=risk.criticality[task.id] if risk else None,
     )
 
@@ -312,6 +316,8 @@ def _phase(phase: PlannedPhase, rows: Sequence[TaskRow]) -> PhaseRow:
 def _agents(rows: Sequence[TaskRow]) -> tuple[AgentRow, ...]:
     days: dict[str, list[int]] = {}
     for row in rows:
+        if row.kind == "checkpoint":
+            continue
         load = days.setdefault(row.agent, [0, 0])
         load[0] += round(row.days * 1000)
         load[1] += round(row.days * 1000) * row.critical

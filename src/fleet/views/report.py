@@ -191,6 +191,7 @@ def _task_row(scene: _Scene, name: str, task: TaskSteps) -> dict[str, Any]:
         "id": name,
         "agent": task.facts.get("agent"),
         "phase": task.facts.get("phase"),
+        "kind": task.facts.get("kind", "task"),
         "state": state_of(task, phase, scene.asked),
         "planned_days": round(slot.end - slot.start, 2) if slot else task.facts.get("days"),
         "actual_days": _days(clock, begun_ms, ended_ms or clock.now_ms),
@@ -239,7 +240,8 @@ def _agent_rows(
 ) -> list[dict[str, Any]]:
     tasks: dict[str, list[str]] = {}
     for row in rows.values():
-        tasks.setdefault(str(row["agent"]), []).append(str(row["id"]))
+        if row["kind"] != "checkpoint":
+            tasks.setdefault(str(row["agent"]), []).append(str(row["id"]))
     return [
         {
             "id": name,

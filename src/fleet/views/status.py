@@ -181,6 +181,7 @@ def _task_row(scene: _Scene, name: str, task: TaskSteps) -> dict[str, Any]:
         "name": facts.get("name", name),
         "agent": facts.get("agent"),
         "phase": facts.get("phase"),
+        "kind": facts.get("kind", "task"),
         "state": word,
         "attempt": task.attempts,
         "since": clock.time_of(since_ms) if since_ms else None,

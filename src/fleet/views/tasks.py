@@ -22,7 +22,7 @@ STATES = (
 )  # fmt: skip
 """Every state that a task can be in."""
 
-_ORDER = ("worktree", "agent", "check")
+_ORDER = ("worktree", "agent", "check", "gate")
 
 LINE = ("waiting", "ready", "starting", "working", "checking", "verified", "accepted", "merged")
 """States in the order in which a task that fares well comes by them."""
@@ -40,6 +40,8 @@ class TaskSteps:
     checks: list[StepState] = field(default_factory=list)
     judges: list[StepState] = field(default_factory=list)
     """The agents among its checks, at work."""
+    gates: list[StepState] = field(default_factory=list)
+    """Of a checkpoint: who signs for what its checks have found; the last one counts."""
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -48,10 +50,15 @@ class TaskSteps:
         return facts  # type: ignore[no-any-return]
 
     @property
+    def is_checkpoint(self) -> bool:
+        """Whether nobody works on it: it judges what others did, and is signed for."""
+        return self.facts.get("kind") == "checkpoint"
+
+    @property
     def inner(self) -> list[StepState]:
         """All steps but the join, first to last."""
         first = [self.worktree] if self.worktree else []
-        rounds = [*self.renewals, *self.works, *self.judges, *self.checks]
+        rounds = [*self.renewals, *self.works, *self.judges, *self.checks, *self.gates]
         return sorted([*first, *rounds], key=_place)
 
     @property
@@ -174,6 +181,8 @@ def tasks_of(state: State) -> dict[str, TaskSteps]:
             task.works.append(one)
         elif one.step.kind == "check":
             task.checks.append(one)
+        elif one.step.kind == "gate":
+            task.gates.append(one)
     return tasks
 
 
@@ -181,7 +190,8 @@ def phases_of(state: State) -> dict[str, PhaseSteps]:
     """Returns every phase's steps by phase id, in plan order."""
     phases: dict[str, PhaseSteps] = {}
     for one in state.steps.values():
-        if one.step.kind in ("gate", "merge") and one.step.whole:
+        is_phase = one.step.whole and not one.step.params.get("checkpoint")
+        if one.step.kind in ("gate", "merge") and is_phase:
             phase = phases.setdefault(one.step.whole, PhaseSteps(one.step.whole))
             if one.step.kind == "gate":
                 phase.gates.append(one)
@@ -208,7 +218,8 @@ def state_of(task: TaskSteps, phase: PhaseSteps | None, asked: AbstractSet[str])
     if join.standing is Standing.SKIPPED:
         return "skipped"
     name = join.step.id
-    if phase is not None and phase.landed is not None and name in phase.landed.get("tasks", {}):
+    landed: Mapping[str, Any] = (phase.landed or {}).get("tasks", {}) if phase else {}
+    if name in landed or (landed and task.is_checkpoint and phase and name in phase.pinned):
         return "merged"
     current = next((one for one in task.inner if one.standing not in CLOSED), None)
     if join.standing is Standing.SUCCEEDED and current is None:
@@ -230,11 +241,11 @@ def _unsettled(one: StepState, asked: AbstractSet[str]) -> str:
         return "stopped" if one.attempt else "held"
     kind = "check" if "judged" in one.step.params else one.step.kind
     if one.standing is Standing.RUNNING:
-        if kind == "check":
+        if kind in ("check", "gate"):
             return "checking"
         known = one.facts.get("session") and seen_of(one).get("turn") != "unknown"
         return "working" if kind == "agent" and known else "starting"
-    if kind == "check":
+    if kind in ("check", "gate"):
         return "checking"
     if one.standing is Standing.WAITING and kind == "worktree":
         return "waiting"
@@ -326,6 +337,7 @@ def name_of(state: State, step: str) -> str:
     one = state.known(step)
     if one is None:
         return step
-    if one.step.kind in ("gate", "merge", "undo") and one.step.whole:
+    is_own = one.step.whole and not one.step.params.get("checkpoint")
+    if one.step.kind in ("gate", "merge", "undo") and is_own:
         return f"{one.step.whole} {one.step.kind}"
     return one.step.whole or step

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from fleet.core import messages as m
 from fleet.core.decide.draft import Draft, apply, ask, live, settle
 from fleet.core.patches import patch_problems
+from fleet.core.plan import Ask, Revise
 from fleet.core.state import OpenQuestion, Standing
 from fleet.errors import Rejected
+
+LOOP = "loop"
+"""A question about a loop is of this kind; those that came into the loop later are about its id."""
 
 
 def raise_question(draft: Draft, command: m.RaiseQuestion) -> None:
@@ -29,7 +34,31 @@ def raise_question(draft: Draft, command: m.RaiseQuestion) -> None:
         then = m.Then.REPLY
         if command.step not in draft.state.running:
             raise Rejected(f"step {command.step!r} is not running; nobody waits for an answer")
-    ask(draft, command.step, replace(command.question, then=then), command.by)
+    name = ask(draft, command.step, replace(command.question, then=then), command.by)
+    if then is m.Then.NOTE and len(command.like) + 1 >= draft.state.loops.after:
+        _leave_loop(draft, command, (*command.like, name))
+
+
+def _leave_loop(draft: Draft, command: m.RaiseQuestion, rounds: tuple[str, ...]) -> None:
+    """Does what the plan says of a question that is asked again and again, else asks a person."""
+    told = command.loop or m.Question(message=f"{', '.join(rounds)} ask the same")
+    mark = {"rounds": list(rounds)}
+    told = replace(told, kind=LOOP, then=m.Then.NOTE, about={**told.about, **mark})
+    for rung in draft.state.loops.then:
+        if isinstance(rung, Ask):
+            told = replace(told, whom=rung.whom)
+            break
+        if isinstance(rung, Revise):
+            more = {**mark, "why": told.message}
+            put = [
+                replace(step, id=f"{step.id}/{rounds[-1]}", params={**step.params, **more})
+                for step in rung.patch.put
+            ]
+            patch = replace(rung.patch, put=tuple(put))
+            if not patch_problems(draft.state, patch):
+                return apply(draft, patch, rounds[-1])
+    ask(draft, command.step, told, command.by)
+    return None
 
 
 def answer_question(draft: Draft, command: m.AnswerQuestion) -> None:
@@ -71,7 +100,9 @@ def answer(
     one = draft.state.known(step)
     if one is None:
         return
-    if question.then in (m.Then.NOTE, m.Then.REPLY) and step in draft.state.running:
+    rounds = _rounds_of(draft, asked) if question.kind == LOOP and not question.choices else []
+    hears = step in draft.state.running and all(other.step != step for other in rounds)
+    if question.then in (m.Then.NOTE, m.Then.REPLY) and hears:
         text = f"Answer to your question {question.message!r}: {value or 'nobody gave one'}"
         about = {**question.about, "value": value, "note": note}
         _send(draft, step, text if not note else f"{text}\n{note}", by, about)
@@ -83,6 +114,16 @@ def answer(
     if question.then is m.Then.LADDER and one.standing is Standing.ASKING and value != "retry":
         standing = Standing.SKIPPED if value == "skip" and not revised else Standing.FAILED
         settle(draft, step, standing, note, by=by)
+    for other in rounds:
+        if other.id in draft.state.questions:
+            answer(draft, other.id, value, by, note)
+
+
+def _rounds_of(draft: Draft, loop: OpenQuestion) -> list[OpenQuestion]:
+    """Returns the questions that came into a loop and are still open: its answer is theirs."""
+    ids: Any = loop.question.about.get("rounds", ())
+    found = draft.state.questions.values()
+    return [one for one in found if one.id in ids or one.question.about.get(LOOP) == loop.id]
 
 
 def check_in(draft: Draft, command: m.CheckIn) -> None:

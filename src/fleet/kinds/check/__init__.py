@@ -26,7 +26,7 @@ from fleet.kinds import Work
 from fleet.kinds.check.deliverables import Scene, judge
 from fleet.kinds.check.judging import judged_by_agents
 from fleet.kinds.check.measures import measured
-from fleet.kinds.check.verdict import conclude, outcome_of
+from fleet.kinds.check.verdict import begin_anew, conclude, outcome_of
 
 CHECK_S: Final = 1_800.0
 SAID_CHARS: Final = 4_000
@@ -95,10 +95,16 @@ async def run(work: Work) -> Outcome:
         return Outcome(ending=Ending.STOPPED, text="stopped before anything was judged")
     try:
         scene, found, tree = await work.world.in_thread(_look, work)
+        anew: Outcome | None = await work.world.in_thread(
+            begin_anew, work, found.worktree, found.plain()
+        )
+        if anew is not None:
+            return anew
         if not found.branch and not _known(work, found):
             found.deliverables, found.checks, found.metrics = [], [], []
             await _judge(work, scene, found, tree)
-        if work.params.get("verifies") and not found.own:
+        concludes = bool(work.params.get("verifies") or work.params.get("stays"))
+        if concludes and not found.own:
             verdict = await work.world.in_thread(conclude, work, found.worktree, found.checks)
             found.verdict, found.branch = verdict.plain(), verdict.astray
             if not verdict.passed and not found.branch:

@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 
 from fleet.adapters.attempts import plain
 from fleet.core.messages import Ending, Outcome
@@ -23,6 +23,8 @@ from fleet.files.rejudging import last_check, may_again, send_back, tries_of
 from fleet.files.verdicts import blamed
 from fleet.kinds import Work
 from fleet.views.verdicts import found_in
+
+NAMED: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,11 +43,13 @@ class Verdict:
     """What names the agent's verdict and all that the commands printed."""
     astray: str = ""
     """Why the verdict is about something else: that is the verifier's own failure."""
+    stays: str = ""
+    """Why a checkpoint stays closed; nobody is sent back for that."""
 
     @property
     def passed(self) -> bool:
         """Whether all that was judged is good, and still what it was."""
-        return not (self.back or self.moved or self.overtaken or self.astray)
+        return not (self.back or self.moved or self.overtaken or self.astray or self.stays)
 
     def plain(self) -> dict[str, Any]:
         """Returns the verdict as plain values, for the journal."""
@@ -69,6 +73,8 @@ class Verdict:
         if self.back:
             does = "does" if len(self.back) == 1 else "do"
             told.append(f"{_and(self.back)} {does} not pass: {found_in(self.plain())}")
+        if self.stays:
+            told.append(self.stays)
         told += [
             f"the branch of {task} was moved from {self.commits[task][:12]} to {sha[:12]} "
             "while it was judged"
@@ -88,12 +94,13 @@ def conclude(work: Work, place: Mapping[str, Any], checks: Sequence[Mapping[str,
         for one in told.get("findings") or ()
     ]
     red = [str(one["text"]) for one in checks if not one["passed"]]
+    stays = bool(work.params.get("stays"))
     back: list[str] = []
     if not told.get("passed", True):
         back = blamed(findings, list(commits))
-    elif red:
+    elif red and not stays:
         back = list(commits)
-    lost = not commits and (red or not told.get("passed", True))
+    lost = not stays and not commits and (red or not told.get("passed", True))
     landed, heirs = landed_in(work.step), heirs_of(work.course, work.step)
     overtaken = [
         name
@@ -114,8 +121,27 @@ def conclude(work: Work, place: Mapping[str, Any], checks: Sequence[Mapping[str,
         moved=moved,
         overtaken=overtaken,
         digest=_digest(told, checks),
+        stays=_stays(red, len(checks)) if stays else "",
         astray=_astray(work, told.get("commits") or {}, commits)
         or ("it does not pass, and nothing that it judges has a commit" if lost else ""),
+    )
+
+
+def begin_anew(work: Work, place: Mapping[str, Any], evidence: Mapping[str, Any]) -> Outcome | None:
+    """Returns the failure of a checkpoint that is looked at once more and has nothing to look at
+    here, because what it judges, or the base, is another by now; else None.
+    """
+    if not work.params.get("stays") or work.attempt == 1:
+        return None
+    verdict = conclude(work, place, ())
+    if verdict.passed and not _base_moved(work, evidence):
+        return None
+    text = verdict.in_words() or f"{work.params['base']} was moved: judged again there"
+    told = {**evidence, "verdict": verdict.plain()}
+    moved = list(verdict.moved)
+    patch = send_back(work.course, work.step, {}, moved=moved, reason=text)
+    return Outcome(
+        ending=Ending.FAILED, failure=Failure.TASK, text=text, evidence=told, patch=patch
     )
 
 
@@ -141,7 +167,11 @@ def outcome_of(work: Work, verdict: Verdict, evidence: Mapping[str, Any], *, tri
                 else may_again(work.course, task)
             )
         ]
-        if tries >= int(work.params.get("attempts") or 1):
+        if work.params.get("stays"):
+            if verdict.moved or _base_moved(work, evidence):
+                moved = list(verdict.moved)
+                patch = send_back(work.course, work.step, {}, moved=moved, reason=text)
+        elif tries >= int(work.params.get("attempts") or 1):
             text += f"; {verifier} has judged as often as its document lets it ({tries})"
         elif spent_out:
             text += f"; {_and(spent_out)} cannot be sent back again"
@@ -151,6 +181,24 @@ def outcome_of(work: Work, verdict: Verdict, evidence: Mapping[str, Any], *, tri
     return Outcome(
         ending=Ending.FAILED, failure=Failure.TASK, text=text, evidence=evidence, patch=patch
     )
+
+
+def _stays(red: Sequence[str], items: int) -> str:
+    """Returns which items of a checkpoint are not met, in words; nothing where all are."""
+    if not red:
+        return ""
+    more = f" and {len(red) - NAMED} more" if len(red) > NAMED else ""
+    count = f"{len(red)} of {items} items are not met: " if items > 1 else "it is not met: "
+    return f"{count}{', '.join(red[:NAMED])}{more}"
+
+
+def _base_moved(work: Work, evidence: Mapping[str, Any]) -> bool:
+    """Whether the base holds what a checkpoint has not seen: it begins anew there."""
+    repo, base = (
+        work.world.repository,
+        work.world.repository.resolve(f"refs/heads/{work.params['base']}"),
+    )
+    return base is not None and not repo.is_ancestor(base, str(evidence["commit"]))
 
 
 def _told(work: Work) -> Mapping[str, Any]:

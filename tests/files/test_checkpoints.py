@@ -1,0 +1,68 @@
+"""Checkpoints in the documents: what they come to, and what waits for them."""
+
+from __future__ import annotations
+
+from fleet.core.plan import Ask, Step
+from support.lowered_run import fleet, plan
+
+SETTINGS = """
+phases: [{id: p, tasks: [one, two, qa, after]}, {id: q, tasks: [three]}]
+checkpoints:
+  - {id: half, needs: [one, qa], before: [after], checklist: {Safety: [{name: safe, command: s}]}}
+  - {id: all, name: All of it, needs: [half, two], checks: [[make, -k], "t"], approve: [eve]}
+  - {id: later, needs: [all], before: [three], approve: true}
+"""
+TASKS = {"one": "", "two": "", "qa": "verifies: [one]", "after": "", "three": ""}
+
+
+def needs(step: Step) -> list[str]:
+    return [need.step for need in step.needs]
+
+
+def test_a_checkpoint_is_a_worktree_a_check_and_a_gate_before_what_waits_for_it(tmp_path):
+    found = plan(tmp_path, settings=SETTINGS, **TASKS)
+    steps = found.steps
+    assert needs(steps["half/worktree"]) == ["one", "qa"]
+    assert steps["half/worktree"].released, "nobody launches it"
+    assert "agents" not in steps["half/worktree"].uses
+    assert needs(steps["after/worktree"]) == ["half"]
+    assert steps["after/worktree"].params["after"] == [], "its commits are not the checkpoint's"
+    assert needs(steps["half"]) == ["half/check", "half/gate"]
+    check = steps["half/check"]
+    assert check.params["stays"]
+    assert [one["id"] for one in check.params["verifies"]] == ["one"], "qa judges by itself"
+    assert check.params["checks"][0]["group"] == "Safety"
+    asks = [rung for rung in check.ladder if isinstance(rung, Ask)]
+    assert asks[0].choices == ("retry", "skip", "fail")
+    gate = steps["half/gate"]
+    assert needs(gate) == ["half/check", "one", "qa"]
+    judged = [(one["id"], one.get("verifies")) for one in gate.params["tasks"]]
+    assert judged == [("one", None), ("qa", ["one"]), ("half", ["one"])]
+    assert (gate.params["agents"], gate.params["approve"]) == (["a"], False)
+
+
+def test_what_stands_on_a_checkpoint_stands_on_all_that_it_judged(tmp_path):
+    steps = plan(tmp_path, settings=SETTINGS, **TASKS).steps
+    assert needs(steps["all/worktree"]) == ["half", "two", "one"]
+    assert [one["id"] for one in steps["all/check"].params["verifies"]] == ["two", "one"]
+    assert steps["all/gate"].params["approve"] == ["eve"]
+    # in the phase of what it stands before, what is of an earlier one has landed
+    assert needs(steps["later/worktree"]) == ["all", "p/merge"]
+    assert steps["later/check"].params["verifies"] == []
+    assert [one["id"] for one in steps["later/gate"].params["tasks"]] == ["later"]
+    assert needs(steps["three/worktree"]) == ["later", "p/merge"]
+
+
+def test_a_phase_waits_for_its_checkpoints_and_lands_without_them(tmp_path):
+    documents = fleet(tmp_path, settings=SETTINGS, **TASKS)
+    assert [phase.tasks[-2:] for phase in documents.phases] == [("half", "all"), ("three", "later")]
+    steps = plan(tmp_path, settings=SETTINGS, **TASKS).steps
+    assert {"half", "all"} <= set(needs(steps["p/gate"]))
+    assert not {"half", "all"} & set(steps["p/merge"].params["tasks"])
+    assert not any(steps["p/gate"].params["approve"] or [])
+
+
+def test_a_checkpoint_takes_no_days(tmp_path):
+    slots = plan(tmp_path, settings=SETTINGS, **TASKS).about["schedule"]["slots"]
+    assert slots["half"][:2] == [2, 2]
+    assert slots["after"][0] == 2
