@@ -117,7 +117,12 @@ class Observer:
             touched = (*event.patch.drop, *(p.id for p in event.patch.put), *event.patch.needs)
             settled = [n for n in touched if self.standings.get(n) in DONE]
             promise(not settled, f"{settled} has settled and is not revised")
-            deaf = [n for n in event.patch.stop if self.stopping.get(n) != "revise"]
+            asking = {n for n in event.patch.stop if state.steps[n].standing is Standing.ASKING}
+            deaf = [
+                n
+                for n in event.patch.stop
+                if self.stopping.get(n) != "revise" and n not in asking  # these end with it
+            ]
             promise(not deaf, f"{deaf} are to be stopped by a patch and were not told")
         elif isinstance(event, m.RetryScheduled):
             self._before_retry(state, event)
