@@ -207,7 +207,7 @@ MUTANTS = [
     Mutant("nobody is asked about a crash loop", decide._draw_consequences, "if state.quarantined:", "if False:"),
     Mutant("a crash loop is asked about again and again", budgets.ask_about_quarantines, "not state.quarantined[name] and", ""),
     Mutant("a quarantine outlives its retry", quarantine.reopen, "state.accounts.pop(name, None)", "pass", first=578),
-    Mutant("a lifted quarantine's question stays open", quarantine.reopen, "state.questions.pop(asked, None)", "pass"),
+    Mutant("a lifted quarantine's question stays open", quarantine.reopen, "state.questions.pop(asked, None)", "pass", first=1200),
     Mutant("a snapshot forgets a quarantine", codec.dump_state, "name not in _DERIVED and", 'name not in (*_DERIVED, "quarantined") and', first=381),
     Mutant("a question whose time is up waits on", attempts.ring, 'climb(draft, asked, "its time was up")', "pass"),
     Mutant("a question is answered where it should climb", attempts.ring, "expires_at_ms is not None and expires_at_ms <= draft.at_ms", "True"),
