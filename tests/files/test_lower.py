@@ -333,7 +333,6 @@ def test_an_account_that_cannot_be_bounded_is_refused(tmp_path, account, harness
         ("settings", "phases: [{id: p, checks: [{agent: a}]}]", "check by an agent", 27),
         ("settings", "metrics: [{name: x, measure: make}]", "`measure`", 30),
         ("settings", "escalations: [{topic: x, to: a}]", "`escalations`", 14),
-        ("settings", "loops: {after: 3}", "`loops`", 8),
         ("settings", "notify: [{command: beep, on: [failed]}]", "`notify`", 9),
     ],
 )  # fmt: skip

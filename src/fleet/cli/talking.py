@@ -149,6 +149,9 @@ def ask(
     default: Annotated[
         str | None, typer.Option(help="The answer when it expires; without one, none is given.")
     ] = None,
+    waits_for: Annotated[
+        str, typer.Option("--waits-for", metavar="TASK", help="The task whose work this waits for.")
+    ] = "",
     as_json: Json = False,
     dry_run: DryRun = False,
 ) -> None:
@@ -167,6 +170,7 @@ def ask(
         wait_s=wait_s,
         expires_s=expires_s,
         default=default,
+        waits_for=waits_for,
     )
     if as_json:
         say_json({"schema": "fleet.ask/1", "id": name, "answer": value})

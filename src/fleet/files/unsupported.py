@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Found = Iterator[tuple[tuple[str | int, ...], str]]
 """Where a key stands in its document, and what it is called before people."""
 
-SETTINGS = ("escalations", "loops", "notify")
+SETTINGS = ("escalations", "notify")
 """Keys of coordination.md that nothing obeys yet."""
 
 MEASURED = {

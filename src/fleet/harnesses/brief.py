@@ -223,7 +223,8 @@ _COMMANDS: Final = """\
 
 - `fleet checkin --done "..." --next "..." [--blocker "..."]` at least once a day and when something
 changes.
-- `fleet ask "..." [--topic T]` when you cannot decide alone.
+- `fleet ask "..." [--topic T]` when you cannot decide alone; `--waits-for TASK` where you need the
+work of another task.
 - `fleet done [--output FILE]` when you are finished, after the last commit; then end.
 - Commit often, on your branch. Do not switch branches, and do not touch other worktrees or the base
 branch."""

@@ -133,6 +133,9 @@ class Ask(OfTask):
         float | None, Field(ge=0, description="Close it after so many seconds.")
     ] = None
     default: Annotated[str | None, Field(description="The answer when it expires.")] = None
+    waits_for: Annotated[
+        str, Field(max_length=200, description="The task whose work this waits for.")
+    ] = ""
 
 
 class Done(OfTask):

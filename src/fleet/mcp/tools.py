@@ -109,6 +109,7 @@ def _ask(caller: Caller, form: forms.Ask) -> Mapping[str, Any]:
         choices=form.choices,
         expires_s=form.expires_s,
         default=form.default,
+        waits_for=form.waits_for,
         session=caller.session(form),
     )
     return {"schema": "fleet.ask/1", "id": name, "answer": None}

@@ -35,6 +35,7 @@ from fleet.core.plan import Plan
 from fleet.core.state import State
 from fleet.runtimes.attempts import Attempts
 from fleet.runtimes.documents import PLAN_RUN, Documents
+from fleet.runtimes.loops import is_forged
 from fleet.runtimes.runs import Runs, Told, now_ms
 from fleet.runtimes.world import Sessions, make_world
 from fleet.views.findings import FINDING
@@ -250,6 +251,8 @@ class Coordinator:
                 raise ValueError(f"{type(command).__name__} is not taken by mail")  # noqa: TRY004
             if isinstance(command, m.ReportProgress) and command.usage:
                 raise ValueError("what was used is not taken by mail")
+            if isinstance(command, m.RaiseQuestion) and is_forged(command):
+                raise ValueError("what is a loop or a circle is not taken by mail")
             actor = str(mail.body.get("actor", ""))
             if mail.inside and not (isinstance(command, INSIDE_COMMANDS) or _finds(command)):
                 raise ValueError(f"{type(command).__name__} is not taken from a sandbox")

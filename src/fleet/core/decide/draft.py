@@ -99,10 +99,3 @@ def settle(
         label=label,
         by=by,
     )
-
-
-def ask(draft: Draft, step: str, question: m.Question, by: str) -> str:
-    """Raises a question and returns its id, which counts on in its run."""
-    name = f"{draft.state.run}.q{draft.state.asked + 1}"
-    draft.emit(m.QuestionRaised, id=name, question=question, step=step, by=by)
-    return name

@@ -25,6 +25,7 @@ from fleet.harnesses.commands import Ran, run_command
 from fleet.kinds import Work
 from fleet.kinds.check.deliverables import Scene, judge
 from fleet.kinds.check.judging import judged_by_agents
+from fleet.kinds.check.loops import ended_by_loop
 from fleet.kinds.check.measures import measured
 from fleet.kinds.check.verdict import begin_anew, conclude, outcome_of
 
@@ -191,6 +192,9 @@ def anchor(repo: git.Repository, task: str, commit: str) -> None:
 def _red(work: Work, found: Findings) -> Outcome:
     task = str(work.params["task"])
     text = f"{task} is not there yet: " + "; ".join(found.against)
+    loop = ended_by_loop(work, text, found.plain())
+    if loop is not None:
+        return loop
     patch, rounds = None, work.rounds(task)
     again = found.tries < int(work.params.get("attempts") or 1)
     if again and any(step.kind == "agent" for step in rounds.values()):
