@@ -18,9 +18,11 @@ from fleet.core.plan import (
     SUCCEEDED,
     Ask,
     Failure,
+    Patch,
     Retry,
     Route,
     Swap,
+    basis_of,
 )
 from fleet.core.state import (
     Standing,
@@ -92,6 +94,8 @@ class Observer:
         """What lived attempts had used of a limit before it had a budget."""
         self.crashes: list[tuple[int, str, tuple[str, ...]]] = []
         self.closed: set[str] = set()
+        self.given_up: set[str] = set()
+        """Steps that asked how to go on when a patch stopped them."""
         self.paused = self.cancelling = False
         self.ended = ""
         self.at_ms = 0
@@ -117,13 +121,12 @@ class Observer:
             touched = (*event.patch.drop, *(p.id for p in event.patch.put), *event.patch.needs)
             settled = [n for n in touched if self.standings.get(n) in DONE]
             promise(not settled, f"{settled} has settled and is not revised")
-            asking = {n for n in event.patch.stop if state.steps[n].standing is Standing.ASKING}
-            deaf = [
-                n
-                for n in event.patch.stop
-                if self.stopping.get(n) != "revise" and n not in asking  # these end with it
-            ]
+            asking = {n for n in event.patch.stop if self.standings.get(n) is Standing.ASKING}
+            deaf = {n for n in event.patch.stop if self.stopping.get(n) != "revise"} - asking
             promise(not deaf, f"{deaf} are to be stopped by a patch and were not told")
+            self.given_up |= asking
+            late = event.patch.basis not in ("", basis_of(state.about))
+            promise(not late, "a patch that was overtaken is not applied")
         elif isinstance(event, m.RetryScheduled):
             self._before_retry(state, event)
         elif isinstance(event, m.QuestionRouted):
@@ -264,6 +267,7 @@ class Observer:
                 self.released = {n: s.released for n, s in event.plan.steps.items()}
                 self.declared = dict(self.released)
             case m.PlanRevised():
+                self._whole(state, event.patch)
                 for name in event.patch.drop:
                     self.released.pop(name, None)
                     self.declared.pop(name, None)
@@ -334,6 +338,19 @@ class Observer:
                 self._note_part(event)
             case _:
                 pass
+
+    @staticmethod
+    def _whole(state: State, patch: Patch) -> None:
+        """Checks that a patch has come to be as it is, all of it."""
+        half = [one.id for one in patch.put if state.steps[one.id].step != one]
+        half += [name for name in patch.drop if name in state.steps]
+        for name, told in patch.needs.items():
+            needs = state.steps[name].step.needs
+            gone = any(need.step in told.remove and need not in told.add for need in needs)
+            half += [name] if gone or not set(told.add) <= set(needs) else []
+        promise(not half, f"a revision is applied whole: {half}")
+        promise({**state.limits, **patch.limits} == state.limits, "limits are revised")
+        promise({**state.about, **patch.about} == state.about, "what a plan is about is revised")
 
     def _note_part(self, event: m.AttemptProgressed) -> None:
         if event.usage:
@@ -511,6 +528,8 @@ class Observer:
             late = [name for name in due_alarms(state, state.at_ms) if name[0] == "?"]
             promise(not late, f"{late} expired and were not answered")
         promise(state.ended == self.ended, "an end is an event")
+        left = [n for n in self.given_up if state.steps[n].standing is not Standing.FAILED]
+        promise(not left, f"{left} asked how to go on, a patch said it, and they have not failed")
         for name in self.live if not (state.cancelling or state.ended) else ():
             for limit in self.held_units[name]:
                 told = not self.gone(limit) or name in self.stopping

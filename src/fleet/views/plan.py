@@ -112,6 +112,16 @@ class Caution:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Revised:
+    """Which revision of a run's plan is shown, and how it came about."""
+
+    number: int
+    reason: str = ""
+    by: str = ""
+    at: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanView:
     """What `fleet plan` shows; `unlimited_days` is the duration if no limit were there."""
 
@@ -132,6 +142,7 @@ class PlanView:
     speedup: float
     risk: Risk | None
     warnings: tuple[Caution, ...]
+    revision: Revised | None = None
 
 
 def view_plan(
