@@ -87,6 +87,8 @@ def _about(fleet: Fleet, order: Order) -> dict[str, object]:
     settings = fleet.settings
     return {
         "digest": fleet.digest,
+        "basis": fleet.basis,
+        **({"changes": [dict(one) for one in fleet.changes]} if fleet.changes else {}),
         "fleet": settings.fleet,
         "base": settings.base,
         "start": settings.start,

@@ -41,6 +41,8 @@ class Told:
     dependencies: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     earlier: Sequence[str] = ()
     answers: Sequence[tuple[str, str]] = ()
+    replanned: str = ""
+    """What came before the task while it was being worked on, and why."""
     note: str = ""
     note_from: str = "A person"
     judges: Sequence[tuple[str, str, str]] = ()
@@ -58,6 +60,7 @@ def write(told: Told) -> str:
     parts = [
         f"# {told.name}",
         _place(told),
+        _section("The plan has changed", told.replanned),
         _again(told),
         _section("Rules for every agent", told.rules),
         _section(f"You are {told.agent}", told.prompt),
