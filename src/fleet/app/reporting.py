@@ -90,7 +90,7 @@ def ask(
 ) -> tuple[str, str | None]:
     """Raises a question of this session's task; returns its id and, when waited for, the answer.
 
-    After `expires_s` the `default` answers it; raises FleetError for one that is no choice,
+    After `expires_s` the `default` answers it; raises FleetError for one that is no choice. Raises
     NotFound for a task to wait for that is not there, and Rejected for the session's own.
     """
     if default is not None and (expires_s is None or (choices and default not in choices)):

@@ -160,10 +160,7 @@ def change_for(
     }
     works = {state.steps[step].step.whole for step in state.running}
     change: dict[str, Any] = {
-        "insert": [
-            {"task": task, "before": first},
-            *({"task": name, "before": one} for one in others),
-        ],
+        "insert": [{"task": task, "before": [first, *others]}],
         "reason": f"{why}\n{asked}" if asked else why,
     }
     stopped = [one for one in (first, *others) if one in works]

@@ -115,7 +115,8 @@ def answer(
     one = draft.state.known(step)
     if one is None:
         return
-    rounds = _rounds_of(draft, asked) if question.kind == LOOP and not question.choices else []
+    ends = question.kind == LOOP and value not in question.refusals
+    rounds = _rounds_of(draft, asked) if ends else []
     hears = step in draft.state.running and all(other.step != step for other in rounds)
     if question.then in (m.Then.NOTE, m.Then.REPLY) and hears:
         text = f"Answer to your question {question.message!r}: {value or 'nobody gave one'}"
@@ -131,7 +132,7 @@ def answer(
         settle(draft, step, standing, note, by=by)
     for other in rounds:
         if other.id in draft.state.questions:
-            answer(draft, other.id, value, by, note)
+            answer(draft, other.id, question.message if question.choices else value, by, note)
 
 
 def _rounds_of(draft: Draft, loop: OpenQuestion) -> list[OpenQuestion]:
