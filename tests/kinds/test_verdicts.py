@@ -31,7 +31,7 @@ from fleet.kinds.worktree import _left, _sent_back
 from support.lowered_run import LoweredRun, fleet
 
 SEEDS = int(os.environ.get("VERDICT_SEEDS", "60"))
-MANY = 60  # so many runs are sure to hold every case
+MANY = 400  # so many runs are sure to hold every case
 TURNS = 900
 ANSWERS = 4  # of people; after so many they have enough
 
