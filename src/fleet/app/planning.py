@@ -152,6 +152,7 @@ def planned(fleet: Fleet, name: str, order: Order) -> PlannedTask:
         port=task.port,
         deliverables=tuple(one.text for one in task.deliverables),
         kind=task.kind,
+        proves=(task.proves.task, task.proves.assumption.text) if task.proves else None,
         place=str(fleet.place("task", name, "days")) if window else "",
     )
 

@@ -52,10 +52,6 @@ def agents_known(fleet: Fleet) -> Found:
         for number, each in enumerate(task.checks):
             if each.agent is not None:
                 yield from _agent(fleet, each.agent, at, "checks", number, "agent")
-        for number, assumption in enumerate(task.assumptions):
-            if assumption.proof and assumption.proof.agent:
-                name = assumption.proof.agent
-                yield from _agent(fleet, name, at, "assumptions", number, "proof", "agent")
     for number, phase in enumerate(fleet.phases):
         for index, each in enumerate(phase.checks):
             if each.agent is not None:

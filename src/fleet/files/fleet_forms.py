@@ -15,7 +15,6 @@ from fleet.files.fields import (
     CommandForm,
     Commands,
     Count,
-    Duration,
     EnvName,
     Flag,
     Id,
@@ -30,17 +29,16 @@ from fleet.files.fields import (
     one_or_many,
     shown,
 )
+from fleet.files.form import Form, as_command, exactly_one
 from fleet.files.forms import (
     Checks,
-    Form,
     MetricForm,
     Risk,
     Rungs,
     TaskForm,
-    as_command,
-    exactly_one,
 )
 from fleet.files.names import is_reference, limit_problem
+from fleet.files.proof_forms import JudgedForm
 from fleet.files.server_forms import McpServerForm
 
 _COUNTRY = re.compile(r"[A-Z]{2}(?:-[A-Z0-9]{1,3})?\Z")
@@ -211,15 +209,10 @@ class EnvelopeForm(Form):
     ] = False
 
 
-class ItemForm(Form):
+class ItemForm(JudgedForm):
     """One condition of a checkpoint: a command; a bare text or argv is that."""
 
     strangers: ClassVar = {"agent": "what an agent judges is a task with `verifies`; need that"}
-    command: CommandForm
-    name: Text | None = None
-    timeout_ms: Duration | None = Field(
-        None, validation_alias="timeout", serialization_alias="timeout_ms"
-    )
 
 
 Item = Annotated[

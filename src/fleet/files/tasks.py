@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from fleet.core.plan import JOIN, PER_MINUTE, Need, Step
 from fleet.files.ladders import check_ladder, machine_ladder, work_ladder
 from fleet.files.loops import rework_of
+from fleet.files.proofs import proof_facts
 from fleet.files.verdicts import asked_of, schema
 
 if TYPE_CHECKING:
@@ -199,9 +200,19 @@ def _work(
         "agent": agent_params(fleet, agent, texts),
         "brief": texts.keep(task.body),
         "rules": texts.keep(fleet.settings.rules),
-        "deliverables": [one.text for one in task.deliverables],
-        "checks": [check_text(one) for one in task.checks],
-        "evidence": list(task.evidence),
+        "deliverables": [
+            *(one.text for one in task.deliverables),
+            *(
+                one.text if one.text == one.path else f"{one.path}: {one.text}"
+                for one in task.evidence
+                if one.path
+            ),
+        ],
+        "checks": [
+            *(check_text(one) for one in task.checks),
+            *(one.text for one in task.evidence if one.command),
+        ],
+        "evidence": [one.text for one in task.evidence if not (one.path or one.command)],
         "after": comes_in(task),
         "timeout_s": _seconds(task.timeout_ms or agent.limits.timeout_ms),
         "idle_s": _seconds(task.idle_ms or agent.limits.idle_ms),
@@ -255,6 +266,8 @@ def _check(fleet: Fleet, task: TaskDocument, attempts: int) -> dict[str, object]
         "deliverables": [{**_set(asdict(one)), "text": one.text} for one in task.deliverables],
         "checks": [judge(one) for one in task.checks if one.agent is None],
         "metrics": [plain(asdict(one)) for one in task.metrics],
+        **({"evidence": [_set(asdict(one)) for one in task.evidence]} if task.evidence else {}),
+        **proof_facts(task),
         "attempts": attempts,
         "spent": 0,
         "round": 1,
@@ -311,6 +324,11 @@ def judge(check: Check) -> dict[str, object]:
         "command": plain(check.command),
         "timeout_s": _seconds(check.timeout_ms),
         **({"group": check.group} if check.group else {}),
+        **(
+            {"op": check.op, "target": check.target, "unit": check.unit}
+            if check.target is not None
+            else {}
+        ),
     }
 
 
@@ -339,6 +357,7 @@ def _facts(fleet: Fleet, task: TaskDocument, phase: Phase, order: Order) -> dict
         "dependencies": list(order.needs[task.id]),
         **({"verifies": list(task.verifies)} if task.verifies else {}),
         **({"kind": task.kind} if task.kind != "task" else {}),
+        **proof_facts(task),
         "uses": dict(task.uses),
         "metrics": [plain(asdict(one)) for one in task.metrics],
         "risks": [plain(asdict(one)) for one in task.risks],

@@ -93,10 +93,15 @@ def _is_later(rung: Rung) -> bool:
 
 
 def _of_assumption(assumption: Assumption, number: int) -> Found:
-    if assumption.proof:
-        yield ("assumptions", number, "proof"), "an assumption's `proof`"
-    elif assumption.on_failure:
-        yield ("assumptions", number, "on_failure"), "an assumption's `on_failure`"
+    path, rungs = ("assumptions", number, "on_failure"), assumption.on_failure
+    if rungs and assumption.proof is None:
+        yield path, "an assumption's `on_failure` without a `proof`"
+        return
+    for index, rung in enumerate(rungs):
+        if rung.agent or rung.model:
+            yield (*path, index), "another rung of an assumption than adapt, escalate, ask or fail"
+    if len(rungs) > 1 and any(rung.ask or rung.fail for rung in rungs):
+        yield (*path, 1), "`ask` or `fail` beside another rung of an assumption"
 
 
 def _of_agent(agent: AgentDocument) -> Found:

@@ -10,6 +10,7 @@ from fleet.render.flows import runs_text
 from fleet.render.report import decisions
 from fleet.render.running import inbox_text
 from fleet.render.text import amount, ascii_only, cut, line, money, table, width, wrapped
+from fleet.views.proofs import proof_in_words
 
 GLYPHS = {
     "waiting": "·", "ready": "○", "held": "‖", "starting": "◔", "working": "●", "needs-you": "◆",
@@ -34,7 +35,7 @@ def status_text(status: Mapping[str, Any], columns: int) -> str:
     """Returns the check-in in at most so many columns (80 at least)."""
     columns = max(columns, 80)
     parts = [*_head(status, columns), *_needs_you(status, columns), *_table(status, columns)]
-    parts += _runs(status, columns)
+    parts += _proofs(status, columns) + _runs(status, columns)
     parts += _denied(status, columns)
     parts += _phases(status, columns) + _since(status, columns) + _today(status, columns)
     parts += _conflicts(status, columns) + _drift(status, columns)
@@ -79,6 +80,17 @@ def _needs_you(status: Mapping[str, Any], columns: int) -> list[str]:
         return []
     shown = inbox_text(questions, columns - 2).splitlines()
     return ["", f"NEEDS YOU ({len(questions)})", *[f"  {one}" for one in shown]]
+
+
+def _proofs(status: Mapping[str, Any], columns: int) -> list[str]:
+    """Returns what was to be proved and is found out, or found out next."""
+    rows = [
+        [one["id"], line(str(one["proof"]["text"])), proof_in_words(one["proof"])]
+        for one in status["tasks"]
+        if one.get("proof")
+    ]
+    heads = ["PROOF", "TAKEN FOR GRANTED", "FOUND"]
+    return ["", *table(rows, heads, columns, 1)] if rows else []
 
 
 def _runs(status: Mapping[str, Any], columns: int) -> list[str]:

@@ -16,6 +16,7 @@ from fleet.core.plan import PER_MINUTE, Step
 from fleet.core.spending import LEVEL, add_usage
 from fleet.core.state import CLOSED, State
 from fleet.views.forecast import Forecast, planned_of
+from fleet.views.proofs import evidence_rows, proof_row
 from fleet.views.status import Clock, phase_order, run_state
 from fleet.views.tasks import PhaseSteps, TaskSteps, phases_of, state_of, tasks_of
 from fleet.views.verdicts import verdicts_of
@@ -135,6 +136,8 @@ def report_of(
         ],
         "agents": _agent_rows(rows, by_agent, clock),
         "tasks": list(rows.values()),
+        "proofs": [{"id": name, **row} for name, task in tasks.items() if (row := proof_row(task))],
+        "evidence": [row for name, task in tasks.items() for row in evidence_rows(name, task)],
         "verdicts": [told for task in tasks.values() for told in verdicts_of(task)],
         "attempts": [_attempt_row(one, clock) for one in attempts],
     }

@@ -14,6 +14,7 @@ from typing import Any
 from fleet.core.state import CLOSED, OpenQuestion, Standing, State, StepState
 from fleet.records import record
 from fleet.views.forecast import Forecast, done_share, forecast, planned_share
+from fleet.views.proofs import proof_row
 from fleet.views.tasks import (
     PhaseSteps,
     TaskSteps,
@@ -195,6 +196,7 @@ def _task_row(scene: _Scene, name: str, task: TaskSteps) -> dict[str, Any]:
         },
         "deliverables": _judged(task, "deliverables", facts),
         "checks": _judged(task, "checks", facts),
+        "proof": proof_row(task),
         "verdict": next(iter(verdicts_of(task)[::-1]), None),
         "why": _why(task),
         "branch": facts.get("branch"),

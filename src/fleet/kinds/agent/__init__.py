@@ -38,6 +38,7 @@ from fleet.kinds import Work
 from fleet.kinds.agent.preparing import (
     account_of,
     agent_of,
+    backing_in,
     driver_of,
     given,
     note_stopped,
@@ -67,7 +68,7 @@ ENDED_BY_A_PERSON: Final = {
     "idle": "it showed no progress for {:g} s and was ended by a person",
     "blocked": "it waited in its terminal and was ended by a person",
 }
-JUDGED: Final = ("commit", "deliverables", "checks", "metrics")
+JUDGED: Final = ("commit", "deliverables", "checks", "metrics", "evidence")
 """What the check behind it need not find again at the same commit."""
 
 
@@ -277,6 +278,8 @@ def _outcome(
         "usage": report.spent,
         "attempt": number_of(work),
     }
+    if backing := backing_in(folder):
+        output["backing"] = backing
     if turns.green:
         output["judged"] = {name: turns.judged[name] for name in JUDGED}
     if work.params.get("schema"):

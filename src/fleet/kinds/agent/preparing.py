@@ -131,12 +131,23 @@ def _find_program(program: str, path: str, harness: Harness) -> None:
 
 def given(folder: AttemptFolder) -> str | None:
     """Returns what `fleet done --output` left, None when it gave nothing."""
+    output = _done(folder).get("output")
+    return output if isinstance(output, str) else None
+
+
+def backing_in(folder: AttemptFolder) -> dict[str, str]:
+    """Returns the files that `fleet done --evidence` has named, by what they are to show."""
+    told = _done(folder).get("evidence")
+    found = told.items() if isinstance(told, dict) else ()
+    return {text: path for text, path in found if isinstance(text, str) and isinstance(path, str)}
+
+
+def _done(folder: AttemptFolder) -> dict[str, Any]:
     try:
         told = json.loads(tail(folder.path / "done.json", DONE_BYTES))
     except ValueError:
-        return None
-    output = told.get("output") if isinstance(told, dict) else None
-    return output if isinstance(output, str) else None
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def note_stopped(folder: AttemptFolder) -> None:
