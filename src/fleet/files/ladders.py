@@ -5,9 +5,10 @@ Pure: what `on_failure` says comes after the retries; whoever says nothing has a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
-from fleet.core.plan import Ask, Failure, Retry, Rung
+from fleet.core.plan import Ask, Failure, Retry, Rung, Swap
 
 if TYPE_CHECKING:
     from fleet.files.documents import TaskDocument
@@ -17,16 +18,28 @@ MACHINE_TRIES: Final = 5
 
 TROUBLE: Final = frozenset({Failure.AGENT, Failure.INFRA})
 
+NOT_THE_MACHINES: Final = frozenset({Failure.TASK, Failure.AGENT})
+"""Failures that another agent may not have."""
+
 
 def machine_ladder(message: str) -> tuple[Rung, ...]:
     """Returns the ladder of a step that no agent works on: try again, then ask a person."""
     return (_trouble(2_000), Ask(message=message, choices=("retry", "fail")))
 
 
-def work_ladder(task: TaskDocument, attempts: int) -> tuple[Rung, ...]:
-    """Returns the ladder of a task's work, which has so many attempts."""
+def work_ladder(
+    task: TaskDocument, attempts: int, others: Sequence[Mapping[str, Any]] = ()
+) -> tuple[Rung, ...]:
+    """Returns the ladder of a task's work, which has so many attempts; then each of the `others`
+    ({agent, uses}) has one.
+    """
     again = Retry(times=attempts - 1, backoff_ms=task.backoff_ms or 0)
-    return (again, _trouble(10_000), *_last(task, f"{task.id} failed.", ("retry", "skip", "fail")))
+    swaps = [
+        Swap(params={"agent": one["agent"]}, uses=one["uses"], on=NOT_THE_MACHINES)
+        for one in others
+    ]
+    last = _last(task, f"{task.id} failed.", ("retry", "skip", "fail"))
+    return (again, _trouble(10_000), *swaps, *last)
 
 
 def check_ladder(task: TaskDocument) -> tuple[Rung, ...]:
@@ -53,6 +66,7 @@ def _last(task: TaskDocument, message: str, choices: tuple[str, ...]) -> tuple[R
     if any(rung.fail for rung in task.on_failure):
         return ()
     for rung in task.on_failure:
-        if rung.ask:
-            return (Ask(message=rung.question or message, whom=rung.ask, choices=choices),)
+        whom = rung.ask or rung.escalate
+        if whom:
+            return (Ask(message=rung.question or message, whom=whom, choices=choices),)
     return (Ask(message=message, choices=choices),)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from fleet.core.plan import Plan, Step, check, plan_of
 from fleet.errors import InvalidPlan
 from fleet.files.checkpoints import checkpoint_steps
+from fleet.files.escalations import routes_of
 from fleet.files.gates import phase_steps
 from fleet.files.tasks import (
     Texts,
@@ -76,6 +77,7 @@ def lower(fleet: Fleet) -> tuple[Plan, Mapping[str, str]]:
         },
         budgets={name: found for name, told in bounds(fleet).items() if (found := budget(told))},
         about=_about(fleet, order),
+        routes=routes_of(fleet, texts),
     )
     check(plan)
     return plan, texts
