@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from fleet.app.calendars import clock_of
-from fleet.app.place import PLAN_RUN, FleetPlace, fold
+from fleet.app.place import FleetPlace, fold
 from fleet.app.telling import tell
 from fleet.core import messages as m
 from fleet.errors import NotFound, Rejected
@@ -88,13 +88,10 @@ def answer(place: FleetPlace, name: str, value: str, note: str = "", by: str = "
 
         patch = asked_rework(course_of(state), asked.step, note)
     if value == "approve":
-        from fleet.app.proposing import proposed_patch
+        from fleet.app.proposing import approve_change
 
-        patch = proposed_patch(place, state, asked)
-        if patch is not None and state.run != PLAN_RUN:
-            # Killed after this, the answer is still to be given, and finds the plan changed.
-            tell(place, [m.RevisePlan(patch=patch)], by=by)
-            patch = None
+        if approve_change(place, state, asked, note, by):
+            return asked.id
     tell(
         place,
         [m.AnswerQuestion(id=asked.id, value=value, note=note, patch=patch)],

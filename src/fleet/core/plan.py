@@ -165,8 +165,9 @@ class NeedsChange:
 class Patch:
     """A change to a plan: steps put (new, or in place of unstarted ones), dropped, needs moved.
 
-    `stop` lists running steps that are to be ended and to count as unstarted again; a budget
-    without amounts is one that is lifted.
+    `stop` lists running steps that are to be ended and to count as unstarted again, and steps whose
+    ladder asks, which then have failed; a budget without amounts is one that is lifted. `basis` is
+    what the plan was made of that the patch was worked out against, empty where that is all one.
     """
 
     put: tuple[Step, ...] = ()
@@ -179,6 +180,14 @@ class Patch:
     routes: tuple[Route, ...] | None = None
     loops: Loops | None = None
     reason: str = ""
+    basis: str = ""
+
+
+def basis_of(about: Mapping[str, object]) -> str:
+    """Returns what a plan was made of, as its `about` says by a digest; empty for one that does
+    not.
+    """
+    return str(about.get("basis") or about.get("digest") or "")
 
 
 def plan_of(name: str, steps: Iterable[Step], **rest: object) -> Plan:

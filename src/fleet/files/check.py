@@ -20,6 +20,7 @@ from fleet.files.documents import Rung, TaskDocument
 from fleet.files.escalations import escalations_hold
 from fleet.files.fleet import Fleet
 from fleet.files.harnesses import harnesses_hold
+from fleet.files.loops import loops_hold
 from fleet.files.names import is_git_folder, ref_problem, worktree_problem
 from fleet.files.ownership import owners_apart
 from fleet.files.roots import common_folder
@@ -298,6 +299,7 @@ PROBLEMS: tuple[Callable[[Fleet], Found], ...] = (
     tasks_known,
     rungs_known,
     escalations_hold,
+    loops_hold,
     secrets_known,
     servers_hold,
     limits_hold,

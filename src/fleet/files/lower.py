@@ -14,7 +14,7 @@ say but this version does not carry out is refused here: a key that is accepted 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from fleet.core.plan import Plan, Step, check, plan_of
@@ -22,6 +22,7 @@ from fleet.errors import InvalidPlan
 from fleet.files.checkpoints import checkpoint_steps
 from fleet.files.escalations import routes_of
 from fleet.files.gates import phase_steps
+from fleet.files.loops import loops_of
 from fleet.files.tasks import (
     Texts,
     bounds,
@@ -79,6 +80,7 @@ def lower(fleet: Fleet) -> tuple[Plan, Mapping[str, str]]:
         about=_about(fleet, order),
         routes=routes_of(fleet, texts),
     )
+    plan = replace(plan, loops=loops_of(fleet.settings))
     check(plan)
     return plan, texts
 
@@ -87,6 +89,8 @@ def _about(fleet: Fleet, order: Order) -> dict[str, object]:
     settings = fleet.settings
     return {
         "digest": fleet.digest,
+        "basis": fleet.basis,
+        **({"changes": [dict(one) for one in fleet.changes]} if fleet.changes else {}),
         "fleet": settings.fleet,
         "base": settings.base,
         "start": settings.start,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Found = Iterator[tuple[tuple[str | int, ...], str]]
 """Where a key stands in its document, and what it is called before people."""
 
-SETTINGS = ("loops", "envelope", "notify")
+SETTINGS = ("notify",)
 """Keys of coordination.md that nothing obeys yet."""
 
 MEASURED = {
@@ -69,11 +69,11 @@ def _of_task(task: TaskDocument, agent: AgentDocument | None) -> Found:
         elif check.agent and task.verifies:
             yield ("checks", number), "a check by an agent of a task that verifies others"
     for number, rung in enumerate(task.on_failure):
-        before = task.on_failure[number - 1] if number else None
-        if rung.adapt:
-            yield ("on_failure", number), "the rung `adapt`"
-        elif before is not None and not (before.agent or before.model):
+        before = task.on_failure[:number]
+        if any(one.ask or one.fail or one.escalate for one in before):
             yield ("on_failure", number), "a rung after one with which a ladder ends"
+        elif (rung.agent or rung.model) and any(one.adapt for one in before):
+            yield ("on_failure", number), "another agent or model after `adapt`"
 
 
 def _of_verifier(fleet: Fleet, task: TaskDocument) -> Found:

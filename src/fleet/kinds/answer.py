@@ -10,8 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from fleet.adapters.crash import crash_point
-from fleet.core.messages import AnswerQuestion, Ending, Outcome
-from fleet.core.plan import QUESTION
+from fleet.core.messages import AnswerQuestion, Ending, Outcome, Then
+from fleet.core.plan import QUESTION, Patch
+from fleet.core.state import OpenQuestion
+from fleet.errors import FleetError
+from fleet.files.proposals import shows
 from fleet.files.rejudging import asked_rework
 from fleet.kinds import Work
 
@@ -29,13 +32,31 @@ async def run(work: Work) -> Outcome:
         return Outcome(ending=Ending.SUCCEEDED, text=text, label="late" if late else "nothing")
     by = f"agent:{_agent(work)}"
     answer, reason = said["answer"], said["reason"]
-    patch = None
-    if answer == "rework" and answer in asked.question.choices:
-        patch = asked_rework(work.course, asked.step, reason, by=f"{asked.question.whom}, asked,")
+    try:
+        patch = await _patch(work, asked, answer, reason)
+    except FleetError as refused:
+        text = f"it was approved, but {refused.text} {refused.hint}".strip()
+        return Outcome(ending=Ending.SUCCEEDED, text=text, label="nothing")
     work.tell(AnswerQuestion(id=name, value=answer, note=reason, patch=patch, by=by))
     crash_point("kinds.answer.before_outcome")
     output = {**said, "by": by}
     return Outcome(ending=Ending.SUCCEEDED, text=answer, output=output, label="answered")
+
+
+async def _patch(work: Work, asked: OpenQuestion, answer: str, reason: str) -> Patch | None:
+    """Returns the change of the plan that an answer stands for; raises FleetError where it cannot
+    be made, or the question does not show it.
+    """
+    change: Any = asked.question.about.get("proposal")
+    if answer == "rework" and answer in asked.question.choices:
+        by = f"{asked.question.whom}, who was asked,"
+        return asked_rework(work.course, asked.step, reason, by=by)
+    if answer != "approve" or not change or asked.question.then is not Then.NOTE:
+        return None
+    if not shows(asked.question.message, change):
+        raise FleetError("its question does not show what it would change")
+    patch: Patch | None = (await work.world.change(work.run, change)).patch
+    return patch
 
 
 def _said(work: Work) -> Mapping[str, str] | None:

@@ -59,8 +59,6 @@ def _refused(work: Work, asked: OpenQuestion) -> str:
         return f"{agent} asked this itself"
     if _worker(work, asked) == agent:
         return f"{agent} would decide about its own work"
-    if asked.question.about.get("proposal"):
-        return "a change of the plan is approved by a person"
     return ""
 
 

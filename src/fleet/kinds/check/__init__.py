@@ -25,6 +25,7 @@ from fleet.harnesses.commands import Ran, run_command
 from fleet.kinds import Work
 from fleet.kinds.check.deliverables import Scene, judge
 from fleet.kinds.check.judging import judged_by_agents
+from fleet.kinds.check.loops import ended_by_loop
 from fleet.kinds.check.measures import measured
 from fleet.kinds.check.verdict import begin_anew, conclude, outcome_of
 
@@ -191,6 +192,9 @@ def anchor(repo: git.Repository, task: str, commit: str) -> None:
 def _red(work: Work, found: Findings) -> Outcome:
     task = str(work.params["task"])
     text = f"{task} is not there yet: " + "; ".join(found.against)
+    loop = ended_by_loop(work, text, found.plain())
+    if loop is not None:
+        return loop
     patch, rounds = None, work.rounds(task)
     again = found.tries < int(work.params.get("attempts") or 1)
     if again and any(step.kind == "agent" for step in rounds.values()):
@@ -241,11 +245,12 @@ def _look(work: Work) -> tuple[Scene, Findings, git.Worktree]:
 def _spent(work: Work) -> tuple[int, int]:
     """Returns how many tries of the task are used up, and how often an agent was started for it."""
     tries, attempts = int(work.params.get("spent") or 0), 0
+    worked = any(name.startswith(f"{work.params['task']}/work") for name in work.inputs)
     for name, one in work.inputs.items():
         told: Any = one.get("output") if isinstance(one.get("output"), Mapping) else {}
         stem = name.removeprefix(f"{work.params['task']}/").partition(".")[0]
-        if stem == "worktree":  # nobody works between: what is run there is one try
-            tries += 1
+        if stem == "worktree":  # where nobody works between, what is run there is one try
+            tries += not worked
         elif stem == "work":
             tries += int(one.get("tries") or 0) + 1
             attempts = max(attempts, int(told.get("attempt") or one.get("attempt") or 1))
