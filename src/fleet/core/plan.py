@@ -66,9 +66,10 @@ class Retry:
 
 @record()
 class Swap:
-    """A rung: try once more with other params (another agent, another model)."""
+    """A rung: try once more with other params (another agent or model), and what these use."""
 
     params: Mapping[str, object]
+    uses: Mapping[str, int] | None = None
     on: frozenset[Failure] = frozenset({Failure.TASK})
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,6 +62,7 @@ def task_steps(
     agent = fleet.agents.get(task.agent)
     attempts = task.attempts or (agent.limits.attempts if agent else None) or ATTEMPTS
     limit = order.limits.get(task.id)
+    others = _others(fleet, task, texts)
     tree, work, check = (f"{task.id}/{stem}" for stem in ("worktree", "work", "check"))
     steps = [
         Step(
@@ -83,7 +84,7 @@ def task_steps(
                 params=_work(fleet, task, agent, phase, texts),
                 needs=(Need(step=tree),),
                 uses={**agent_uses(agent), **agent_starts(fleet, agent), **uses},
-                ladder=work_ladder(task, attempts),
+                ladder=work_ladder(task, attempts, others),
                 span_ms=int(task.days.likely * DAY_MS),
                 whole=task.id,
             )
@@ -95,6 +96,7 @@ def task_steps(
             kind="check",
             params={
                 **_check(fleet, task, attempts),
+                **({"others": others} if others and not task.verifies else {}),
                 **_judges(fleet, task, texts),
                 **(_judging(fleet, task, order) if limit else {}),
             },
@@ -111,6 +113,18 @@ def task_steps(
             whole=task.id,
         ),
     ]
+
+
+def _others(fleet: Fleet, task: TaskDocument, texts: Texts) -> list[dict[str, Any]]:
+    """Returns who works at a task in turn once its own agent has no attempt left: {agent, uses}."""
+    found, agent = [], fleet.agents.get(task.agent)
+    for rung in task.on_failure:
+        if agent is None or not (rung.agent or rung.model):
+            break
+        agent = fleet.agents[rung.agent] if rung.agent else replace(agent, model=rung.model)
+        uses = {**agent_uses(agent), **agent_starts(fleet, agent), "agents": 1, **task.uses}
+        found.append({"agent": agent_params(fleet, agent, texts), "uses": uses})
+    return found
 
 
 def comes_in(task: TaskDocument) -> list[str]:

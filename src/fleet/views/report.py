@@ -18,7 +18,14 @@ from fleet.core.state import CLOSED, State
 from fleet.views.forecast import Forecast, planned_of
 from fleet.views.proofs import evidence_rows, proof_row
 from fleet.views.status import Clock, phase_order, run_state
-from fleet.views.tasks import PhaseSteps, TaskSteps, phases_of, state_of, tasks_of
+from fleet.views.tasks import (
+    PhaseSteps,
+    TaskSteps,
+    needing_people,
+    phases_of,
+    state_of,
+    tasks_of,
+)
 from fleet.views.verdicts import verdicts_of
 
 RUNNING = "running"
@@ -107,7 +114,7 @@ def report_of(
             by_task.setdefault(one.whole, []).append(one)
             by_agent.setdefault(one.agent, []).append(one)
             by_account.setdefault(one.account, []).append(one)
-    asked = frozenset(question.step for question in state.questions.values())
+    asked = needing_people(state)
     scene = _Scene(tasks, phases, asked, by_task, planned, clock)
     rows = {name: _task_row(scene, name, task) for name, task in tasks.items()}
     order = phase_order(tasks, phases)

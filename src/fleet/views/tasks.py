@@ -225,8 +225,23 @@ def phases_before(state: State, phase: PhaseSteps) -> list[str]:
     ]
 
 
+def needing_people(state: State) -> frozenset[str]:
+    """Returns the steps with an open question at whose answer no agent works."""
+    return frozenset(asked.step for asked in state.questions.values() if not asked.steps)
+
+
+def answering(state: State) -> dict[str, StepState]:
+    """Returns the steps of agents at work, or about to be, at the answers to questions, by
+    question.
+    """
+    found = [
+        (name, state.known(step)) for name, asked in state.questions.items() for step in asked.steps
+    ]
+    return {name: one for name, one in found if one is not None and one.step.kind == "agent"}
+
+
 def state_of(task: TaskSteps, phase: PhaseSteps | None, asked: AbstractSet[str]) -> str:
-    """Returns the one word for a task; `asked` are steps with an open question."""
+    """Returns the one word for a task; `asked` are steps with a question that needs a person."""
     join = task.join
     if join.standing is Standing.SKIPPED:
         return "skipped"
@@ -248,8 +263,10 @@ def state_of(task: TaskSteps, phase: PhaseSteps | None, asked: AbstractSet[str])
 
 
 def _unsettled(one: StepState, asked: AbstractSet[str]) -> str:
-    if one.standing is Standing.ASKING or one.step.id in asked:
+    if one.step.id in asked:
         return "needs-you"
+    if one.standing is Standing.ASKING:
+        return "waiting"  # somebody is at work at the answer
     if one.held:
         return "stopped" if one.attempt else "held"
     kind = "check" if "judged" in one.step.params else one.step.kind
@@ -287,6 +304,11 @@ def waiting_for(
         name_of(state, need.step)
         for need in first.step.needs
         if (one := state.known(need.step)) is not None and one.standing not in CLOSED
+    ]
+    waits += [
+        f"{asked.question.whom} to answer {asked.id}"
+        for asked in state.questions.values()
+        if asked.step == first.step.id and asked.steps
     ]
     if waits:
         return waits
