@@ -15,6 +15,7 @@ from fleet.files.fields import (
     CommandForm,
     Commands,
     Count,
+    Duration,
     EnvName,
     Flag,
     Id,
