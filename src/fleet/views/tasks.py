@@ -24,6 +24,9 @@ STATES = (
 
 _ORDER = ("worktree", "agent", "check", "gate")
 
+REMEDIES = ("adapt", "consult")
+"""Kinds of steps that follow a task's failure: while one is open, it has not failed for good."""
+
 LINE = ("waiting", "ready", "starting", "working", "checking", "verified", "accepted", "merged")
 """States in the order in which a task that fares well comes by them."""
 
@@ -40,6 +43,8 @@ class TaskSteps:
     checks: list[StepState] = field(default_factory=list)
     judges: list[StepState] = field(default_factory=list)
     """The agents among its checks, at work."""
+    remedies: list[StepState] = field(default_factory=list)
+    """What follows its failure: a change of the plan, a word of somebody who is asked."""
     gates: list[StepState] = field(default_factory=list)
     """Of a checkpoint: who signs for what its checks have found; the last one counts."""
 
@@ -183,6 +188,8 @@ def tasks_of(state: State) -> dict[str, TaskSteps]:
             task.checks.append(one)
         elif one.step.kind == "gate":
             task.gates.append(one)
+        elif one.step.kind in REMEDIES:
+            task.remedies.append(one)
     return tasks
 
 
@@ -229,6 +236,10 @@ def state_of(task: TaskSteps, phase: PhaseSteps | None, asked: AbstractSet[str])
             return "merged"
         return "accepted" if phase is not None and name in phase.pinned else "verified"
     if current is None:
+        remedy = next((one for one in task.remedies if one.standing not in CLOSED), None)
+        if remedy is not None:
+            asks = remedy.standing is Standing.ASKING or remedy.step.id in asked
+            return "needs-you" if asks else "waiting"
         failed = any(one.standing is Standing.FAILED for one in task.inner)
         return "failed" if failed else "unreached"
     return _unsettled(current, asked)
@@ -268,6 +279,8 @@ def waiting_for(
 ) -> list[str]:
     """Returns what a task that does not run waits for, each in words."""
     first = next((one for one in task.inner if one.standing not in CLOSED), None)
+    if first is None and any(one.standing not in CLOSED for one in task.remedies):
+        return ["what follows its failure"]
     if first is None or first.standing is Standing.RUNNING:
         return []
     waits = [
