@@ -23,6 +23,7 @@ from fleet.core.plan import (
     Retry,
     Route,
     Swap,
+    basis_of,
 )
 from fleet.core.state import (
     Standing,
@@ -97,6 +98,8 @@ class Observer:
         """What lived attempts had used of a limit before it had a budget."""
         self.crashes: list[tuple[int, str, tuple[str, ...]]] = []
         self.closed: set[str] = set()
+        self.given_up: set[str] = set()
+        """Steps that asked how to go on when a patch stopped them."""
         self.paused = self.cancelling = False
         self.ended = ""
         self.at_ms = 0
@@ -126,8 +129,12 @@ class Observer:
             touched = (*event.patch.drop, *(p.id for p in event.patch.put), *event.patch.needs)
             settled = [n for n in touched if self.standings.get(n) in DONE]
             promise(not settled, f"{settled} has settled and is not revised")
-            deaf = [n for n in event.patch.stop if self.stopping.get(n) != "revise"]
+            asking = {n for n in event.patch.stop if self.standings.get(n) is Standing.ASKING}
+            deaf = {n for n in event.patch.stop if self.stopping.get(n) != "revise"} - asking
             promise(not deaf, f"{deaf} are to be stopped by a patch and were not told")
+            self.given_up |= asking
+            late = event.patch.basis not in ("", basis_of(state.about))
+            promise(not late, "a patch that was overtaken is not applied")
         elif isinstance(event, m.RetryScheduled):
             self._before_retry(state, event)
         elif isinstance(event, m.QuestionRouted):
@@ -269,6 +276,7 @@ class Observer:
                 self.declared = dict(self.released)
             case m.PlanRevised():
                 self._note_rework(state, event.patch)
+                self._whole(state, event.patch)
                 for name in event.patch.drop:
                     self.released.pop(name, None)
                     self.declared.pop(name, None)
@@ -353,6 +361,20 @@ class Observer:
             if put.kind == "agent" and number.isdecimal() and check is not None:
                 most = check.step.params["attempts"]
                 promise(int(number) <= most, f"{put.id} is more rework than {most} attempts")
+
+    @staticmethod
+    def _whole(state: State, patch: Patch) -> None:
+        """Checks that a patch has come to be as it is, all of it."""
+        half = [one.id for one in patch.put if state.steps[one.id].step != one]
+        again = {one.id for one in patch.put}
+        half += [name for name in patch.drop if name in state.steps and name not in again]
+        for name, told in patch.needs.items():
+            needs = state.steps[name].step.needs
+            gone = any(need.step in told.remove and need not in told.add for need in needs)
+            half += [name] if gone or not set(told.add) <= set(needs) else []
+        promise(not half, f"a revision is applied whole: {half}")
+        promise({**state.limits, **patch.limits} == state.limits, "limits are revised")
+        promise({**state.about, **patch.about} == state.about, "what a plan is about is revised")
 
     def _note_part(self, event: m.AttemptProgressed) -> None:
         if event.usage:
@@ -532,6 +554,8 @@ class Observer:
             late = [name for name in due_alarms(state, state.at_ms) if name[0] == "?"]
             promise(not late, f"{late} expired and were not answered")
         promise(state.ended == self.ended, "an end is an event")
+        left = [n for n in self.given_up if state.steps[n].standing is not Standing.FAILED]
+        promise(not left, f"{left} asked how to go on, a patch said it, and they have not failed")
         for name in self.live if not (state.cancelling or state.ended) else ():
             for limit in self.held_units[name]:
                 told = not self.gone(limit) or name in self.stopping

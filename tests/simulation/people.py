@@ -11,6 +11,7 @@ from random import Random
 
 from fleet.core import messages as m
 from fleet.core.plan import (
+    FAILED,
     JOIN,
     Ask,
     Failure,
@@ -24,6 +25,7 @@ from fleet.core.plan import (
     Route,
     Step,
     Swap,
+    basis_of,
 )
 from fleet.core.state import Standing, State, StepState, answers_to
 from fleet.files.rework import course_of
@@ -355,6 +357,18 @@ def small_patch(dice: Random, state: State) -> Patch:
         return Patch(drop=(dice.choice(over),))
     if dice.random() < 0.2:
         return Patch(budgets={dice.choice(BUDGETED): some_amounts(dice)})
+    if dice.random() < 0.15:  # two that were worked out against one plan: the second is late
+        basis = dice.choice([basis_of(state.about), f"b{state.revision - 1}"])
+        return Patch(about={"basis": f"b{state.revision}"}, basis=basis)
+    asking = [one.step for one in state.questions.values() if one.question.then is m.Then.LADDER]
+    if asking and dice.random() < 0.3:
+        name = dice.choice(asking)
+        again = replace(
+            state.steps[name].step,
+            id=f"{name}x{state.revision}",
+            needs=(Need(step=name, on=FAILED),),
+        )
+        return Patch(put=(again,), stop=(name,), reason="begins again")
     open_ones = [one for one in state.steps.values() if not one.settled]
     if not open_ones:
         return Patch()

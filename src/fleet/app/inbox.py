@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fleet.app.calendars import clock_of
@@ -17,7 +16,6 @@ from fleet.views.forecast import planned_of
 from fleet.views.status import question_row, task_asked_about
 
 if TYPE_CHECKING:
-    from fleet.core.plan import Patch
     from fleet.core.state import Answered, OpenQuestion, State
 
 
@@ -83,12 +81,17 @@ def answer(place: FleetPlace, name: str, value: str, note: str = "", by: str = "
     state, asked = find_question(place, name)
     if asked.question.kind == "number" and number_of(value) is None:
         raise Rejected(f"{value!r} is no number", hint=f"fleet answer {asked.id} NUMBER")
+    patch = None
+    if value == "rework":
+        from fleet.files.rejudging import asked_rework
+        from fleet.files.rework import course_of
+
+        patch = asked_rework(course_of(state), asked.step, note)
     if value == "approve":
         from fleet.app.proposing import approve_change
 
         if approve_change(place, state, asked, note, by):
             return asked.id
-    patch = rework_patch(state, asked, note) if value == "rework" else None
     tell(
         place,
         [m.AnswerQuestion(id=asked.id, value=value, note=note, patch=patch)],
@@ -96,31 +99,6 @@ def answer(place: FleetPlace, name: str, value: str, note: str = "", by: str = "
         by=by,
     )
     return asked.id
-
-
-def rework_patch(state: State, asked: OpenQuestion, note: str) -> Patch | None:
-    """Returns the patch that a person's `rework` stands for: one more round of the task, or, where
-    a verifier asks, of those that it does not pass.
-    """
-    from fleet.files.rejudging import by_hand
-    from fleet.files.rework import course_of, next_round
-
-    one = state.known(asked.step)
-    if one is None or one.step.kind != "check":
-        return None
-    steps = {n: s.step for n, s in state.steps.items() if s.step.whole == one.step.whole}
-    reason = note or "a person asked for rework"
-    course = course_of(state)
-    patch = by_hand(course, one, reason=reason) or next_round(
-        one.step, steps, reason=reason, on="failed", before=course.waiting_for(one.step.id)
-    )
-    put = [
-        replace(step, params={**step.params, "note": note})
-        if step.kind == "agent" and "verifies" not in step.params
-        else step
-        for step in patch.put
-    ]
-    return replace(patch, put=tuple(put))
 
 
 def approve(place: FleetPlace, name: str, note: str = "", *, always: bool = False) -> str:

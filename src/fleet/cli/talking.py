@@ -187,15 +187,21 @@ def ask(
 @app.command(rich_help_panel=INSIDE)
 def done(
     output: Annotated[Path | None, typer.Option(help="A file with the task's output.")] = None,
+    evidence: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT=FILE", help="A committed file that shows what TEXT says."),
+    ] = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Say that the work is done, and give its output."""
-    from fleet.app.reporting import finish, read_output, session_facts
+    """Say that the work is done, give its output, and what shows it."""
+    from fleet.app.reporting import finish, read_evidence, read_output, session_facts
+
+    shown = read_evidence(evidence or ())
 
     if dry_run:
         say(f"would report {session_facts()[1]} as done")
         return
-    finish(read_output(output) if output is not None else None)
+    finish(read_output(output) if output is not None else None, evidence=shown)
     say("noted; end the session when you are ready")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from fleet.core.plan import JOIN, PER_MINUTE, Need, Step
 from fleet.files.ladders import check_ladder, machine_ladder, work_ladder
 from fleet.files.loops import rework_of
+from fleet.files.proofs import proof_facts
 from fleet.files.verdicts import asked_of, schema
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def task_steps(
     agent = fleet.agents.get(task.agent)
     attempts = task.attempts or (agent.limits.attempts if agent else None) or ATTEMPTS
     limit = order.limits.get(task.id)
+    others = _others(fleet, task, texts)
     tree, work, check = (f"{task.id}/{stem}" for stem in ("worktree", "work", "check"))
     steps = [
         Step(
@@ -82,7 +84,7 @@ def task_steps(
                 params=_work(fleet, task, agent, phase, texts),
                 needs=(Need(step=tree),),
                 uses={**agent_uses(agent), **agent_starts(fleet, agent), **uses},
-                ladder=work_ladder(task, attempts),
+                ladder=work_ladder(task, attempts, others),
                 span_ms=int(task.days.likely * DAY_MS),
                 whole=task.id,
             )
@@ -94,6 +96,7 @@ def task_steps(
             kind="check",
             params={
                 **_check(fleet, task, attempts),
+                **({"others": others} if others and not task.verifies else {}),
                 **_judges(fleet, task, texts),
                 **(_judging(fleet, task, order) if limit else {}),
             },
@@ -110,6 +113,18 @@ def task_steps(
             whole=task.id,
         ),
     ]
+
+
+def _others(fleet: Fleet, task: TaskDocument, texts: Texts) -> list[dict[str, Any]]:
+    """Returns who works at a task in turn once its own agent has no attempt left: {agent, uses}."""
+    found, agent = [], fleet.agents.get(task.agent)
+    for rung in task.on_failure:
+        if agent is None or not (rung.agent or rung.model):
+            break
+        agent = fleet.agents[rung.agent] if rung.agent else replace(agent, model=rung.model)
+        uses = {**agent_uses(agent), **agent_starts(fleet, agent), "agents": 1, **task.uses}
+        found.append({"agent": agent_params(fleet, agent, texts), "uses": uses})
+    return found
 
 
 def comes_in(task: TaskDocument) -> list[str]:
@@ -199,9 +214,19 @@ def _work(
         "agent": agent_params(fleet, agent, texts),
         "brief": texts.keep(task.body),
         "rules": texts.keep(fleet.settings.rules),
-        "deliverables": [one.text for one in task.deliverables],
-        "checks": [check_text(one) for one in task.checks],
-        "evidence": list(task.evidence),
+        "deliverables": [
+            *(one.text for one in task.deliverables),
+            *(
+                one.text if one.text == one.path else f"{one.path}: {one.text}"
+                for one in task.evidence
+                if one.path
+            ),
+        ],
+        "checks": [
+            *(check_text(one) for one in task.checks),
+            *(one.text for one in task.evidence if one.command),
+        ],
+        "evidence": [one.text for one in task.evidence if not (one.path or one.command)],
         "after": comes_in(task),
         "timeout_s": _seconds(task.timeout_ms or agent.limits.timeout_ms),
         "idle_s": _seconds(task.idle_ms or agent.limits.idle_ms),
@@ -255,6 +280,8 @@ def _check(fleet: Fleet, task: TaskDocument, attempts: int) -> dict[str, object]
         "deliverables": [{**_set(asdict(one)), "text": one.text} for one in task.deliverables],
         "checks": [judge(one) for one in task.checks if one.agent is None],
         "metrics": [plain(asdict(one)) for one in task.metrics],
+        **({"evidence": [_set(asdict(one)) for one in task.evidence]} if task.evidence else {}),
+        **proof_facts(task),
         "attempts": attempts,
         "spent": 0,
         "round": 1,
@@ -311,6 +338,11 @@ def judge(check: Check) -> dict[str, object]:
         "command": plain(check.command),
         "timeout_s": _seconds(check.timeout_ms),
         **({"group": check.group} if check.group else {}),
+        **(
+            {"op": check.op, "target": check.target, "unit": check.unit}
+            if check.target is not None
+            else {}
+        ),
     }
 
 
@@ -339,6 +371,7 @@ def _facts(fleet: Fleet, task: TaskDocument, phase: Phase, order: Order) -> dict
         "dependencies": list(order.needs[task.id]),
         **({"verifies": list(task.verifies)} if task.verifies else {}),
         **({"kind": task.kind} if task.kind != "task" else {}),
+        **proof_facts(task),
         "uses": dict(task.uses),
         "metrics": [plain(asdict(one)) for one in task.metrics],
         "risks": [plain(asdict(one)) for one in task.risks],

@@ -73,7 +73,9 @@ def _asked(work: Work, scope: Scope, before: str) -> Outcome:
     kind = step["type"] if step["type"] != "prompt" else step.get("input", "text")
     about: dict[str, Any] = {"workflow": scope.form["name"], "step": work.step.whole}
     if kind == "adapt":
-        about["proposal"] = scope.evaluate(step["patch"])
+        told = step["patch"]
+        named = isinstance(told, str)  # what the documents say is no template
+        about["proposal"] = scope.bundle["patches"][told] if named else scope.evaluate(told)
         message = text_of(about["proposal"])
         if len(message) > PROPOSAL_CHARS:
             return failed(f"a patch of {len(message)} characters is more than a person reads")

@@ -142,6 +142,10 @@ class Done(OfTask):
     """Say that the work of a task is done, and give its output."""
 
     output: Annotated[Words | None, Field(description="The task's output.")] = None
+    evidence: Annotated[
+        dict[str, str],
+        Field(description="What is shown -> a committed file that shows it.", max_length=100),
+    ] = {}
 
 
 class Output(OfTask):

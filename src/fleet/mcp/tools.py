@@ -117,7 +117,7 @@ def _ask(caller: Caller, form: forms.Ask) -> Mapping[str, Any]:
 
 def _done(caller: Caller, form: forms.Done) -> Mapping[str, Any]:
     session = caller.session(form)
-    reporting.finish(form.output, session)
+    reporting.finish(form.output, session, form.evidence)
     return {"done": session[1]}
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fleet.render.text import amount, ascii_only, escaped, line, money, row_of, table, width
+from fleet.views.proofs import proof_in_words
 from fleet.views.verdicts import found_in
 
 WIDE = 110
@@ -63,6 +64,15 @@ def _headline(report: Mapping[str, Any]) -> list[str]:
     return told
 
 
+def _shown(one: Mapping[str, Any]) -> str:
+    """Returns what shows a piece of evidence, or why nothing does."""
+    if not one["met"]:
+        return f"nothing: {one['why']}"
+    if one["how"] == "command":
+        return f"a command (exit {one['code']})"
+    return str(one["file"] or "its word")
+
+
 def _days(planned: float | None, actual: float | None) -> str:
     return f"{_number(planned)} days planned, {_number(actual)} taken"
 
@@ -105,12 +115,22 @@ def _tables(report: Mapping[str, Any], *, wide: bool) -> list[Table]:
          found_in(one) or "-"]
         for one in report.get("verdicts") or ()
     ]  # fmt: skip
+    proofs = [
+        [one["id"], one["of"], line(str(one["text"])), proof_in_words(one)]
+        for one in report.get("proofs") or ()
+    ]
+    shown = [
+        [one["task"], line(str(one["text"])), _shown(one), (one["commit"] or "-")[:10]]
+        for one in report.get("evidence") or ()
+    ]
     tried = ["ATTEMPT", "ENDED", *used[1:], *(["CONTEXT"] if wide else []), "LAST WORD"]
     return [
         ("PHASES", ["PHASE", "MERGE", *days, *used], phases, 0),
         ("ACCOUNTS", ["ACCOUNT", "AGENTS", *used], accounts if len(accounts) > 1 else [], 0),
         ("AGENTS", ["AGENT", "TASKS", *used], agents, 0),
         ("TASKS", ["TASK", "STATE", *days, *used], tasks, 0),
+        ("PROOFS", ["PROOF", "OF", "TAKEN FOR GRANTED", "FOUND"], proofs, 2),
+        ("EVIDENCE", ["TASK", "WHAT", "SHOWN BY", "COMMIT"], shown, 1),
         ("VERDICTS", ["CHECK", "ENDED", "OF", "FOUND"], verdicts, 3),
         ("ATTEMPTS", tried, attempts, len(tried) - 1),
         ("DECIDED BY PATTERN", ["ATTEMPT", "ALLOWED", "DENIED", "LAST"], decided, 3),

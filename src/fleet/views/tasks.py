@@ -22,7 +22,11 @@ STATES = (
 )  # fmt: skip
 """Every state that a task can be in."""
 
-_ORDER = ("worktree", "agent", "check", "gate")
+LAST = 1 << 30
+_ORDER = ("worktree", "agent", "check", "gate", "adapt", "consult")
+
+JUDGES = ("check", "gate", "adapt", "consult")
+"""Kinds of a task's steps that come when its work is done."""
 
 LINE = ("waiting", "ready", "starting", "working", "checking", "verified", "accepted", "merged")
 """States in the order in which a task that fares well comes by them."""
@@ -42,6 +46,8 @@ class TaskSteps:
     """The agents among its checks, at work."""
     gates: list[StepState] = field(default_factory=list)
     """Of a checkpoint: who signs for what its checks have found; the last one counts."""
+    follows: list[StepState] = field(default_factory=list)
+    """Of a proof: what follows because its assumption does not hold."""
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -58,7 +64,8 @@ class TaskSteps:
     def inner(self) -> list[StepState]:
         """All steps but the join, first to last."""
         first = [self.worktree] if self.worktree else []
-        rounds = [*self.renewals, *self.works, *self.judges, *self.checks, *self.gates]
+        rounds = [*self.renewals, *self.works, *self.judges, *self.checks]
+        rounds += [*self.gates, *self.follows]
         return sorted([*first, *rounds], key=_place)
 
     @property
@@ -97,8 +104,12 @@ class TaskSteps:
 
 
 def _place(one: StepState) -> tuple[int, int]:
-    """Returns where a step stands among those of its task: its round, then what it does there."""
-    return int(str(one.step.params.get("round", 1))), _ORDER.index(one.step.kind)
+    """Returns where a step stands among those of its task: its round, then what it does there; what
+    follows from them all comes last.
+    """
+    last = one.step.kind in ("adapt", "consult")
+    number = LAST if last else int(str(one.step.params.get("round", 1)))
+    return number, _ORDER.index(one.step.kind)
 
 
 @dataclass(slots=True)
@@ -183,6 +194,8 @@ def tasks_of(state: State) -> dict[str, TaskSteps]:
             task.checks.append(one)
         elif one.step.kind == "gate":
             task.gates.append(one)
+        elif one.step.kind in ("adapt", "consult"):
+            task.follows.append(one)
     return tasks
 
 
@@ -212,8 +225,23 @@ def phases_before(state: State, phase: PhaseSteps) -> list[str]:
     ]
 
 
+def needing_people(state: State) -> frozenset[str]:
+    """Returns the steps with an open question at whose answer no agent works."""
+    return frozenset(asked.step for asked in state.questions.values() if not asked.steps)
+
+
+def answering(state: State) -> dict[str, StepState]:
+    """Returns the steps of agents at work, or about to be, at the answers to questions, by
+    question.
+    """
+    found = [
+        (name, state.known(step)) for name, asked in state.questions.items() for step in asked.steps
+    ]
+    return {name: one for name, one in found if one is not None and one.step.kind == "agent"}
+
+
 def state_of(task: TaskSteps, phase: PhaseSteps | None, asked: AbstractSet[str]) -> str:
-    """Returns the one word for a task; `asked` are steps with an open question."""
+    """Returns the one word for a task; `asked` are steps with a question that needs a person."""
     join = task.join
     if join.standing is Standing.SKIPPED:
         return "skipped"
@@ -235,17 +263,19 @@ def state_of(task: TaskSteps, phase: PhaseSteps | None, asked: AbstractSet[str])
 
 
 def _unsettled(one: StepState, asked: AbstractSet[str]) -> str:
-    if one.standing is Standing.ASKING or one.step.id in asked:
+    if one.step.id in asked:
         return "needs-you"
+    if one.standing is Standing.ASKING:
+        return "waiting"  # somebody is at work at the answer
     if one.held:
         return "stopped" if one.attempt else "held"
     kind = "check" if "judged" in one.step.params else one.step.kind
     if one.standing is Standing.RUNNING:
-        if kind in ("check", "gate"):
+        if kind in JUDGES:
             return "checking"
         known = one.facts.get("session") and seen_of(one).get("turn") != "unknown"
         return "working" if kind == "agent" and known else "starting"
-    if kind in ("check", "gate"):
+    if kind in JUDGES:
         return "checking"
     if one.standing is Standing.WAITING and kind == "worktree":
         return "waiting"
@@ -274,6 +304,11 @@ def waiting_for(
         name_of(state, need.step)
         for need in first.step.needs
         if (one := state.known(need.step)) is not None and one.standing not in CLOSED
+    ]
+    waits += [
+        f"{asked.question.whom} to answer {asked.id}"
+        for asked in state.questions.values()
+        if asked.step == first.step.id and asked.steps
     ]
     if waits:
         return waits
