@@ -13,7 +13,7 @@ answered here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from fleet.core.plan import PERSON, Need, Retry, Route, Step
@@ -115,25 +115,6 @@ def answering_steps(
             ladder=(Retry(times=TRIES - 1), trouble),
         ),
         Step(id="answer", kind="answer", needs=(Need(step="work"),), ladder=(trouble,)),
-    )
-
-
-def consult_step(
-    id: str,  # noqa: A002 - as in `Step`
-    question: str,
-    *,
-    to: str,
-    topic: str = "",
-    needs: Sequence[Need],
-    whole: str,
-) -> Step:
-    """Returns a step that asks a role, an agent or a person; its output is {answer, by, reason}."""
-    return Step(
-        id=id,
-        kind="consult",
-        params={"message": question, "to": to, "topic": topic},
-        needs=tuple(needs),
-        whole=whole,
     )
 
 
