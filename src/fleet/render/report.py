@@ -73,6 +73,12 @@ def _shown(one: Mapping[str, Any]) -> str:
     return str(one["file"] or "its word")
 
 
+def _followed(loop: Mapping[str, Any]) -> str:
+    """Returns what followed a loop, and how that ended where it was a question."""
+    ended = f": {line(str(loop['ended']))}" if loop["ended"] else ""
+    return f"{loop['follow'] or 'no more rework'}{ended}"
+
+
 def _days(planned: float | None, actual: float | None) -> str:
     return f"{_number(planned)} days planned, {_number(actual)} taken"
 
@@ -123,6 +129,12 @@ def _tables(report: Mapping[str, Any], *, wide: bool) -> list[Table]:
         [one["task"], line(str(one["text"])), _shown(one), (one["commit"] or "-")[:10]]
         for one in report.get("evidence") or ()
     ]
+    loops = [
+        [one["kind"], ", ".join(one["tasks"]) or "-",
+         ", ".join(str(told["id"]) for told in one["rounds"]) or "-",
+         line(str(one["why"])), _followed(one)]
+        for one in report.get("loops") or ()
+    ]  # fmt: skip
     tried = ["ATTEMPT", "ENDED", *used[1:], *(["CONTEXT"] if wide else []), "LAST WORD"]
     return [
         ("PHASES", ["PHASE", "MERGE", *days, *used], phases, 0),
@@ -132,6 +144,7 @@ def _tables(report: Mapping[str, Any], *, wide: bool) -> list[Table]:
         ("PROOFS", ["PROOF", "OF", "TAKEN FOR GRANTED", "FOUND"], proofs, 2),
         ("EVIDENCE", ["TASK", "WHAT", "SHOWN BY", "COMMIT"], shown, 1),
         ("VERDICTS", ["CHECK", "ENDED", "OF", "FOUND"], verdicts, 3),
+        ("LOOPS", ["LOOP", "OF", "ROUNDS", "WHY", "THEN"], loops, 3),
         ("ATTEMPTS", tried, attempts, len(tried) - 1),
         ("DECIDED BY PATTERN", ["ATTEMPT", "ALLOWED", "DENIED", "LAST"], decided, 3),
     ]

@@ -101,7 +101,11 @@ def _begun(event: m.AttemptStarted, step: Step | None) -> Attempt:
 
 
 def report_of(
-    fleet: str, state: State, attempts: Sequence[Attempt], clock: Clock
+    fleet: str,
+    state: State,
+    attempts: Sequence[Attempt],
+    clock: Clock,
+    loops: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Returns the report of a run, with the keys that the reference tells of `fleet.report/1`."""
     tasks, phases = tasks_of(state), phases_of(state)
@@ -146,6 +150,7 @@ def report_of(
         "proofs": [{"id": name, **row} for name, task in tasks.items() if (row := proof_row(task))],
         "evidence": [row for name, task in tasks.items() for row in evidence_rows(name, task)],
         "verdicts": [told for task in tasks.values() for told in verdicts_of(task)],
+        "loops": [dict(one) for one in loops],
         "attempts": [_attempt_row(one, clock) for one in attempts],
     }
 
