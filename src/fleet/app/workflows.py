@@ -32,7 +32,8 @@ from fleet.files.flows.loading import (
 )
 from fleet.files.flows.lowering import Spot, scope_steps
 from fleet.files.kept import keep_text
-from fleet.files.tasks import Texts, own_limits
+from fleet.files.tasks import Texts
+from fleet.files.uses import own_limits
 from fleet.views.runs import run_of
 
 if TYPE_CHECKING:
