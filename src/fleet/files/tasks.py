@@ -94,8 +94,7 @@ def task_steps(
             id=check,
             kind="check",
             params={
-                **_check(fleet, task, attempts),
-                **({"others": others} if others and not task.verifies else {}),
+                **_check(fleet, task, attempts, others),
                 **_judges(fleet, task, texts),
                 **(_judging(fleet, task, order) if limit else {}),
             },
@@ -261,7 +260,9 @@ def agent_params(fleet: Fleet, agent: AgentDocument, texts: Texts) -> dict[str, 
     return told
 
 
-def _check(fleet: Fleet, task: TaskDocument, attempts: int) -> dict[str, object]:
+def _check(
+    fleet: Fleet, task: TaskDocument, attempts: int, others: list[dict[str, Any]]
+) -> dict[str, object]:
     return {
         "task": task.id,
         "branch": branch_of(task),
@@ -274,6 +275,7 @@ def _check(fleet: Fleet, task: TaskDocument, attempts: int) -> dict[str, object]
         "round": 1,
         "before": [task.id],
         **rework_of(fleet.settings),
+        **({"others": others} if others and not task.verifies else {}),
     }
 
 
