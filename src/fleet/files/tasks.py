@@ -60,8 +60,7 @@ def task_steps(
         needs.append(Need(step=before))
     agent = fleet.agents.get(task.agent)
     attempts = task.attempts or (agent.limits.attempts if agent else None) or ATTEMPTS
-    limit = order.limits.get(task.id)
-    others = _others(fleet, task, texts)
+    limit, others = order.limits.get(task.id), _others(fleet, task, texts)
     tree, work, check = (f"{task.id}/{stem}" for stem in ("worktree", "work", "check"))
     steps = [
         Step(
