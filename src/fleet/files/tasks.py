@@ -233,6 +233,7 @@ def _check(
         "round": 1,
         "before": [task.id],
         **rework_of(fleet.settings),
+        **({"others": others} if others and not task.verifies else {}),
     }
 
 
