@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from support.scripted_fleet import ScriptedFleet, until
@@ -115,3 +116,42 @@ def test_questions_rework_and_waiting_that_go_in_circles_are_led_out_of(
     assert "LOOPS" in text
     assert "stuck/check, stuck/check.2" in " ".join(text.split())
     fleet.nothing_runs()
+
+
+def test_what_follows_a_loop_is_in_the_plan(fleet: ScriptedFleet) -> None:
+    stays = fleet.waits("never")
+    asks = 'fleet ask "{}" > /dev/null\n'.format
+    like = asks("Which format do tenant ids have?") + asks("What's the format of a tenant id?")
+    fleet.settings["loops"] = {"after": 2, "then": ["adapt tenants", "ask"]}
+    fleet.settings["envelope"] = {"max_tasks": 1}
+    fleet.settings["patches"] = {
+        "tenants": {
+            "insert": {"task": {"id": "tenants", "agent": "tenants"}, "before": ["bill", "red"]},
+            "running": {"bill": "stop", "red": "leave"},
+            "reason": "both need tenants",
+        }
+    }
+    fleet.task("bill", once(like + stays) + fleet.delivers("bill"), checks=["test -e tenants.md"])
+    fleet.task(
+        "red", "test -e tenants.md || exit 0\n" + fleet.delivers("red"), deliverables=["red.md"],
+        dependencies=["first"],
+    )  # fmt: skip
+    fleet.task("first", fleet.waits("first") + fleet.delivers("first"))
+    tenants = (
+        f'echo "$FLEET_TASK $FLEET_ATTEMPT" >> "{fleet.ran_path}"\n{fleet.delivers("tenants")}'
+    )
+    fleet.put("agents/tenants.yaml", f"harness: shell\nargs: {json.dumps(tenants)}\n")
+    fleet.write()
+    assert fleet.must("check").stdout.strip().endswith("no problems")
+    fleet.must("launch", "--all")
+    assert fleet.wait("bill").code == 0
+    fleet.go("first")
+    assert fleet.wait("red").code == 0
+    assert fleet.ran() == {f"{one} 1": 1 for one in ("bill", "tenants", "first", "red")} | {
+        "bill 2": 1
+    }
+    (loop,) = fleet.must("report", "--json").json()["loops"]
+    assert (loop["kind"], loop["tasks"]) == ("question", ["bill"])
+    assert loop["follow"].startswith("loop/plan.q")
+    left = fleet.must("inbox", "--json").json()["questions"]
+    assert not [one for one in left if one["kind"] == "loop"], "nobody needs to be asked"

@@ -115,6 +115,20 @@ def _tables(report: Mapping[str, Any], *, wide: bool) -> list[Table]:
         for one in report["attempts"]
         if one.get("policy")
     ]
+    tried = ["ATTEMPT", "ENDED", *used[1:], *(["CONTEXT"] if wide else []), "LAST WORD"]
+    return [
+        ("PHASES", ["PHASE", "MERGE", *days, *used], phases, 0),
+        ("ACCOUNTS", ["ACCOUNT", "AGENTS", *used], accounts if len(accounts) > 1 else [], 0),
+        ("AGENTS", ["AGENT", "TASKS", *used], agents, 0),
+        ("TASKS", ["TASK", "STATE", *days, *used], tasks, 0),
+        *_judged(report),
+        ("ATTEMPTS", tried, attempts, len(tried) - 1),
+        ("DECIDED BY PATTERN", ["ATTEMPT", "ALLOWED", "DENIED", "LAST"], decided, 3),
+    ]
+
+
+def _judged(report: Mapping[str, Any]) -> list[Table]:
+    """Returns the tables of what was proved, shown, judged, and seen to go in circles."""
     verdicts = [
         [one["step"], "passed" if one["passed"] else "not passed",
          ", ".join(f"{task} {sha[:10]}" for task, sha in one["commits"].items()),
@@ -135,18 +149,11 @@ def _tables(report: Mapping[str, Any], *, wide: bool) -> list[Table]:
          line(str(one["why"])), _followed(one)]
         for one in report.get("loops") or ()
     ]  # fmt: skip
-    tried = ["ATTEMPT", "ENDED", *used[1:], *(["CONTEXT"] if wide else []), "LAST WORD"]
     return [
-        ("PHASES", ["PHASE", "MERGE", *days, *used], phases, 0),
-        ("ACCOUNTS", ["ACCOUNT", "AGENTS", *used], accounts if len(accounts) > 1 else [], 0),
-        ("AGENTS", ["AGENT", "TASKS", *used], agents, 0),
-        ("TASKS", ["TASK", "STATE", *days, *used], tasks, 0),
         ("PROOFS", ["PROOF", "OF", "TAKEN FOR GRANTED", "FOUND"], proofs, 2),
         ("EVIDENCE", ["TASK", "WHAT", "SHOWN BY", "COMMIT"], shown, 1),
         ("VERDICTS", ["CHECK", "ENDED", "OF", "FOUND"], verdicts, 3),
         ("LOOPS", ["LOOP", "OF", "ROUNDS", "WHY", "THEN"], loops, 3),
-        ("ATTEMPTS", tried, attempts, len(tried) - 1),
-        ("DECIDED BY PATTERN", ["ATTEMPT", "ALLOWED", "DENIED", "LAST"], decided, 3),
     ]
 
 
