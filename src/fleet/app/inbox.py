@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from fleet.app.calendars import clock_of
 from fleet.app.place import FleetPlace, fold
-from fleet.app.telling import tell
+from fleet.app.telling import actor, tell
 from fleet.core import messages as m
 from fleet.errors import NotFound, Rejected
+from fleet.views.decisions import why_not
 from fleet.views.flows import number_of
 from fleet.views.forecast import planned_of
 from fleet.views.status import question_row, task_asked_about
@@ -79,6 +80,10 @@ def answer(place: FleetPlace, name: str, value: str, note: str = "", by: str = "
     `by` is who answers: whoever runs this process, if nothing is said.
     """
     state, asked = find_question(place, name)
+    agent = (by or actor()).removeprefix("agent:") if (by or actor()).startswith("agent:") else ""
+    why = why_not(state.known, asked, agent) if agent else ""
+    if why:
+        raise Rejected(f"{asked.id} is not answered: {why}", hint="somebody else answers it")
     if asked.question.kind == "number" and number_of(value) is None:
         raise Rejected(f"{value!r} is no number", hint=f"fleet answer {asked.id} NUMBER")
     patch = None
@@ -99,6 +104,17 @@ def answer(place: FleetPlace, name: str, value: str, note: str = "", by: str = "
         by=by,
     )
     return asked.id
+
+
+def escalate(place: FleetPlace, name: str, reason: str = "") -> tuple[str, str]:
+    """Sends an open question on to the next whom its routes name, and returns its id and whose it
+    is then; raises Rejected for one that is a person's already.
+    """
+    state, asked = find_question(place, name)
+    tell(place, [m.EscalateQuestion(id=asked.id, reason=reason)], run=state.run)
+    after = place.run_state(state.run)
+    now = after.questions.get(asked.id) if after is not None else None
+    return asked.id, now.question.whom if now is not None else ""
 
 
 def approve(place: FleetPlace, name: str, note: str = "", *, always: bool = False) -> str:

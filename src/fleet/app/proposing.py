@@ -112,6 +112,8 @@ def adapt(
         return {**worked.plain(), "state": "would apply" if free else "would ask"}
     if free:
         worked = _apply(place, wanted, worked, lambda patch: (m.RevisePlan(patch=patch), PLAN_RUN))
+        if worked.revision is None:  # somebody else has made the very same change meanwhile
+            return {**worked.plain(), "state": "taken"}
         state = place.run_state()
         assert state is not None, "a run that was revised is in the journal"
         return {**worked.plain(), "state": "applied", "revision": state.revision}

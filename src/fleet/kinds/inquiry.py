@@ -19,7 +19,7 @@ from fleet.core.state import OpenQuestion, StepState
 from fleet.files.kept import keep_text
 from fleet.harnesses.brief import fence, findings
 from fleet.kinds import Work
-from fleet.views.decisions import is_decision
+from fleet.views.decisions import is_decision, why_not
 
 SHOWN_CHARS: Final = 4_000
 """So much is shown of a question's parts: a brief, findings, a check-in."""
@@ -45,32 +45,11 @@ async def run(work: Work) -> Outcome:
     asked = work.asked(str(work.params[QUESTION]))
     if asked is None:
         return Outcome(ending=Ending.SUCCEEDED, text="the question has closed", output={})
-    why = _refused(work, asked)
+    why = why_not(work.look, asked, str(work.params["agent"]))
     if why:
         return Outcome(ending=Ending.FAILED, failure=Failure.TASK, text=why)
     outcome: Outcome = await work.world.in_thread(_made, work, asked)
     return outcome
-
-
-def _refused(work: Work, asked: OpenQuestion) -> str:
-    """Returns why the agent may not answer, nothing when it may."""
-    agent = str(work.params["agent"])
-    if asked.by == f"agent:{agent}":
-        return f"{agent} asked this itself"
-    if _worker(work, asked) == agent:
-        return f"{agent} would decide about its own work"
-    return ""
-
-
-def _worker(work: Work, asked: OpenQuestion) -> str:
-    """Returns the agent whose work a question is about, empty for none."""
-    one = work.look(asked.step)
-    join = work.look(one.step.whole) if one is not None else None
-    for each in (join, one):
-        told: Any = each.step.params.get("task" if each is join else "agent") if each else None
-        if isinstance(told, Mapping):
-            return str(told.get("agent" if each is join else "id") or "")
-    return ""
 
 
 def _made(work: Work, asked: OpenQuestion) -> Outcome:

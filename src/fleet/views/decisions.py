@@ -9,13 +9,31 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fleet.core.messages import Then
-from fleet.core.state import Answered, State
+from fleet.core.state import Answered, OpenQuestion, State
+from fleet.views.flows import Look
 from fleet.views.tasks import tasks_of
 
 
 def is_decision(answer: Answered) -> bool:
     """Returns whether an answer decides something: somebody gave it, and not to a session alone."""
     return answer.by != "timeout" and answer.question.then is not Then.REPLY
+
+
+def why_not(look: Look, asked: OpenQuestion, agent: str) -> str:
+    """Returns why an agent may not answer a question, nothing when it may: nobody answers what they
+    asked, nor decides about their own work.
+    """
+    if asked.by == f"agent:{agent}":
+        return f"{agent} asked this itself"
+    one = look(asked.step)
+    join = look(one.step.whole) if one is not None else None
+    task: Any = join.step.params.get("task") if join is not None else None
+    if isinstance(task, Mapping):
+        worker = str(task.get("agent") or "")
+    else:
+        told: Any = one.step.params.get("agent") if one is not None else None
+        worker = str(told.get("id") or "") if isinstance(told, Mapping) else ""
+    return f"{agent} would decide about its own work" if worker == agent else ""
 
 
 def decisions_of(state: State, time_of: Callable[[int], str]) -> list[dict[str, Any]]:

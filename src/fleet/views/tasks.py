@@ -23,10 +23,13 @@ STATES = (
 """Every state that a task can be in."""
 
 LAST = 1 << 30
-_ORDER = ("worktree", "agent", "check", "gate", "adapt", "consult")
+REMEDIES = ("adapt", "consult")
+"""Kinds of steps that follow a task's failure, or a proof's: while one is open, it is not over."""
 
-JUDGES = ("check", "gate", "adapt", "consult")
+JUDGES = ("check", "gate", *REMEDIES)
 """Kinds of a task's steps that come when its work is done."""
+
+_ORDER = ("worktree", "agent", *JUDGES)
 
 LINE = ("waiting", "ready", "starting", "working", "checking", "verified", "accepted", "merged")
 """States in the order in which a task that fares well comes by them."""
@@ -44,10 +47,11 @@ class TaskSteps:
     checks: list[StepState] = field(default_factory=list)
     judges: list[StepState] = field(default_factory=list)
     """The agents among its checks, at work."""
+    remedies: list[StepState] = field(default_factory=list)
+    """What follows its failure, or what a proof disproves: a change of the plan, a word of somebody.
+    """
     gates: list[StepState] = field(default_factory=list)
     """Of a checkpoint: who signs for what its checks have found; the last one counts."""
-    follows: list[StepState] = field(default_factory=list)
-    """Of a proof: what follows because its assumption does not hold."""
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -65,7 +69,7 @@ class TaskSteps:
         """All steps but the join, first to last."""
         first = [self.worktree] if self.worktree else []
         rounds = [*self.renewals, *self.works, *self.judges, *self.checks]
-        rounds += [*self.gates, *self.follows]
+        rounds += [*self.gates, *self.remedies]
         return sorted([*first, *rounds], key=_place)
 
     @property
@@ -194,8 +198,8 @@ def tasks_of(state: State) -> dict[str, TaskSteps]:
             task.checks.append(one)
         elif one.step.kind == "gate":
             task.gates.append(one)
-        elif one.step.kind in ("adapt", "consult"):
-            task.follows.append(one)
+        elif one.step.kind in REMEDIES:
+            task.remedies.append(one)
     return tasks
 
 
@@ -257,6 +261,10 @@ def state_of(task: TaskSteps, phase: PhaseSteps | None, asked: AbstractSet[str])
             return "merged"
         return "accepted" if phase is not None and name in phase.pinned else "verified"
     if current is None:
+        remedy = next((one for one in task.remedies if one.standing not in CLOSED), None)
+        if remedy is not None:
+            asks = remedy.standing is Standing.ASKING or remedy.step.id in asked
+            return "needs-you" if asks else "waiting"
         failed = any(one.standing is Standing.FAILED for one in task.inner)
         return "failed" if failed else "unreached"
     return _unsettled(current, asked)
@@ -298,6 +306,8 @@ def waiting_for(
 ) -> list[str]:
     """Returns what a task that does not run waits for, each in words."""
     first = next((one for one in task.inner if one.standing not in CLOSED), None)
+    if first is None and any(one.standing not in CLOSED for one in task.remedies):
+        return ["what follows its failure"]
     if first is None or first.standing is Standing.RUNNING:
         return []
     waits = [
