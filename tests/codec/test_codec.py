@@ -1,18 +1,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from fleet import codec
 from fleet.core import messages as m
-from fleet.core.plan import Ask, Failure, NeedsChange, Patch, Retry, Revise, Swap
+from fleet.core.plan import Ask, Failure, NeedsChange, Patch, Retry, Revise, Route, Swap
 from support.plans import needs, plan, step
 
+ROUTES = (
+    Route(whom="lead", topic="auth", steps=(step("w", "b", uses={"box": 1}),), limit_ms=5),
+    Route(whom="person", kind="choice", severity="high"),
+)
 PATCH = Patch(
     put=(step("x", "a", uses={"box": 1}),), drop=("y",), stop=("z",), limits={"box": 2},
     needs={"j": NeedsChange(add=needs("x", on="settled"), remove=("y",))}, about={"k": [1]},
-    reason="because",
+    routes=ROUTES, reason="because",
 )  # fmt: skip
 LADDER = (
     Retry(times=2, backoff_ms=5, on=frozenset({Failure.AGENT, Failure.INFRA})),
@@ -20,7 +25,10 @@ LADDER = (
     Revise(patch=PATCH),
     Ask(message="?", choices=("a", "b"), whom="lead"),
 )
-PLAN = plan(step("a", ladder=LADDER, params={"is": "retry", "deep": {"n": [None, 1.5]}}), box=1)
+PLAN = replace(
+    plan(step("a", ladder=LADDER, params={"is": "retry", "deep": {"n": [None, 1.5]}}), box=1),
+    routes=ROUTES,
+)
 QUESTION = m.Question(
     message="?", choices=("a",), refusals=("b",), then=m.Then.SETTLE, expires_at_ms=0, default=""
 )
@@ -41,6 +49,7 @@ MESSAGES = [
     m.SkipStep(steps=("a",), reason="x", **TOLD),
     m.RaiseQuestion(question=QUESTION, step="a", **TOLD),
     m.AnswerQuestion(id="r.q1", value="a", note="n", patch=PATCH, **TOLD),
+    m.EscalateQuestion(id="r.q1", reason="x", **TOLD),
     m.CheckIn(step="a", done="d", next="n", blockers=("b",), **TOLD),
     m.SendNote(step="a", text="t", **TOLD),
     m.ReportProgress(step="a", attempt=1, facts={"head": "c"}, delivered=(1, 2), **TOLD),
@@ -60,6 +69,7 @@ MESSAGES = [
     m.RetryScheduled(step="a", rung=-1, retry_at_ms=9, **TOLD),
     m.ParamsSwapped(step="a", rung=1, params={"model": "m"}, **TOLD),
     m.QuestionRaised(id="r.q1", question=QUESTION, step="a", **TOLD),
+    m.QuestionRouted(id="r.q1", whom="lead", steps=("r.q1/w",), climbs_at_ms=9, **TOLD),
     m.QuestionAnswered(id="r.q1", value="a", note="n", **TOLD),
     m.CheckedIn(step="a", done="d", next="n", blockers=("b",), **TOLD),
     m.NoteSent(note=1, step="a", text="t", **TOLD),
@@ -81,11 +91,12 @@ def test_every_tag_is_shown_here_once():
 def test_tags_are_for_ever():
     shown = " ".join(sorted(codec.TAGS))
     assert shown == (
-        "answer-question ask attempt-ended attempt-progressed attempt-started cancel-requested "
-        "cancel-run check-in checked-in hold-step note-sent params-swapped pause-run plan-revised "
-        "question-answered question-raised raise-question release-step report-outcome "
-        "report-progress resume-run retry retry-scheduled retry-step revise revise-plan run-ended "
-        "run-paused run-resumed run-started send-note skip-step start-run step-held step-released "
+        "answer-question ask attempt-ended attempt-progressed attempt-started "
+        "cancel-requested cancel-run check-in checked-in escalate-question hold-step "
+        "note-sent params-swapped pause-run plan-revised question-answered question-raised "
+        "question-routed raise-question release-step report-outcome report-progress "
+        "resume-run retry retry-scheduled retry-step revise revise-plan run-ended run-paused "
+        "run-resumed run-started send-note skip-step start-run step-held step-released "
         "step-settled stop-requested swap tick"
     )
 

@@ -8,6 +8,7 @@ from fleet.core import state as states
 from fleet.core.decide import attempts
 from fleet.core.evolve import replay
 from fleet.core.plan import Ask, Failure, Need, Patch, Retry, Revise, Swap
+from fleet.views.inputs import inputs_of, output_of
 from support.plans import join, plan, step
 from support.playbook import (
     AttemptEnded,
@@ -150,8 +151,8 @@ def test_a_join_of_joins_settles_with_its_last_part_and_hands_its_output_on():
     ) as run:
         run.quietly(ended("a", output=1)).stands(one="succeeded", all="waiting")
         run.quietly(ended("b", output=2)).stands(all="succeeded", c="running")
-        assert states.output_of(run.state, "all") == [1, 2]
-        assert set(states.inputs_of(run.state, "c")) == {"all", "one", "a", "b"}
+        assert output_of(run.state, "all") == [1, 2]
+        assert set(inputs_of(run.state, "c")) == {"all", "one", "a", "b"}
 
 
 def test_those_that_fail_together_do_not_come_back_together_and_a_replay_is_exact():

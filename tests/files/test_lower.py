@@ -232,6 +232,7 @@ def test_the_plan_carries_the_times_that_forecasts_are_held_against(tmp_path):
         "days": 5,
         "slots": {"one": [0, 2, 0], "two": [2, 5, 0], "three": [0, 1, 4]},
         "after": {},
+        "chain": ["one", "two"],
     }
 
 
@@ -335,8 +336,6 @@ def test_an_account_that_cannot_be_bounded_is_refused(tmp_path, account, harness
         ("settings", "phases: [{id: p, checks: [{agent: a}]}]", "check by an agent", 27),
         ("settings", "metrics: [{name: x, measure: make}]", "`measure`", 30),
         ("settings", "escalations: [{topic: x, to: a}]", "`escalations`", 14),
-        ("settings", "loops: {after: 3}", "`loops`", 8),
-        ("settings", "envelope: {max_tasks: 3}", "`envelope`", 11),
         ("settings", "notify: [{command: beep, on: [failed]}]", "`notify`", 9),
     ],
 )  # fmt: skip

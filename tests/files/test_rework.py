@@ -57,7 +57,7 @@ def test_rounds_and_tries_add_up_until_a_person_is_asked(run):
 
 
 def test_the_inputs_of_the_next_round_hold_what_was_found(run):
-    from fleet.core.state import inputs_of
+    from fleet.views.inputs import inputs_of
 
     run.begin("one").ok("one/work").red("one/check", spent=1)
     found = inputs_of(run.state, "one/work.2")
@@ -111,7 +111,7 @@ def test_work_that_failed_for_good_is_taken_up_behind_it(tmp_path):
     assert patch_problems(run.state, patch) == []
     run.revise(patch)
     assert not run.state.ended
-    from fleet.core.state import inputs_of
+    from fleet.views.inputs import inputs_of
 
     found = inputs_of(run.state, "one/work.2")
     assert found["one/worktree"]["output"]["admin"]

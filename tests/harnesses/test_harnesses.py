@@ -149,7 +149,8 @@ attempts:
     - tag: v1
     - remove: other
     - sleep: 0.01
-    - run: [sh, -c, "echo ran"]
+    - write: {path: near.py, text: ""}
+    - run: [python3, -c, "import near; print('ran')"]
     - say: done
 """
 
@@ -170,6 +171,12 @@ def test_script_plays_another_list_on_another_attempt(play, place):
     assert not (tree / "other").exists()
 
 
+def test_a_script_answers_what_its_brief_asks_first(play, place):
+    (place[2] / "s.yaml").write_text("- answer: {this: no, Do: {answer: yes, reason: it must}}")
+    told = play(AgentFacts(id="a", harness="script", args=["s.yaml"]))
+    assert json.loads(told.output) == {"answer": True, "reason": "it must"}
+
+
 @pytest.mark.parametrize(
     ("script", "code"),
     [
@@ -178,6 +185,7 @@ def test_script_plays_another_list_on_another_attempt(play, place):
         ("steps: [a]", 2),
         ("[", 2),
         ("steps: [{expect_brief: {contains: zzz}}]", 1),
+        ("steps: [{answer: {zzz: 1}}]", 1),
         ("steps: [{run: 'exit 4'}]", 1),
         ("- say: x", 0),
         ("rounds: [[{exit: 5}]]", 5),

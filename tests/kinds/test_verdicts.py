@@ -21,7 +21,7 @@ import pytest
 from fleet.app.inbox import rework_patch
 from fleet.core import messages as m
 from fleet.core.plan import Failure
-from fleet.core.state import Standing, answers_to, inputs_of, wants
+from fleet.core.state import Standing, answers_to, wants
 from fleet.files.lower import lower
 from fleet.files.rework import next_round
 from fleet.files.verifiers import order_of
@@ -29,6 +29,7 @@ from fleet.kinds import Work, gate
 from fleet.kinds.check import _spent
 from fleet.kinds.check.verdict import conclude, outcome_of
 from fleet.kinds.worktree import _left, _sent_back
+from fleet.views.inputs import inputs_of
 from support.lowered_run import LoweredRun, fleet
 
 SEEDS = int(os.environ.get("VERDICT_SEEDS", "60"))

@@ -10,7 +10,18 @@ from collections import Counter
 from collections.abc import Iterable
 
 from fleet.core import messages as m
-from fleet.core.plan import FAILED, JOIN, PER_MINUTE, SETTLED, SUCCEEDED, Ask, Failure, Retry, Swap
+from fleet.core.plan import (
+    FAILED,
+    JOIN,
+    PER_MINUTE,
+    SETTLED,
+    SUCCEEDED,
+    Ask,
+    Failure,
+    Retry,
+    Route,
+    Swap,
+)
 from fleet.core.state import (
     Standing,
     State,
@@ -65,6 +76,13 @@ class Observer:
         self.failed: dict[str, m.Outcome | None] = {}
         self.asked: dict[str, m.QuestionRaised] = {}
         self.ids: set[str] = set()
+        self.routes: tuple[Route, ...] = ()
+        self.ways: dict[str, list[m.QuestionRouted]] = {}
+        """How each question has gone, from one whom to the next."""
+        self.dismissed: set[str] = set()
+        """Steps that were told that nobody waits for them; a person may have them go on."""
+        self.due = ""
+        """The question that is to be sent on its way next."""
         self.notes: set[int] = set()
         self.granted: dict[str, dict[str, float]] = {}
         self.amounts: dict[str, dict[str, float]] = {}
@@ -83,6 +101,8 @@ class Observer:
     def before(self, state: State | None, event: m.Event) -> None:
         """Checks that an event may follow on `state`."""
         promise(event.at_ms >= self.at_ms, "time never runs backwards in a journal")
+        due, self.due = self.due, ""
+        promise(not due or (isinstance(event, m.QuestionRouted) and event.id == due), "it is sent")
         self.at_ms = event.at_ms
         if isinstance(event, m.AttemptStarted):
             self._before_start(state, event)
@@ -97,14 +117,24 @@ class Observer:
             touched = (*event.patch.drop, *(p.id for p in event.patch.put), *event.patch.needs)
             settled = [n for n in touched if self.standings.get(n) in DONE]
             promise(not settled, f"{settled} has settled and is not revised")
-            deaf = [n for n in event.patch.stop if self.stopping.get(n) != "revise"]
+            asking = {n for n in event.patch.stop if state.steps[n].standing is Standing.ASKING}
+            deaf = [
+                n
+                for n in event.patch.stop
+                if self.stopping.get(n) != "revise" and n not in asking  # these end with it
+            ]
             promise(not deaf, f"{deaf} are to be stopped by a patch and were not told")
         elif isinstance(event, m.RetryScheduled):
             self._before_retry(state, event)
+        elif isinstance(event, m.QuestionRouted):
+            self._before_way(state, event)
         elif isinstance(event, m.RunEnded):
             self._before_end(state, event)
         elif isinstance(event, m.QuestionAnswered):
             promise(event.id in self.asked, "only an open question is answered")
+            if event.by == "timeout":
+                expires_at_ms = self.asked[event.id].question.expires_at_ms
+                promise(expires_at_ms is not None and expires_at_ms <= event.at_ms, "too early")
 
     def _before_start(self, state: State, event: m.AttemptStarted) -> None:
         name, one = event.step, state.steps[event.step]
@@ -175,8 +205,46 @@ class Observer:
         promise(not self.asked, "a run does not end while a question is open")
         taken = {n.step for one in state.steps.values() for n in one.step.needs if n.on == FAILED}
         bad = [n for n, one in state.steps.items() if one.standing is Standing.FAILED]
-        failed = any(name not in taken for name in bad)
+        failed = any(name not in taken and not self._answers(state, name) for name in bad)
         promise(event.standing == ("failed" if failed else "succeeded"), "the run's result is true")
+
+    def _answers(self, state: State, name: str) -> bool:
+        """Whether a step was put to answer a question."""
+        return any(name in event.steps for way in self.ways.values() for event in way)
+
+    def _able(self, state: State, asked: m.QuestionRaised) -> list[Route]:
+        """The routes that a question may go to next, those that could not start now left out."""
+        question, been = asked.question, [one.whom for one in self.ways.get(asked.id, [])]
+        told = (question.topic, question.kind, str(question.about.get("severity", "")))
+        signed = question.kind in ("approval", "approve", "budget", "quarantine")
+        signed = signed or question.then is m.Then.REPLY
+        able = []
+        for route in self.routes:
+            wanted = (route.topic, route.kind, route.severity)
+            fits = all(one in ("", other) for one, other in zip(wanted, told, strict=True))
+            whole = all(need.step != "nobody" for step in route.steps for need in step.needs)
+            units = [one for step in route.steps for one in step.uses.items()]
+            whole = whole and all(
+                most <= state.limits[name] and not self.gone(name) and name not in self.closed
+                for name, most in units
+            )
+            named = question.whom == route.whom
+            if been or (question.whom == "person" and any(wanted)):
+                named = any(wanted)
+            if fits and whole and named and route.whom not in been and (route.kind or not signed):
+                able.append(route)
+        return able
+
+    def _before_way(self, state: State, event: m.QuestionRouted) -> None:
+        promise(event.id in self.asked, "only an open question is sent on")
+        way = self.ways.get(event.id, [])
+        promise(
+            event.whom == "person" or event.whom not in [one.whom for one in way],
+            "nobody is asked twice",
+        )
+        able = self._able(state, self.asked[event.id])
+        whom = able[0].whom if able else "person"
+        promise(event.whom == whom, f"{event.id} goes to {event.whom}, not to {whom}")
 
     # --- after ----------------------------------------------------------------------------------
 
@@ -190,6 +258,7 @@ class Observer:
     def _note(self, state: State, event: m.Event) -> None:  # noqa: C901  a case an event
         match event:
             case m.RunStarted():
+                self.routes = event.plan.routes
                 self.granted = {n: dict(told) for n, told in event.plan.budgets.items()}
                 self.amounts = {n: dict(told) for n, told in event.plan.budgets.items()}
                 self.released = {n: s.released for n, s in event.plan.steps.items()}
@@ -206,6 +275,8 @@ class Observer:
                     self.declared[put.id] = put.released
                 for limit, told in event.patch.budgets.items():
                     self._regrant(limit, told)
+                if event.patch.routes is not None:
+                    self.routes = event.patch.routes
                 if state.unsettled:
                     self.ended = ""
             case m.StepReleased():
@@ -221,6 +292,7 @@ class Observer:
             case m.StopRequested():
                 promise(self.live.get(event.step) == event.attempt, "only what lives is stopped")
                 self.stopping[event.step] = event.why
+                self.dismissed |= {event.step} if event.why == "skip" else set()
             case m.AttemptStarted():
                 self._note_start(state, event)
             case m.AttemptEnded():
@@ -236,6 +308,10 @@ class Observer:
                 promise(not waits or event.step in self.live, "who waits for a reply lives")
                 self.ids.add(event.id)
                 self.asked[event.id] = event
+                self.due = event.id if self._able(state, event) else ""
+            case m.QuestionRouted():
+                self.ways.setdefault(event.id, []).append(event)
+                promise(state.questions[event.id].question.whom == event.whom, "it is theirs now")
             case m.QuestionAnswered():
                 question = self.asked.pop(event.id)
                 limit = question.question.about.get("budget", "")
@@ -452,6 +528,7 @@ class Observer:
         promise(
             state.unsettled or state.questions or state.ended, "a run with nothing to do has ended"
         )
+        self._ways_go_on(state)
         open_ = [q.question.about.get("budget") for q in self.asked.values()]
         for limit in self.granted:
             promise((limit in state.shut) == self.gone(limit), f"whether {limit} is spent")
@@ -478,6 +555,22 @@ class Observer:
                     any(q.question.then is not m.Then.NOTE for q in own),
                     f"{name} waits for an answer that nobody was asked for",
                 )
+
+    def _ways_go_on(self, state: State) -> None:
+        """Checks that whoever was asked last is at work, and nobody else is."""
+        for name, way in self.ways.items():
+            standings = {s: state.steps[s].standing for s in way[-1].steps if s in state.steps}
+            if name in self.asked and way[-1].steps:
+                busy = any(standing not in CLOSED for standing in standings.values())
+                promise(busy, f"{name} waits for {way[-1].whom}, for whom nobody works")
+            steps = [s for event in way for s in event.steps]
+            if name in self.asked:
+                steps = [s for s in steps if s not in way[-1].steps]
+            for step in steps:
+                one = state.steps.get(step)
+                if one is None or not one.step.uses or one.standing in CLOSED:
+                    continue
+                promise(step in self.dismissed, f"{step} works for nobody")
 
 
 def name_held(state: State, name: str) -> bool:

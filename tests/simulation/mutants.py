@@ -15,7 +15,7 @@ from textwrap import dedent
 
 from fleet import codec
 from fleet.core import decide, evolve, graph, ledger, patches, quarantine, state
-from fleet.core.decide import attempts, budgets, draft, pace
+from fleet.core.decide import attempts, budgets, draft, pace, routing
 from simulation.world import World
 
 
@@ -147,7 +147,7 @@ MUTANTS = [
         'state.alarms.pop(f"?{event.id}", None)',
         "pass",
     ),
-    Mutant("an expired question is not answered", attempts.ring, "asked is not None", "False", first=71),
+    Mutant("an expired question is not answered", attempts.ring, "asked is None", "True", first=71),
     Mutant(
         "decide changes the state",
         state.State.fork,
@@ -209,5 +209,20 @@ MUTANTS = [
     Mutant("a quarantine outlives its retry", quarantine.reopen, "state.accounts.pop(name, None)", "pass", first=578),
     Mutant("a lifted quarantine's question stays open", quarantine.reopen, "state.questions.pop(asked, None)", "pass"),
     Mutant("a snapshot forgets a quarantine", codec.dump_state, "name not in _DERIVED and", 'name not in (*_DERIVED, "quarantined") and', first=381),
+    Mutant("a question whose time is up waits on", attempts.ring, 'climb(draft, asked, "its time was up")', "pass"),
+    Mutant("a question is answered where it should climb", attempts.ring, "expires_at_ms is not None and expires_at_ms <= draft.at_ms", "True"),
+    Mutant("a question waits for those who have given up", routing.attend, "climb(draft, asked, ", "str("),
+    Mutant("an answer that nobody waits for is worked at", routing.attend, "_dismiss(draft, before[name])", "pass"),
+    Mutant("who is passed over works on", routing.climb, "_dismiss(draft, asked)", "pass"),
+    Mutant("a question goes round in circles", routing._fits, "route.whom in asked.passed or not fits", "not fits"),
+    Mutant("a topic is passed over", routing._fits, "route.whom in asked.passed or not fits", "route.whom in asked.passed"),
+    Mutant("an agent signs what is a person's", routing._fits, "not route.kind and", "False and"),
+    Mutant("who is named is not asked", routing._fits, "return question.whom == route.whom or (any(wanted) and question.whom == PERSON)", "return any(wanted)"),
+    Mutant("the second answer takes the steps of the first", routing._steps, "if asked.passed else", "if False else"),
+    Mutant("a failed answer fails the run", decide._result, "not answers and", ""),
+    Mutant("the twin forgets the routes", state.State.fork, "routes=self.routes", "routes=()"),
+    Mutant("a snapshot forgets the routes", codec.load_state, '_each(_of(Route))(plain.get("routes", ()))', "()"),
+    Mutant("new routes are not taken up", graph.revise, "state.routes if patch.routes is None else patch.routes", "state.routes"),
+    Mutant("a question that is sent on keeps its time", evolve._keep_alarm, 'state.alarms.pop(f"?{asked.id}", None)', "pass"),
     Mutant("a delivered note is sent again and again", evolve._progressed, "state.notes.pop(number, None)", "pass"),
 ]  # fmt: skip

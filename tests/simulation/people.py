@@ -20,22 +20,70 @@ from fleet.core.plan import (
     Plan,
     Retry,
     Revise,
+    Route,
     Step,
     Swap,
 )
-from fleet.core.state import Standing, State, StepState, answers_to, inputs_of
+from fleet.core.state import Standing, State, StepState, answers_to
+from fleet.views.inputs import inputs_of
 from support.plans import check_again, fleet, gate_again, join, phase, plan, rework, step, task
 
 LIMITS = {"agents": 2, "checks": 1, "branch:main": 1, "box": 3, "box/min": 2}
 LABELS = ("left", "right")
 BUDGETED = ("agents", "box")
+ROLES = ("architect", "lead")
+"""Whose answers are worked out by steps; everybody else is a person."""
+TOPICS, KINDS, SEVERITIES = ("", "auth", "data"), ("text", "choice", "approval"), ("", "high")
 
 
 def some_plan(dice: Random) -> Plan:
     """A fleet's plan, or a random graph; some with budgets."""
     found = _some_graph(dice)
     names = [name for name in BUDGETED if dice.random() < 0.3]
-    return replace(found, budgets={name: some_amounts(dice) for name in names})
+    routes = some_routes(dice) if dice.random() < 0.5 else ()
+    return replace(found, budgets={n: some_amounts(dice) for n in names}, routes=routes)
+
+
+def some_routes(dice: Random) -> tuple[Route, ...]:
+    """Where questions go: roles, whose steps answer, and people, in any order."""
+    found = []
+    for _ in range(dice.randint(0, 4)):
+        whom = dice.choice([*ROLES, *ROLES, "ann", "person"])
+        found.append(
+            Route(
+                whom=whom,
+                topic=dice.choice(["", *TOPICS]),
+                kind=dice.choice(["", "", *KINDS, "escalation", "budget"]),
+                severity=dice.choice(["", *SEVERITIES]),
+                steps=answering(dice) if whom in ROLES else (),
+                limit_ms=dice.choice([None, 1, 400, 3000]),
+            )
+        )
+    return tuple(found)
+
+
+def answering(dice: Random) -> tuple[Step, ...]:
+    """The steps that work at an answer; at times not such as a plan could hold."""
+    again = Retry(times=dice.randint(0, 1))
+    odd = dice.random() < 0.05
+    return (
+        step("brief", kind="set"),
+        step("work", "nobody" if odd else "brief", uses={"agents": 1}, ladder=(again,)),
+        step("answer", "work", kind="answer"),
+    )
+
+
+def some_question(dice: Random, **told: object) -> m.Question:
+    """A question of any topic, kind and severity, for anybody or for somebody."""
+    severity = dice.choice(SEVERITIES)
+    about = {**told.pop("about", {}), **({"severity": severity} if severity else {})}
+    return m.Question(
+        kind=dice.choice(KINDS),
+        topic=dice.choice(TOPICS),
+        whom=dice.choice(["person", "person", *ROLES, "ann"]),
+        about=about,
+        **told,
+    )
 
 
 def some_amounts(dice: Random) -> dict[str, float]:
@@ -116,7 +164,7 @@ def _some_ladder(dice: Random, name: str) -> tuple[object, ...]:
         Retry(times=3, backoff_ms=100, on=frozenset({Failure.AGENT, Failure.INFRA})),
         Swap(params={"model": "other"}, on=dice.choice([both, frozenset({Failure.TASK})])),
         Revise(patch=Patch(put=(fallback,), reason="fall back")),
-        Ask(message="how on?"),
+        Ask(message="how on?", whom=dice.choice(["person", *ROLES]), topic=dice.choice(TOPICS)),
     ]
     return tuple(rung for rung in rungs if dice.random() < 0.45)
 
@@ -154,8 +202,8 @@ def hostile_outcome(dice: Random, state: State, one: StepState, mark: str) -> m.
     if chance < 0.85:
         then = dice.choice(list(m.Then))
         expires = later if dice.random() < 0.3 else None
-        question = m.Question(
-            message="so?", choices=("yes", "no"), refusals=("no",), then=then,
+        question = some_question(
+            dice, message="so?", choices=("yes", "no"), refusals=("no",), then=then,
             expires_at_ms=expires, default=dice.choice([None, "yes"]),
         )  # fmt: skip
         asked = question if dice.random() < 0.9 else None
@@ -258,9 +306,11 @@ def some_patch(dice: Random, state: State) -> Patch:
     budgets = {}
     if dice.random() < 0.4:
         budgets = {dice.choice(BUDGETED): some_amounts(dice) if dice.random() < 0.8 else {}}
+    routes = some_routes(dice) if dice.random() < 0.1 else None
     return Patch(
-        put=tuple(put), needs=changed, drop=drop, stop=stop, limits=limits, budgets=budgets
-    )
+        put=tuple(put), needs=changed, drop=drop, stop=stop, limits=limits, budgets=budgets,
+        routes=routes,
+    )  # fmt: skip
 
 
 def small_patch(dice: Random, state: State) -> Patch:
@@ -280,6 +330,28 @@ def small_patch(dice: Random, state: State) -> Patch:
     stop = (step.id,) if step.id in state.running else ()
     put = () if stop and dice.random() < 0.5 else (replace(step, params={**step.params, "new": 1}),)
     return Patch(put=put, stop=stop)
+
+
+def asking(dice: Random, state: State) -> m.Command:
+    """A question of a step that runs, or other ways for all questions to go."""
+    if dice.random() < 0.2:
+        return m.RevisePlan(patch=Patch(routes=some_routes(dice)))
+    question = some_question(dice, message="?", choices=("yes", "no"))
+    return m.RaiseQuestion(question=question, step=dice.choice([*state.running, ""]))
+
+
+def words_of(dice: Random, state: State, one: StepState) -> list[m.Command]:
+    """What a step that answers says before it ends: nothing, an answer that fits or not, once or
+    twice, late for a question that has closed, or that somebody else is to be asked.
+    """
+    name = str(one.step.params["question"])
+    chance = dice.random()
+    if chance < 0.15:
+        return []
+    if chance < 0.3:
+        return [m.EscalateQuestion(id=name, reason="no idea")]
+    told = some_answer(dice, state, name)
+    return [told] * dice.choice([1, 1, 2])
 
 
 def account_closed(dice: Random, state: State, one: StepState) -> m.Outcome:
@@ -315,7 +387,8 @@ def hostile_wish(dice: Random, state: State) -> m.Command:
     asked = list(state.questions) or ["r.q9"]
     asked += [str(one.question.about["request"]) for one in state.questions.values()
               if "request" in one.question.about]  # fmt: skip
-    note = m.Question(
+    note = some_question(
+        dice,
         message="?",
         expires_at_ms=dice.choice([None, state.at_ms + 300, 5]),
         then=dice.choice([m.Then.NOTE, m.Then.REPLY]),
@@ -332,6 +405,7 @@ def hostile_wish(dice: Random, state: State) -> m.Command:
         (0.25, m.CancelRun()),
         (1, m.RaiseQuestion(question=note, step=dice.choice([name, ""]))),
         (3, some_answer(dice, state, dice.choice(asked))),
+        (2, m.EscalateQuestion(id=dice.choice(asked), reason="hurry")),
         (1, m.CheckIn(step=name, done="a", next="b", blockers=("c",))),
         (2, m.SendNote(step=name, text="hurry")),
         (1, m.ReportProgress(step=name, attempt=attempt, facts={"head": dice.random()})),
@@ -364,6 +438,8 @@ def fair_wishes(dice: Random, state: State) -> list[m.Command]:
         if not one.may_start and not one.settled and one.step.kind != JOIN:
             wishes.append(m.ReleaseStep(steps=(name,)))
     for name, asked in state.questions.items():
+        if asked.steps:
+            continue  # a role is at it, and whether anything comes of that is the kernel's affair
         choices = asked.question.choices or ("fine",)
         good = ("approve", "raise", *(["retry"] if asked.question.kind == "quarantine" else []))
         told = [one for one in good if one in choices]

@@ -43,6 +43,7 @@ FAULTS = (
     "loop",
     "usage",
     "nap",
+    "ask",
 )
 PATIENCE = 600
 
@@ -197,6 +198,8 @@ class World:
             elif self.chance("revise"):
                 patch = people.small_patch(self.dice, state)
                 self.post(run, m.RevisePlan(patch=patch))
+            elif self.chance("ask"):
+                self.post(run, people.asking(self.dice, state))
         if self.old and self.chance("stale"):
             mail = self.dice.choice(self.old)
             self.mails += 1
@@ -229,6 +232,10 @@ class World:
         if self.dice.random() < 0.5:
             outcome = people.spent(self.dice, outcome)
         self.attempts[key].outcome = outcome
+        if one.step.kind == "answer" and "question" in one.step.params:
+            for command in people.words_of(self.dice, state, one):
+                if not self.chance("lose"):
+                    self.post(key[0], command)
         if not self.chance("lose"):
             self.report(key)
 
@@ -286,8 +293,10 @@ class World:
         for event, line in zip(events, lines, strict=True):
             self.see(run, event, line)
         kinds = [type(event) for event in events]
-        if isinstance(command, m.ReportOutcome) and m.PlanRevised in kinds[:-1]:
-            changed, ended = kinds.index(m.PlanRevised), kinds.index(m.AttemptEnded)
+        mine = command.step if isinstance(command, m.ReportOutcome) else None
+        own = [mine == event.by and isinstance(event, m.PlanRevised) for event in events[:-1]]
+        if True in own:
+            changed, ended = own.index(True), kinds.index(m.AttemptEnded)
             rungs = state.steps[command.step].step.ladder
             climbed = any(isinstance(rung, Revise) for rung in rungs)
             promise(changed < ended or climbed, "an outcome's patch comes before its consequences")

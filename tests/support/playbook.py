@@ -28,6 +28,7 @@ SPOKEN = {
     m.RetryScheduled: ("step", "retry_at_ms", "rung"),
     m.StepSettled: ("step", "standing", "text"),
     m.QuestionRaised: ("id", "step"),
+    m.QuestionRouted: ("id", "whom"),
     m.QuestionAnswered: ("id", "value"),
     m.PlanRevised: ("revision",),
     m.NoteSent: ("step", "text"),
@@ -67,6 +68,7 @@ ParamsSwapped = _speak(m.ParamsSwapped)
 PlanRevised = _speak(m.PlanRevised)
 QuestionAnswered = _speak(m.QuestionAnswered)
 QuestionRaised = _speak(m.QuestionRaised)
+QuestionRouted = _speak(m.QuestionRouted)
 RetryScheduled = _speak(m.RetryScheduled)
 RunEnded = _speak(m.RunEnded)
 RunPaused = _speak(m.RunPaused)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fleet.app.calendars import clock_of
-from fleet.app.place import PLAN_RUN, FleetPlace, fold
+from fleet.app.place import FleetPlace, fold
 from fleet.app.telling import tell
 from fleet.core import messages as m
 from fleet.errors import NotFound, Rejected
@@ -83,15 +83,12 @@ def answer(place: FleetPlace, name: str, value: str, note: str = "", by: str = "
     state, asked = find_question(place, name)
     if asked.question.kind == "number" and number_of(value) is None:
         raise Rejected(f"{value!r} is no number", hint=f"fleet answer {asked.id} NUMBER")
-    patch = rework_patch(state, asked, note) if value == "rework" else None
     if value == "approve":
-        from fleet.app.proposing import proposed_patch
+        from fleet.app.proposing import approve_change
 
-        patch = proposed_patch(place, state, asked)
-        if patch is not None and state.run != PLAN_RUN:
-            # Killed after this, the answer is still to be given, and finds the plan changed.
-            tell(place, [m.RevisePlan(patch=patch)], by=by)
-            patch = None
+        if approve_change(place, state, asked, note, by):
+            return asked.id
+    patch = rework_patch(state, asked, note) if value == "rework" else None
     tell(
         place,
         [m.AnswerQuestion(id=asked.id, value=value, note=note, patch=patch)],

@@ -98,7 +98,7 @@ def _resolve(place: FleetPlace, landing: Landing, agent: str) -> Landing:
         text=told["text"],
     )
     gate = phase.gates[-1].step.id
-    name, patch, texts = resolve_patch(place.documents, state, clash, agent, gate)
+    name, patch, texts = resolve_patch(place.followed(state), state, clash, agent, gate)
     for digest, text in texts.items():
         keep_text(place.state, digest, text)
     tell(place, [m.RevisePlan(patch=patch)])

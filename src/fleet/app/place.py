@@ -48,9 +48,22 @@ class FleetPlace:
         """The checked documents; raises InvalidPlan with every problem."""
         from fleet.files.load import load
 
-        if "FLEET_SANDBOX" in os.environ:  # what is seen there of the documents is not all
-            raise Rejected("the fleet's documents are not read inside a sandbox")
+        require_documents()
         return load(self.root)
+
+    def followed(self, state: State | None) -> Fleet:
+        """The documents as a run follows them: with the changes that it has taken up; raises
+        InvalidPlan, naming the change with which they do not hold.
+        """
+        from fleet.files.kept import changes_of
+
+        changes = changes_of(state)
+        if not changes:
+            return self.documents
+        from fleet.files.load import load
+
+        require_documents()
+        return load(self.root, changes=changes)
 
     def reader(self) -> Reader | None:
         """Returns a reader of the journal, or None when no run was ever started."""
@@ -65,6 +78,12 @@ class FleetPlace:
             return None
         with closing(reader):
             return fold(reader, run)
+
+
+def require_documents() -> None:
+    """Raises Rejected in an agent's sandbox: what is seen there of the documents is not all."""
+    if "FLEET_SANDBOX" in os.environ:
+        raise Rejected("the fleet's documents are not read inside a sandbox")
 
 
 def fold(reader: Reader, run: str) -> State | None:

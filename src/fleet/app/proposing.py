@@ -1,78 +1,233 @@
-"""Use cases of a change of the plan that somebody proposes and a person decides on.
+"""Use cases of a change of the plan: worked out, shown, and applied or asked about.
 
-A proposal is a question with the change among what it is about. It is checked as an edit of the
-documents is when it is made, and once more when it is approved; the answer then carries the patch,
-so that decision and change are one. Nothing is changed without a person's word.
+Inside of the fleet's envelope a change is applied at once, outside of it a person is asked, or says
+so with the command. A proposal is a question with the change among what it is about; it is worked
+out when it is made, and once more when it is approved: the answer then carries the patch, so that
+decision and change are one. What somebody else has overtaken is worked out anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from fleet.app.place import PLAN_RUN, FleetPlace
+from fleet.app.calendars import calendar_of
+from fleet.app.place import PLAN_RUN, FleetPlace, require_documents
 from fleet.app.reporting import raise_question
-from fleet.app.revising import bring_up_to_date
+from fleet.app.revising import RACES, bring_up_to_date
+from fleet.app.telling import tell
 from fleet.core import messages as m
+from fleet.core.plan import basis_of
 from fleet.errors import FleetError, Rejected
 
 if TYPE_CHECKING:
-    from fleet.core.plan import Patch
     from fleet.core.state import OpenQuestion, State
+    from fleet.files.changing import Prepared
+    from fleet.files.proposals import Change
     from fleet.files.revise import Revision
 
 ABOUT: Final = "proposal"
 
 
-def propose(place: FleetPlace, change: Mapping[str, Any], task: str = "") -> dict[str, Any]:
-    """Asks a person whether the plan may be changed so; returns `fleet.proposal/1`: the question,
-    and what would change step by step.
+@dataclass(frozen=True, slots=True)
+class _Worked:
+    """A change, worked out for a run as it stands; no revision where it was taken up before."""
 
-    Raises InvalidPlan and Rejected with every reason why it could not be applied now.
+    state: State
+    prepared: Prepared
+    revision: Revision | None
+
+    def plain(self) -> dict[str, Any]:
+        """Returns what the change does, as `fleet.adapt/1` without what became of it."""
+        from fleet.files.kept import as_lowered
+        from fleet.views.difference import difference
+
+        prepared, told = self.prepared, self.prepared.asked.told
+        found: dict[str, Any] = {
+            "schema": "fleet.adapt/1",
+            "reason": str(told.get("reason") or ""),
+            "against": list(prepared.against),
+            "question": None,
+            "revision": None,
+        }
+        if self.revision is None:
+            return found
+        before = prepared.before or as_lowered(self.state)
+        running: Mapping[str, str] = prepared.change.told.get("running") or {}
+        return {
+            **found,
+            **difference(
+                before, prepared.after, calendar_of(self.state.about, self.state.started_ms).date_of
+            ),
+            "running": dict(running),
+            "changes": list(self.revision.lines),
+        }
+
+
+def read_wanted(wanted: str) -> str | Change:
+    """Returns the change that a word of the command line means: a file, or the name of a patch.
+
+    Raises InvalidPlan with every problem of a file.
     """
+    path = Path(wanted)
+    if path.suffix in (".yaml", ".yml", ".json") or "/" in wanted or path.is_file():
+        from fleet.files.submitted import read_change_file
+
+        return read_change_file(path)
+    return wanted
+
+
+def session_task(*, yes: bool = False) -> str:
+    """Returns the task of the session that this process is in, an empty text outside of one; raises
+    Rejected for a `yes` from inside: only a person says that.
+    """
+    task = os.environ.get("FLEET_TASK", "") if "FLEET_RUN" in os.environ else ""
+    if yes and "FLEET_RUN" in os.environ:
+        raise Rejected("an agent does not approve its own change", hint="leave `--yes` out")
+    return task
+
+
+def adapt(
+    place: FleetPlace,
+    wanted: str | Mapping[str, Any] | Change,
+    *,
+    task: str = "",
+    yes: bool = False,
+    dry_run: bool = False,
+) -> dict[str, Any]:
+    """Changes the plan, or asks whether it may be changed; returns `fleet.adapt/1`: what changes,
+    and whether it is `applied`, `asked` or was `taken` up before (with `dry_run`: what would be).
+
+    `yes` is a person's word; `task` is the task of the session that asks. Raises InvalidPlan and
+    Rejected with every reason why it could not be applied now.
+    """
+    worked = _work_out(place, wanted)
+    if worked.revision is None:
+        return {**worked.plain(), "state": "taken"}
+    free = yes or not worked.prepared.against
+    if dry_run:
+        return {**worked.plain(), "state": "would apply" if free else "would ask"}
+    if free:
+        worked = _apply(place, wanted, worked, lambda patch: (m.RevisePlan(patch=patch), PLAN_RUN))
+        state = place.run_state()
+        assert state is not None, "a run that was revised is in the journal"
+        return {**worked.plain(), "state": "applied", "revision": state.revision}
+    return {**worked.plain(), "state": "asked", "question": _ask(place, worked, task)}
+
+
+def _ask(place: FleetPlace, worked: _Worked, task: str) -> str:
     from fleet.files.proposals import PROPOSAL_CHARS, text_of
 
-    if not any(change.get(name) for name in ("add", "needs", "drop")):
-        raise FleetError("the change changes nothing", hint="give `add`, `needs` or `drop`")
-    text = text_of(change)
+    told = worked.prepared.asked.told
+    text = text_of(told)
     if len(text) > PROPOSAL_CHARS:
         raise FleetError(
             f"the change has {len(text)} characters, at most {PROPOSAL_CHARS} can be judged",
             hint="propose it in parts",
         )
-    state = _state(place)
-    revision = _revision(place, state, change)
-    from fleet.core.decide import decide
-
-    decide(state, m.RevisePlan(patch=revision.patch, at_ms=state.at_ms))
     question = m.Question(
         message=text,
         kind="approval",
         choices=("approve", "reject"),
         topic="plan",
-        about={ABOUT: dict(change)},
+        about={ABOUT: dict(told), "against": list(worked.prepared.against)},
     )
-    name = raise_question(place, question, PLAN_RUN, task)
-    return {"schema": "fleet.proposal/1", "question": name, "changes": list(revision.lines)}
+    return raise_question(place, question, PLAN_RUN, task)
 
 
-def proposed_patch(place: FleetPlace, state: State, asked: OpenQuestion) -> Patch | None:
-    """Returns the patch of the plan that an approval of a question stands for, None where it
-    proposes nothing. A question of the plan's own run, or of a workflow's step, may propose one.
-
-    Raises Rejected for a question that does not show what it would change: whoever may only ask
-    could else have a person approve what nobody has read.
+def proposed(place: FleetPlace, state: State, asked: OpenQuestion) -> dict[str, Any] | None:
+    """Returns what an approval of a question would change, as `fleet.adapt/1`; None where it
+    proposes nothing.
     """
-    from fleet.files.proposals import text_of
+    change = _change_of(state, asked)
+    return None if change is None else {**_work_out(place, change).plain(), "state": "would apply"}
+
+
+def approve_change(
+    place: FleetPlace, state: State, asked: OpenQuestion, note: str, by: str
+) -> bool:
+    """Approves a question of the plan's own run, or of a workflow's step, that proposes a change of
+    the plan, and applies it; returns False for one that proposes none.
+    """
+    change = _change_of(state, asked)
+    if change is None:
+        return False
+    worked = _work_out(place, change)
+    if worked.revision is not None and state.run != PLAN_RUN:
+        # Killed after this, the answer is still to be given, and finds the plan changed.
+        _apply(place, change, worked, lambda patch: (m.RevisePlan(patch=patch), PLAN_RUN), by)
+    if worked.revision is None or state.run != PLAN_RUN:
+        told = m.AnswerQuestion(id=asked.id, value="approve", note=note)
+        tell(place, [told], run=state.run, by=by)
+        return True
+
+    def answer(patch: Any) -> tuple[m.Command, str]:
+        told = m.AnswerQuestion(id=asked.id, value="approve", note=note, patch=patch)
+        return told, state.run
+
+    _apply(place, change, worked, answer, by)
+    return True
+
+
+def _change_of(state: State, asked: OpenQuestion) -> Mapping[str, Any] | None:
+    """Returns the change that a question proposes; raises Rejected for a question that does not
+    show what it would change: whoever may only ask could else have a person approve what nobody
+    has read.
+    """
+    from fleet.files.proposals import shows
 
     change: Any = asked.question.about.get(ABOUT)
     if not isinstance(change, Mapping):
         return None
     one = state.known(asked.step)
     mine = state.run == PLAN_RUN or (one is not None and one.step.kind == "ask")
-    if asked.question.message != text_of(change) or not mine:
+    if not shows(asked.question.message, change) or not mine:
         raise Rejected(f"{asked.id} does not show what it would change", hint="reject it")
-    return _revision(place, _state(place), change).patch
+    return change
+
+
+def _apply(
+    place: FleetPlace,
+    wanted: str | Mapping[str, Any] | Change,
+    worked: _Worked,
+    command: Callable[[Any], tuple[m.Command, str]],
+    by: str = "",
+) -> _Worked:
+    """Tells the run a change, worked out anew while others come before it."""
+    for left in reversed(range(RACES)):
+        if worked.revision is None:
+            break
+        told, run = command(worked.revision.patch)
+        try:
+            tell(place, [told], run=run, by=by)
+            break
+        except Rejected:
+            later = place.run_state()
+            if not left or later is None or basis_of(later.about) == basis_of(worked.state.about):
+                raise
+            worked = _work_out(place, wanted)
+    return worked
+
+
+def _work_out(place: FleetPlace, wanted: str | Mapping[str, Any] | Change) -> _Worked:
+    from fleet.core.decide import decide
+    from fleet.files.changing import followed_by, overtaken, prepare, revise
+    from fleet.harnesses import demands
+
+    require_documents()
+    state = _state(place)
+    followed = followed_by(state)
+    prepared = prepare(place.root, place.state, wanted, followed, demands.require)
+    if prepared.taken:
+        return _Worked(state, prepared, None)
+    if overtaken(prepared, followed, state):
+        raise Rejected("the documents were edited just now", hint="try again")
+    revision = revise(state, prepared)
+    decide(state, m.RevisePlan(patch=revision.patch, at_ms=state.at_ms))
+    return _Worked(state, prepared, revision)
 
 
 def _state(place: FleetPlace) -> State:
@@ -84,23 +239,3 @@ def _state(place: FleetPlace) -> State:
         state = place.run_state()
         assert state is not None, "a run that was revised is in the journal"
     return state
-
-
-def _revision(place: FleetPlace, state: State, change: Mapping[str, Any]) -> Revision:
-    from fleet.files.kept import keep_text, lowered
-    from fleet.files.load import load
-    from fleet.files.lower import lower
-    from fleet.files.revise import revision_of
-    from fleet.harnesses import demands
-
-    before = lowered(place.documents, place.state)
-    fleet = load(place.root, change=change)
-    demands.require(fleet)
-    after, texts = lower(fleet)
-    revision = revision_of(state, before, after)
-    if revision.kept:
-        kept = ", ".join(revision.kept)
-        raise Rejected(f"{kept}: started already, and keeps what it was started with")
-    for digest, text in texts.items():
-        keep_text(place.state, digest, text)
-    return revision

@@ -86,11 +86,13 @@ def ask(
     wait_s: float | None = None,
     expires_s: float | None = None,
     default: str | None = None,
+    waits_for: str = "",
     session: Session | None = None,
 ) -> tuple[str, str | None]:
     """Raises a question of this session's task; returns its id and, when waited for, the answer.
 
-    After `expires_s` the `default` answers it; raises FleetError for one that is no choice.
+    After `expires_s` the `default` answers it; raises FleetError for one that is no choice,
+    NotFound for a task to wait for that is not there, and Rejected for the session's own.
     """
     if default is not None and (expires_s is None or (choices and default not in choices)):
         listed = ", ".join(choices)
@@ -107,6 +109,7 @@ def ask(
         topic=topic,
         expires_at_ms=None if expires_s is None else int((time.time() + expires_s) * 1000),
         default=default,
+        about=_awaited(place, run, task, waits_for) if waits_for else {},
     )
     name = raise_question(place, question, run, task)
     if wait_s is not None:
@@ -114,6 +117,19 @@ def ask(
             if name in seen.answers:
                 return name, seen.answers[name].value or None
     return name, None
+
+
+def _awaited(place: FleetPlace, run: str, task: str, wanted: str) -> dict[str, object]:
+    """Returns what a question is about that waits for another task of its run."""
+    from fleet.files.waiting import WAITS_FOR, is_task
+
+    state = place.run_state(run)
+    if state is None or not is_task(state, wanted):
+        known = [name for name in state.steps if is_task(state, name)] if state is not None else []
+        raise NotFound("task", wanted, known)
+    if wanted == task:
+        raise Rejected(f"{task} cannot wait for itself", hint="name the task whose work you need")
+    return {WAITS_FOR: wanted}
 
 
 def raise_question(place: FleetPlace, question: m.Question, run: str, task: str) -> str:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from fleet.app import knowing
 from fleet.app.place import PLAN_RUN
 from fleet.app.telling import tell
 from fleet.core import messages as m
 from fleet.core.evolve import evolve
-from fleet.core.plan import Plan
-from fleet.errors import InvalidPlan
+from fleet.core.plan import Plan, basis_of
+from fleet.errors import InvalidPlan, Rejected
 from fleet.files import kept
 
 if TYPE_CHECKING:
     from fleet.app.place import FleetPlace
     from fleet.core.state import State
     from fleet.files.revise import Revision
+
+RACES: Final = 6
+"""How often what somebody else has overtaken is worked out anew."""
 
 
 def lowered(place: FleetPlace) -> Plan:
@@ -64,17 +67,33 @@ def bring_up_to_date(place: FleetPlace, state: State) -> Revision | None:
     """
     if knowing.digest_of(place) == state.about.get("digest"):
         return None
-    revision = _pending(place, state)
-    if revision is not None:
-        tell(place, [m.RevisePlan(patch=revision.patch)])
-    return revision
+    for left in reversed(range(RACES)):
+        revision = _pending(place, state)
+        if revision is None:
+            return None
+        try:
+            tell(place, [m.RevisePlan(patch=revision.patch)])
+            return revision
+        except Rejected:
+            later = place.run_state()
+            if not left or later is None or _basis(later) == _basis(state):
+                raise
+            state = later  # somebody else has changed the plan meanwhile
+            if knowing.digest_of(place) == state.about.get("digest"):
+                return revision
+    return None
+
+
+def _basis(state: State) -> str:
+    return basis_of(state.about)
 
 
 def _pending(place: FleetPlace, state: State) -> Revision | None:
     from fleet.harnesses import demands
 
-    demands.require(place.documents)
-    return kept.pending_revision(place.documents, place.state, state)
+    fleet = place.followed(state)
+    demands.require(fleet)
+    return kept.pending_revision(fleet, place.state, state)
 
 
 def edit_in_words(place: FleetPlace, state: State) -> list[str]:

@@ -229,6 +229,32 @@ def plan(
 
 
 @app.command(rich_help_panel=PLAN)
+def adapt(
+    ctx: typer.Context,
+    change: Annotated[
+        str, typer.Argument(metavar="CHANGE", help="A file of a change, or a patch's name.")
+    ],
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Apply it, inside of the envelope or not.")
+    ] = False,
+    as_json: Json = False,
+    dry_run: DryRun = False,
+    width: Annotated[int | None, typer.Option(min=40, help="Columns to print in.")] = None,
+) -> None:
+    """Change the plan while it runs: shown as a diff, then applied or asked about."""
+    from fleet.app.proposing import adapt as change_plan
+    from fleet.app.proposing import read_wanted, session_task
+    from fleet.render.adapting import adapting_text
+
+    task = session_task(yes=yes)
+    found = change_plan(here(ctx), read_wanted(change), task=task, yes=yes, dry_run=dry_run)
+    if as_json:
+        say_json(found)
+    else:
+        say(adapting_text(found, columns(width)))
+
+
+@app.command(rich_help_panel=PLAN)
 def schema(
     kind: Annotated[
         str, typer.Argument(metavar="KIND", help="fleet, agent, task, harness or workflow.")

@@ -68,6 +68,8 @@ def approve(
     """Approve what a question asks approval of."""
     from fleet.app.inbox import approve as give
 
+    if not always:
+        _show_change(ctx, question)
     if dry_run:
         would_decide(ctx, "approve for good" if always else "approve", question)
         return
@@ -88,6 +90,19 @@ def reject(
         would_decide(ctx, "reject", question)
         return
     say(f"rejected {refuse(here(ctx), question, reason)}")
+
+
+def _show_change(ctx: typer.Context, question: str) -> None:
+    """Says what an approval would change of the plan, where it would."""
+    from fleet.app.inbox import find_question
+    from fleet.app.proposing import proposed
+
+    place = here(ctx)
+    found = proposed(place, *find_question(place, question))
+    if found is not None:
+        from fleet.render.adapting import adapting_text
+
+        say(adapting_text(found, columns(None), outcome=False))
 
 
 def would_decide(ctx: typer.Context, verb: str, question: str) -> None:
@@ -134,6 +149,9 @@ def ask(
     default: Annotated[
         str | None, typer.Option(help="The answer when it expires; without one, none is given.")
     ] = None,
+    waits_for: Annotated[
+        str, typer.Option("--waits-for", metavar="TASK", help="The task whose work this waits for.")
+    ] = "",
     as_json: Json = False,
     dry_run: DryRun = False,
 ) -> None:
@@ -152,6 +170,7 @@ def ask(
         wait_s=wait_s,
         expires_s=expires_s,
         default=default,
+        waits_for=waits_for,
     )
     if as_json:
         say_json({"schema": "fleet.ask/1", "id": name, "answer": value})

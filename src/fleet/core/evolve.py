@@ -169,8 +169,7 @@ def _raised(state: State, event: m.QuestionRaised) -> None:
     state.questions[event.id] = OpenQuestion(
         event.id, event.question, event.step, attempt, event.by, event.at_ms
     )
-    if event.question.expires_at_ms is not None:
-        state.alarms[f"?{event.id}"] = event.question.expires_at_ms
+    _keep_alarm(state, state.questions[event.id])
     if one is not None and one.standing is Standing.FAILING:
         move(state, one, Standing.ASKING, event.at_ms)
     name = str(event.question.about.get("budget", ""))
@@ -179,6 +178,26 @@ def _raised(state: State, event: m.QuestionRaised) -> None:
     name = str(event.question.about.get("quarantine", ""))
     if name in state.quarantined:
         state.quarantined[name] = event.id
+
+
+def _routed(state: State, event: m.QuestionRouted) -> None:
+    asked = state.questions[event.id]
+    asked = state.questions[event.id] = replace(
+        asked,
+        question=replace(asked.question, whom=event.whom),
+        passed=(*asked.passed, event.whom),
+        steps=event.steps,
+        climbs_at_ms=event.climbs_at_ms,
+    )
+    _keep_alarm(state, asked)
+
+
+def _keep_alarm(state: State, asked: OpenQuestion) -> None:
+    times = (asked.question.expires_at_ms, asked.climbs_at_ms)
+    at_ms = min((time for time in times if time is not None), default=None)
+    state.alarms.pop(f"?{asked.id}", None)
+    if at_ms is not None:
+        state.alarms[f"?{asked.id}"] = at_ms
 
 
 def _answered(state: State, event: m.QuestionAnswered) -> None:
@@ -263,6 +282,7 @@ _CHANGES: dict[type, Callable[[State, Any], None]] = {
     m.RetryScheduled: _retry_scheduled,
     m.ParamsSwapped: _swapped,
     m.QuestionRaised: _raised,
+    m.QuestionRouted: _routed,
     m.QuestionAnswered: _answered,
     m.CheckedIn: _checked_in,
     m.NoteSent: _note_sent,

@@ -35,6 +35,7 @@ def begin(event: m.RunStarted) -> State:
         name=plan.name,
         about=plan.about,
         limits=plan.limits,
+        routes=plan.routes,
         loops=plan.loops,
         parent=event.parent,
         started_ms=event.at_ms,
@@ -198,6 +199,7 @@ def revise(state: State, event: m.PlanRevised) -> None:
     state.revision = event.revision
     state.limits = {**state.limits, **patch.limits}
     state.about = {**state.about, **patch.about}
+    state.routes = state.routes if patch.routes is None else patch.routes
     state.loops = patch.loops or state.loops
     for name, amounts in patch.budgets.items():
         budget = resize(state.budgets.get(name), amounts)

@@ -1,9 +1,9 @@
-"""The three words of the kernel: what it is told, what it decides, what it wants.
+"""Two of the three words of the kernel: what it is told, and what it decides.
 
 A Command is told to a run (imperative). An Event is what a run has decided (past tense), journaled
-once and never changed. An Effect is what a run wants of the world now, recomputed from its state
-and never journaled. What can be computed from events is no event: a step that becomes ready, a join
-that settles and a step that can no longer be reached follow from the events about others.
+once and never changed. What can be computed from events is no event: a step that becomes ready, a
+join that settles and a step that can no longer be reached follow from the events about others. The
+third word, what a run wants of the world now, is an Effect, computed from its state (`state`).
 
 Times are integer milliseconds of the epoch and come in on commands. Ids are made of (run, step,
 attempt). Nothing here has behaviour.
@@ -186,6 +186,14 @@ class AnswerQuestion(Told):
 
 
 @record()
+class EscalateQuestion(Told):
+    """Send an open question on to the next whom its routes name, at last to a person."""
+
+    id: str
+    reason: str = ""
+
+
+@record()
 class CheckIn(Told):
     """A task's daily report, kept with the step that `step` names."""
 
@@ -230,8 +238,8 @@ class Tick(Told):
 
 Command = (
     StartRun | RevisePlan | ReleaseStep | HoldStep | PauseRun | ResumeRun | CancelRun | RetryStep
-    | SkipStep | RaiseQuestion | AnswerQuestion | CheckIn | SendNote | ReportProgress
-    | ReportOutcome | Tick
+    | SkipStep | RaiseQuestion | AnswerQuestion | EscalateQuestion | CheckIn | SendNote
+    | ReportProgress | ReportOutcome | Tick
 )  # fmt: skip
 
 # --- events ---------------------------------------------------------------------------------------
@@ -331,6 +339,17 @@ class QuestionRaised(Told):
 
 
 @record()
+class QuestionRouted(Told):
+    """A question is `whom`'s now, for whom `steps` work at an answer, until it climbs on."""
+
+    id: str
+    whom: str
+    steps: tuple[str, ...] = ()
+    climbs_at_ms: int | None = None
+    reason: str = ""
+
+
+@record()
 class QuestionAnswered(Told):
     id: str
     value: str
@@ -374,33 +393,6 @@ class RunEnded(Told):
 Event = (
     RunStarted | PlanRevised | StepReleased | StepHeld | RunPaused | RunResumed | CancelRequested
     | AttemptStarted | AttemptProgressed | StopRequested | AttemptEnded | RetryScheduled
-    | ParamsSwapped | QuestionRaised | QuestionAnswered | CheckedIn | NoteSent | StepSettled
-    | RunEnded
+    | ParamsSwapped | QuestionRaised | QuestionRouted | QuestionAnswered | CheckedIn | NoteSent
+    | StepSettled | RunEnded
 )  # fmt: skip
-
-# --- effects --------------------------------------------------------------------------------------
-
-
-@record(kw_only=False)
-class RunAttempt:
-    step: str
-    attempt: int
-
-
-@record(kw_only=False)
-class StopAttempt:
-    step: str
-    attempt: int
-    why: str
-
-
-@record(kw_only=False)
-class DeliverNote:
-    step: str
-    attempt: int
-    note: int
-    text: str
-    about: Mapping[str, object] = field(default_factory=dict)
-
-
-Effect = RunAttempt | StopAttempt | DeliverNote

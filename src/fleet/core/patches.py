@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fleet.core.graph import with_needs
-from fleet.core.plan import Need, Patch, Step, circle, step_problems
+from fleet.core.messages import Then
+from fleet.core.plan import Need, Patch, Step, basis_of, circle, step_problems
 from fleet.core.state import SETTLED_STANDINGS, UNSTARTED, State
 from fleet.errors import Problem
 
@@ -21,6 +22,8 @@ def patch_problems(state: State, patch: Patch, own: str = "") -> list[Problem]:
     It is checked as a plan is, as far as it reaches: ids, needs, uses, circles; and it may touch
     only what has not started, what it stops itself, and the deferred step `own` that it comes from.
     """
+    if patch.basis and patch.basis != basis_of(state.about):
+        return [Problem("the plan has changed since this was worked out")]
     problems = [*_untouchable(state, patch, own)]
     after: dict[str, Step] = {step.id: step for step in patch.put}
     if len(after) < len(patch.put):
@@ -56,12 +59,15 @@ def patch_problems(state: State, patch: Patch, own: str = "") -> list[Problem]:
 
 
 def _untouchable(state: State, patch: Patch, own: str) -> list[Problem]:
+    asking = {
+        asked.step for asked in state.questions.values() if asked.question.then is Then.LADDER
+    }
     problems = [
         Problem(f"step {name!r} is not running, so it cannot be stopped")
         for name in patch.stop
-        if name not in state.running
+        if name not in state.running and name not in asking
     ]
-    stopped = {*patch.stop, own}
+    stopped = {own, *(name for name in patch.stop if name in state.running)}
     for name in (*patch.drop, *(step.id for step in patch.put), *patch.needs):
         one = state.known(name)
         if one is None:

@@ -28,6 +28,9 @@ PER_MINUTE, MINUTE_MS = "/min", 60_000
 NEVER = 1 << 62
 """When a rest without an end is over, in milliseconds of the epoch."""
 
+PERSON, QUESTION = "person", "question"
+"""Whoever looks at the inbox; the param in which a step that answers finds a question's id."""
+
 
 class Failure(StrEnum):
     """Whose fault a failed attempt is; only `TASK` failures spend a task's attempts."""
@@ -119,6 +122,21 @@ class Step:
 
 
 @record()
+class Route:
+    """Whose a question is that is for anybody and of this topic, kind and severity (empty: of any);
+    where a route says none of them, one for `whom` by name. `steps` are put into the plan to answer
+    each question; after `limit_ms` it climbs to the next route.
+    """
+
+    whom: str
+    topic: str = ""
+    kind: str = ""
+    severity: str = ""
+    steps: tuple[Step, ...] = ()
+    limit_ms: int | None = None
+
+
+@record()
 class Plan:
     """A graph of steps, in the order in which they were written, with its limits.
 
@@ -130,6 +148,7 @@ class Plan:
     limits: Mapping[str, int] = field(default_factory=dict)
     budgets: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     about: Mapping[str, object] = field(default_factory=dict)
+    routes: tuple[Route, ...] = ()
     loops: Loops = field(default_factory=Loops)
 
 
@@ -145,8 +164,9 @@ class NeedsChange:
 class Patch:
     """A change to a plan: steps put (new, or in place of unstarted ones), dropped, needs moved.
 
-    `stop` lists running steps that are to be ended and to count as unstarted again; a budget
-    without amounts is one that is lifted.
+    `stop` lists running steps that are to be ended and to count as unstarted again, and steps whose
+    ladder asks, which then have failed; a budget without amounts is one that is lifted. `basis` is
+    what the plan was made of that the patch was worked out against, empty where that is all one.
     """
 
     put: tuple[Step, ...] = ()
@@ -156,11 +176,20 @@ class Patch:
     limits: Mapping[str, int] = field(default_factory=dict)
     budgets: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     about: Mapping[str, object] = field(default_factory=dict)
+    routes: tuple[Route, ...] | None = None
     loops: Loops | None = None
     reason: str = ""
+    basis: str = ""
 
 
-def plan_of(name: str, steps: Iterable[Step], **rest: Mapping[str, object]) -> Plan:
+def basis_of(about: Mapping[str, object]) -> str:
+    """Returns what a plan was made of, as its `about` says by a digest; empty for one that does
+    not.
+    """
+    return str(about.get("basis") or about.get("digest") or "")
+
+
+def plan_of(name: str, steps: Iterable[Step], **rest: object) -> Plan:
     """Returns the plan of `steps` in their order; raises InvalidPlan when an id stands twice."""
     found: dict[str, Step] = {}
     problems = []

@@ -14,8 +14,8 @@ from enum import StrEnum
 from operator import attrgetter
 from typing import Any, TypeVar, cast
 
-from fleet.core.messages import DeliverNote, Effect, Question, RunAttempt, StopAttempt
-from fleet.core.plan import FAILED, JOIN, SETTLED, SUCCEEDED, Failure, Loops, Step
+from fleet.core.messages import Question
+from fleet.core.plan import FAILED, SETTLED, SUCCEEDED, Failure, Loops, Route, Step
 from fleet.core.spending import Budget
 from fleet.records import record
 
@@ -120,7 +120,9 @@ _step_values = attrgetter(*[f.name for f in fields(StepState)])
 
 @record(kw_only=False)
 class OpenQuestion:
-    """A question that nobody has answered yet."""
+    """A question that nobody has answered yet; `passed` are those whose it was, last whose it is,
+    `steps` those that work at an answer.
+    """
 
     id: str
     question: Question
@@ -128,6 +130,9 @@ class OpenQuestion:
     attempt: int
     by: str
     at_ms: int
+    passed: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ()
+    climbs_at_ms: int | None = None
 
 
 @record(kw_only=False)
@@ -151,6 +156,37 @@ class Note:
     text: str
     about: Mapping[str, object] = field(default_factory=dict)
 
+
+@record(kw_only=False)
+class RunAttempt:
+    """An effect: the step's attempt is to run, however often that is said."""
+
+    step: str
+    attempt: int
+
+
+@record(kw_only=False)
+class StopAttempt:
+    """An effect: the step's attempt is to end."""
+
+    step: str
+    attempt: int
+    why: str
+
+
+@record(kw_only=False)
+class DeliverNote:
+    """An effect: the step's attempt is to have a message."""
+
+    step: str
+    attempt: int
+    note: int
+    text: str
+    about: Mapping[str, object] = field(default_factory=dict)
+
+
+Effect = RunAttempt | StopAttempt | DeliverNote
+"""What a run wants of the world now, computed from its state and never journaled."""
 
 Value = TypeVar("Value")
 Uses = tuple[tuple[str, int], ...]
@@ -205,6 +241,7 @@ class State:
     name: str = ""
     about: Mapping[str, object] = field(default_factory=dict)
     limits: Mapping[str, int] = field(default_factory=dict)
+    routes: tuple[Route, ...] = ()
     loops: Loops = field(default_factory=Loops)
     parent: tuple[str, str, int] | None = None
     revision: int = 1
@@ -250,6 +287,7 @@ class State:
             name=self.name,
             about=self.about,
             limits=self.limits,
+            routes=self.routes,
             loops=self.loops,
             parent=self.parent,
             revision=self.revision,
@@ -318,7 +356,7 @@ def next_wakeup(state: State, now_ms: int) -> int | None:
 
 
 def due_alarms(state: State, now_ms: int) -> Iterator[str]:
-    """Yields what has become due: ids of steps that back off, `?id` of questions that expire."""
+    """Yields what has become due: steps that back off, `?id` of questions that expire or climb."""
     if state.alarms and not state.paused and not state.ended and not state.cancelling:
         for name, at_ms in state.alarms.items():
             if at_ms <= now_ms:
@@ -345,50 +383,6 @@ def wants(state: State, now_ms: int) -> dict[Uses, list[tuple[int, str]]]:
     if state.shut or state.quarantined:
         closed = state.shut | state.quarantined.keys()
         found = {u: s for u, s in found.items() if closed.isdisjoint(dict(u))}
-    return found
-
-
-def output_of(state: State, step: str) -> object:
-    """Returns what a step put out; a join hands on its need's output, or a list of its needs'."""
-    found: dict[str, object] = {}
-    todo = [step]
-    while todo:
-        one = state.known(todo[-1])
-        if one is None or one.step.kind != JOIN or one.output is not None:
-            found[todo.pop()] = one.output if one else None
-            continue
-        needs = [need.step for need in one.step.needs]
-        missing = [name for name in needs if name not in found]
-        if missing:
-            todo += missing
-            continue
-        outputs = [found[name] for name in needs]
-        found[todo.pop()] = outputs[0] if len(outputs) == 1 else outputs
-    return found[step]
-
-
-def inputs_of(state: State, step: str) -> dict[str, dict[str, object]]:
-    """Returns what the needs of a step put out, joins looked through: id -> {standing, output,
-    label, text, attempt, tries, evidence}.
-    """
-    found: dict[str, dict[str, object]] = {}
-    todo = [need.step for need in state.steps[step].step.needs]
-    while todo:
-        name = todo.pop()
-        one = state.known(name)
-        if one is None or name in found:
-            continue
-        found[name] = {
-            "standing": str(one.standing),
-            "output": output_of(state, name),
-            "label": one.label,
-            "text": one.text,
-            "attempt": one.attempt,
-            "tries": one.tries,
-            "evidence": one.evidence,
-        }
-        if one.step.kind == JOIN:
-            todo += [need.step for need in one.step.needs]
     return found
 
 

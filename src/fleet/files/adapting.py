@@ -1,6 +1,7 @@
 """The step by which a plan changes itself: its constructor, used by whatever lowers to one.
 
-Pure. What a change means is told in `proposals`, what the step does in `kinds.adapt`.
+Pure. What a change means is told in `proposals`, what becomes of it in `changing`, and what the
+step does in `kinds.adapt`.
 """
 
 from __future__ import annotations
@@ -8,17 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from fleet.core.plan import Step
-from fleet.files.ladders import machine_ladder
+from fleet.core.plan import Failure, Retry, Step
+from fleet.files.trouble import machine_ladder
 
 if TYPE_CHECKING:
     from fleet.core.plan import Need
 
 ALREADY: Final = "already"
-"""The label of an adapt step whose change the run has taken before."""
+"""The label of an adapt step whose change the run has taken up before."""
 
 REJECTED: Final = "rejected"
 """The label of one whose change a person did not approve: the plan goes on as it was."""
+
+TRIES: Final = 4
+"""How often a step tries again whose patch was refused: the run had moved on from it."""
 
 
 def adapt_step(
@@ -32,11 +36,12 @@ def adapt_step(
     """Returns a step that applies a change of the plan: the name of a patch of coordination.md, or
     the change itself. `why` is what a person reads who is asked about it.
     """
+    again = Retry(times=TRIES, backoff_ms=200, on=frozenset({Failure.TASK}))
     return Step(
         id=id,
         kind="adapt",
         params={"change": change, "why": why},
         needs=tuple(needs),
-        ladder=machine_ladder(f"The plan could not be changed by {id}."),
+        ladder=(again, *machine_ladder(f"The plan could not be changed by {id}.")),
         whole=whole,
     )

@@ -19,6 +19,7 @@ from fleet.files import checkpoints
 from fleet.files.documents import Rung, TaskDocument
 from fleet.files.fleet import Fleet
 from fleet.files.harnesses import harnesses_hold
+from fleet.files.loops import loops_hold
 from fleet.files.names import is_git_folder, ref_problem, worktree_problem
 from fleet.files.ownership import owners_apart
 from fleet.files.roots import common_folder
@@ -292,6 +293,7 @@ PROBLEMS: tuple[Callable[[Fleet], Found], ...] = (
     verdicts_have_a_form,
     tasks_known,
     rungs_known,
+    loops_hold,
     secrets_known,
     servers_hold,
     limits_hold,

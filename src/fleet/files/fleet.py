@@ -7,7 +7,7 @@ parser; places are found by reading a file's text again, only when somebody asks
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,18 +22,26 @@ MAX_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """A document's file: path from the root, bytes, digest and normal form, before defaults."""
+    """A document's file: path from the root, bytes, digest and normal form, before defaults.
+
+    `at` finds the places of one that stands in no file of its own, or not as it does there.
+    """
 
     kind: str
     path: str
     raw: bytes
     digest: str
     values: Mapping[str, Any]
+    at: Callable[[tuple[str | int, ...]], Place] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:
-    """All documents of one fleet; tasks and agents in the order of their ids, phases in theirs."""
+    """All documents of one fleet; tasks and agents in the order of their ids, phases in theirs.
+
+    `digest` is that of the files, `changes` are what a run has taken up beside them (see `kept`),
+    and `basis` stands for both.
+    """
 
     root: Path
     settings: Settings
@@ -43,6 +51,8 @@ class Fleet:
     harnesses: Mapping[str, HarnessDocument] = field(default_factory=dict)
     warnings: tuple[Problem, ...] = ()
     digest: str = ""
+    basis: str = ""
+    changes: tuple[Mapping[str, Any], ...] = ()
     raws: Mapping[tuple[str, str], Raw] = field(default_factory=dict, repr=False)
     # Where a task stands that has no file of its own: kind and id of a document, and a path in it.
     origins: Mapping[str, tuple[str, str, tuple[str | int, ...]]] = field(default_factory=dict)
@@ -83,18 +93,31 @@ def place_in(raw: Raw, path: tuple[str | int, ...], *, key: bool = False) -> Pla
     """Returns where `path` (keys as in normal form) stands in a file, or the nearest around it."""
     from fleet.files import source
 
+    if raw.at is not None:
+        return raw.at(path)
     try:
         text = source.decode(raw.raw, raw.path)
         read = source.read_markdown if raw.path.endswith(".md") else source.read_yaml
         found = read(text, raw.path, positions=True)
     except source.Unreadable:
         return Place(raw.path)
-    if path:
-        head = str(path[0]).removesuffix("_ms")
-        for name in SPELLINGS.get(head, (head,)):
-            if (name,) in found.marks:
-                return found.place(raw.path, (name, *path[1:]), key=key)
-    return found.place(raw.path, path, key=key)
+    return found.place(raw.path, as_written(path, found.marks), key=key)
+
+
+def as_written(path: tuple[str | int, ...], marks: Mapping[Any, Any]) -> tuple[str | int, ...]:
+    """Returns the path at which a part stands in a text with `marks`: keys may be spelled in more
+    ways than one, and one of a list may stand alone.
+    """
+    found: tuple[str | int, ...] = ()
+    for number, part in enumerate(path):
+        head = str(part).removesuffix("_ms")
+        names = SPELLINGS.get(head, (head,)) if isinstance(part, str) else (part,)
+        known = next((name for name in names if (*found, name) in marks), None)
+        if known is not None:
+            found = (*found, known)
+        elif isinstance(part, str):
+            return (*found, *path[number:])
+    return found
 
 
 ELSEWHERE = {"dependencies": "needs", "verifies": "needs"}

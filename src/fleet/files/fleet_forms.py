@@ -103,6 +103,7 @@ def _as_function(value: Any) -> str:
 
 
 Date = Annotated[str, PlainValidator(_as_date, json_schema_input_type=str)]
+OneOrMore = Annotated[list[Id], BeforeValidator(one_or_many, json_schema_input_type=Id | list[Id])]
 LimitName = Annotated[str, BeforeValidator(_as_limit, json_schema_input_type=str)]
 
 
@@ -156,15 +157,15 @@ class LoopsForm(Form):
 
 
 class InsertForm(Form):
-    """A task and where it goes."""
+    """A task, or the id of one, and the tasks that it goes before and after."""
 
     task: Annotated[Id | TaskForm, Field(union_mode="left_to_right")]
-    before: Id | None = None
-    after: Id | None = None
+    before: OneOrMore | None = None
+    after: OneOrMore | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> InsertForm:
-        if self.before is None and self.after is None:
+        if not self.before and not self.after:
             raise ValueError("say where the task goes: before, after, or both")
         return self
 

@@ -1,7 +1,8 @@
 """What a run has taken up of the documents: lowered plans and long texts, kept in the state folder.
 
     texts/<sha256>            a brief, a prompt, the rules: params name them by digest
-    texts/plan-<digest>       the plan that documents with that digest lowered to
+    texts/plan-<digest>       the plan that documents, and the changes that a run has taken up with
+                              them, lowered to: the digest stands for both (`patched.basis_with`)
 
 An edit is told from the plan that was lowered before, so that plan has to be at hand when the
 documents have already changed.
@@ -12,13 +13,14 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fleet import codec
 from fleet.core import messages as m
-from fleet.core.plan import Plan
+from fleet.core.plan import Plan, basis_of
 from fleet.files.revise import Revision, revision_of
 
 if TYPE_CHECKING:
@@ -31,11 +33,16 @@ def lowered(fleet: Fleet, state_folder: Path) -> Plan:
     from fleet.files.lower import lower
 
     plan, texts = lower(fleet)
+    keep_plan(state_folder, plan, texts)
+    return plan
+
+
+def keep_plan(state_folder: Path, plan: Plan, texts: Mapping[str, str]) -> None:
+    """Keeps a lowered plan with its texts."""
     for digest, text in texts.items():
         keep_text(state_folder, digest, text)
     told = codec.dumps(m.StartRun(run="", plan=plan))
-    keep_text(state_folder, f"plan-{plan.about['digest']}", told)
-    return plan
+    keep_text(state_folder, f"plan-{plan.about['basis']}", told)
 
 
 def keep_text(state_folder: Path, name: str, text: str) -> None:
@@ -48,9 +55,15 @@ def keep_text(state_folder: Path, name: str, text: str) -> None:
         draft.replace(path)
 
 
-def lowered_before(state_folder: Path, state: State) -> Plan | None:
-    """Returns the plan that a run's documents had lowered to, as far as it was kept."""
-    path = state_folder / "texts" / f"plan-{state.about.get('digest', '')}"
+def changes_of(state: State | None) -> list[Mapping[str, Any]]:
+    """Returns the changes that a run has taken up, as `patched` tells them, the oldest first."""
+    told: Any = state.about.get("changes") if state is not None else None
+    return list(told or ())
+
+
+def lowered_before(state_folder: Path, basis: str) -> Plan | None:
+    """Returns the plan that was lowered from what has that digest, as far as it was kept."""
+    path = state_folder / "texts" / f"plan-{basis}"
     if not path.is_file():
         return None
     started = codec.decode(json.loads(path.read_text(encoding="utf-8")))
@@ -59,16 +72,18 @@ def lowered_before(state_folder: Path, state: State) -> Plan | None:
 
 
 def pending_revision(fleet: Fleet, state_folder: Path, state: State) -> Revision | None:
-    """Returns what an edit of the documents changes in a run; None when it follows them already."""
+    """Returns what an edit of the documents changes in a run; None when it follows them already.
+
+    The fleet has to be loaded with the changes that the run has taken up.
+    """
     if fleet.digest == state.about.get("digest"):
         return None
-    before = lowered_before(state_folder, state)
-    if before is None:
-        before = _as_lowered(state)
-    return revision_of(state, before, lowered(fleet, state_folder))
+    before = lowered_before(state_folder, basis_of(state.about)) or as_lowered(state)
+    found = revision_of(state, before, lowered(fleet, state_folder))
+    return replace(found, patch=replace(found.patch, basis=basis_of(state.about)))
 
 
-def _as_lowered(state: State) -> Plan:
+def as_lowered(state: State) -> Plan:
     """Returns a run's plan without what it has grown: later rounds have a `.` in their ids."""
     steps = {
         name: replace(
@@ -79,7 +94,9 @@ def _as_lowered(state: State) -> Plan:
         if "." not in name
     }
     budgets = {name: budget.amounts for name, budget in state.budgets.items() if budget.amounts}
-    return Plan(name=state.name, steps=steps, limits=state.limits, budgets=budgets)
+    return Plan(
+        name=state.name, steps=steps, limits=state.limits, budgets=budgets, about=state.about
+    )
 
 
 def fingerprint(root: Path) -> tuple[tuple[str, int, int, int], ...]:

@@ -1,32 +1,27 @@
-"""What follows a failure: the ladders of a task's steps and of the machine's, from documents.
+"""What follows a failure: the ladders of a task's steps, from documents; `trouble` has those of the
+machine's.
 
 Pure: what `on_failure` says comes after the retries; whoever says nothing has a person asked.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from fleet.core.plan import Ask, Failure, Retry, Rung
+from fleet.core.plan import Ask, Patch, Retry, Revise, Rung
+from fleet.files.adapting import adapt_step
+from fleet.files.trouble import TROUBLE, machine_ladder, trouble
 
 if TYPE_CHECKING:
     from fleet.files.documents import TaskDocument
 
-MACHINE_TRIES: Final = 5
-"""Tries after failures that are not the task's: the program did not start, the machine lost it."""
-
-TROUBLE: Final = frozenset({Failure.AGENT, Failure.INFRA})
-
-
-def machine_ladder(message: str) -> tuple[Rung, ...]:
-    """Returns the ladder of a step that no agent works on: try again, then ask a person."""
-    return (_trouble(2_000), Ask(message=message, choices=("retry", "fail")))
+__all__ = ["TROUBLE", "check_ladder", "checkpoint_ladder", "machine_ladder", "work_ladder"]
 
 
 def work_ladder(task: TaskDocument, attempts: int) -> tuple[Rung, ...]:
     """Returns the ladder of a task's work, which has so many attempts."""
     again = Retry(times=attempts - 1, backoff_ms=task.backoff_ms or 0)
-    return (again, _trouble(10_000), *_last(task, f"{task.id} failed.", ("retry", "skip", "fail")))
+    return (again, trouble(10_000), *_last(task, f"{task.id} failed.", ("retry", "skip", "fail")))
 
 
 def check_ladder(task: TaskDocument) -> tuple[Rung, ...]:
@@ -34,25 +29,32 @@ def check_ladder(task: TaskDocument) -> tuple[Rung, ...]:
     message = f"{task.id} does not deliver what it promised."
     if task.verifies:
         message = f"{task.id} does not pass {', '.join(task.verifies)}."
-    return (_trouble(2_000), *_last(task, message, ("rework", "retry", "skip", "fail")))
+    return (trouble(2_000), *_last(task, message, ("rework", "retry", "skip", "fail")))
 
 
 def checkpoint_ladder(name: str) -> tuple[Rung, ...]:
     """Returns the ladder of a checkpoint's check: nobody is sent back for what is red there."""
     message = f"{name} stays closed. `retry` judges it again, at what its branches are then."
-    return (_trouble(2_000), Ask(message=message, choices=("retry", "skip", "fail")))
-
-
-def _trouble(backoff_ms: int) -> Retry:
-    """Returns the rung for failures that are not the task's."""
-    return Retry(times=MACHINE_TRIES - 1, backoff_ms=backoff_ms, on=TROUBLE)
+    return (trouble(2_000), Ask(message=message, choices=("retry", "skip", "fail")))
 
 
 def _last(task: TaskDocument, message: str, choices: tuple[str, ...]) -> tuple[Rung, ...]:
-    """Returns the rungs after the retries: what `on_failure` says, else a person is asked."""
-    if any(rung.fail for rung in task.on_failure):
-        return ()
+    """Returns the rungs after the retries: what `on_failure` says, and where that does not end with
+    a word of a person or `fail`, a person is asked.
+    """
+    found: list[Rung] = []
     for rung in task.on_failure:
+        if rung.fail:
+            return tuple(found)
         if rung.ask:
-            return (Ask(message=rung.question or message, whom=rung.ask, choices=choices),)
-    return (Ask(message=message, choices=choices),)
+            return (*found, Ask(message=rung.question or message, whom=rung.ask, choices=choices))
+        if rung.adapt:
+            found.append(_adapt(task.id, rung.adapt, len(found)))
+    return (*found, Ask(message=message, choices=choices))
+
+
+def _adapt(task: str, patch: str, number: int) -> Revise:
+    """Returns the rung that has the plan changed by a named patch: whatever round fails, once."""
+    name = f"{task}/adapt{f'.{number + 1}' if number else ''}"
+    step = adapt_step(name, patch, needs=(), whole=task, why=f"{task} has failed.")
+    return Revise(patch=Patch(put=(step,), reason=f"{task} has failed: {patch}"))

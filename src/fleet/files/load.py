@@ -9,7 +9,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,9 +24,10 @@ from fleet.files.fleet import MAX_BYTES, SETTINGS_FILE, Fleet, Raw
 from fleet.files.harnesses import harness_of
 from fleet.files.names import id_problem
 from fleet.files.normal import agent_of, settings_of, task_of
+from fleet.files.patched import apply_all, basis_with, patches_hold, taken_up
 from fleet.files.phases import Known, phases_of
 from fleet.files.proofs import with_proofs
-from fleet.files.proposals import changed
+from fleet.files.proposals import Change
 from fleet.files.roots import current_branch, find_root
 
 __all__ = ["Fleet", "find_root", "load"]
@@ -39,11 +40,17 @@ AGENT_KEYS = frozenset(AgentDocument.__dataclass_fields__) - {"id", "name", "pro
 TASK_KEYS = frozenset(TaskDocument.__dataclass_fields__) - {"id", "name"}
 
 
-def load(root: Path, *, use_cache: bool = True, change: Mapping[str, Any] | None = None) -> Fleet:
+def load(
+    root: Path,
+    *,
+    use_cache: bool = True,
+    changes: Sequence[Mapping[str, Any]] = (),
+    change: Change | None = None,
+) -> Fleet:
     """Returns the checked fleet of `root`; raises InvalidPlan with all problems, in order.
 
-    With a `change` (see `proposals`) it is the fleet as it would be then; its digest stays that of
-    the files.
+    With the `changes` that a run has taken up (see `patched`) it is the fleet that the run follows,
+    and with a `change` what it would be then. Its digest stays that of the files.
     """
     root = root.resolve()
     problems: list[Problem] = []
@@ -62,14 +69,32 @@ def load(root: Path, *, use_cache: bool = True, change: Mapping[str, Any] | None
         cache.write(root, fresh)
     by_id = _by_id(raws, problems)
     digest = _digest(by_id)
-    if change:
-        by_id = changed(by_id, change, partial(_proposed, problems=problems), problems)
-    fleet = replace(_fleet(root, by_id, frozenset(broken), problems), digest=digest)
-    found, more = check(fleet)
+    build = partial(_built, root, frozenset(broken))
+    told = [*map(taken_up, changes), *([change] if change is not None else [])]
+    fleet, found, more = apply_all(by_id, told, build)
     problems += found
+    fleet = replace(
+        fleet,
+        digest=digest,
+        changes=tuple(changes),
+        basis=basis_with(digest, changes),
+        warnings=_in_order(warnings + more),
+    )
+    if not (problems or told):
+        problems += patches_hold(fleet, build)
     if problems:
         raise InvalidPlan(_in_order(problems))
-    return replace(fleet, warnings=_in_order(warnings + more))
+    return fleet
+
+
+def _built(
+    root: Path, broken: frozenset[tuple[str, str]], raws: Mapping[tuple[str, str], Raw]
+) -> tuple[Fleet, list[Problem], list[Problem]]:
+    """Returns the fleet of documents, its problems and its warnings."""
+    problems: list[Problem] = []
+    fleet = _fleet(root, raws, broken, problems)
+    found, warnings = check(fleet)
+    return fleet, problems + found, warnings
 
 
 def _documents(
@@ -270,14 +295,6 @@ def _digest(raws: Mapping[tuple[str, str], Raw]) -> str:
     for key, raw in sorted(raws.items()):
         digest.update(f"{key[0]}\0{key[1]}\0{raw.digest}\n".encode())
     return digest.hexdigest()
-
-
-def _proposed(path: str, text: str, problems: list[Problem]) -> Raw | None:
-    """Returns a task that stands in no file yet, in normal form; None when it does not hold."""
-    raw = text.encode()
-    values = _validated("task", path, raw, problems)
-    digest = hashlib.sha256(raw).hexdigest()
-    return Raw("task", path, raw, digest, values) if values is not None else None
 
 
 def _agent(

@@ -14,13 +14,14 @@ say but this version does not carry out is refused here: a key that is accepted 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from fleet.core.plan import Plan, Step, check, plan_of
 from fleet.errors import InvalidPlan
 from fleet.files.checkpoints import checkpoint_steps
 from fleet.files.gates import phase_steps
+from fleet.files.loops import loops_of
 from fleet.files.tasks import (
     Texts,
     bounds,
@@ -77,6 +78,7 @@ def lower(fleet: Fleet) -> tuple[Plan, Mapping[str, str]]:
         budgets={name: found for name, told in bounds(fleet).items() if (found := budget(told))},
         about=_about(fleet, order),
     )
+    plan = replace(plan, loops=loops_of(fleet.settings))
     check(plan)
     return plan, texts
 
@@ -85,6 +87,8 @@ def _about(fleet: Fleet, order: Order) -> dict[str, object]:
     settings = fleet.settings
     return {
         "digest": fleet.digest,
+        "basis": fleet.basis,
+        **({"changes": [dict(one) for one in fleet.changes]} if fleet.changes else {}),
         "fleet": settings.fleet,
         "base": settings.base,
         "start": settings.start,

@@ -1,8 +1,10 @@
-"""A proposed change of the plan: tasks added, needs moved, tasks dropped; as data and as text.
+"""A change of the plan: tasks added and inserted, needs moved, tasks dropped; as data and as text.
 
-    {add: [task documents, each with an id], needs: {task: {add: [ids], remove: [ids]}},
-     drop: [ids], reason}
+    {add: [task documents, each with an id], insert: [{task: ID or document, before: [ids],
+     after: [ids]}], needs: {task: {add: [ids], remove: [ids]}}, drop: [ids],
+     running: {task: stop or leave}, reason}
 
+A change is applied to documents, never to a run: what a run makes of it follows from both plans.
 What a person is asked to approve is `text_of` a change, whole: the text follows from the change and
 from nothing else, so that what is approved can be held against what was shown.
 """
@@ -10,31 +12,99 @@ from nothing else, so that what is approved can be held against what was shown.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import Any, Final
 
 from fleet.errors import Place, Problem, did_you_mean
-from fleet.files.fleet import Raw
+from fleet.files.fleet import Raw, place_in
 
 PROPOSAL_CHARS: Final = 65_536
 """Characters of a change's text that a person can be asked to judge."""
 
+PARTS: Final = ("add", "insert", "needs", "drop")
+"""The keys of a change that change something."""
+
+STOP, LEAVE = "stop", "leave"
+"""What becomes of a task that has begun when something is put before it."""
+
 Raws = Mapping[tuple[str, str], Raw]
-Read = Callable[[str, str], Raw | None]
+Path = tuple[str | int, ...]
+
+
+def dotted(path: Path) -> Place:
+    """Returns the place of a part of a change that stands in no file."""
+    return Place(".".join(map(str, path)) or "the change")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change in normal form, where its parts stand, and what it is called in a problem.
+
+    `problems` are those of parts that have no normal form; they are not in `told`, but the tasks
+    that were to be added by them are `lost`.
+    """
+
+    told: Mapping[str, Any]
+    at: Callable[[Path], Place] = dotted
+    name: str = ""
+    problems: tuple[Problem, ...] = ()
+    lost: frozenset[str] = frozenset()
+
+
+def is_empty(change: Mapping[str, Any]) -> bool:
+    """Returns whether a change changes nothing."""
+    return not any(change.get(name) for name in PARTS)
+
+
+def digest_of(change: Mapping[str, Any]) -> str:
+    """Returns the digest by which a change is known again."""
+    told = json.dumps(change, sort_keys=True, ensure_ascii=True)
+    return sha256(told.encode()).hexdigest()
+
+
+# --- as text --------------------------------------------------------------------------------------
 
 
 def text_of(change: Mapping[str, Any]) -> str:
     """Returns a change as a person reads it."""
     lines = [str(change.get("reason") or "No reason was given."), ""]
     for task in change.get("add") or ():
-        lines.append(f"+ task {task.get('id')}:")
-        lines += [f"    {name}: {_shown(value)}" for name, value in task.items() if name != "id"]
+        lines += _task_lines(task)
+    for one in change.get("insert") or ():
+        task = one.get("task")
+        name = task.get("id") if isinstance(task, Mapping) else task
+        lines += _task_lines(task) if isinstance(task, Mapping) else []
+        lines += [f"~ task {name} also needs {other}" for other in _listed(one.get("after"))]
+        lines += [f"~ task {other} also needs {name}" for other in _listed(one.get("before"))]
     for name, moved in (change.get("needs") or {}).items():
         lines += [f"~ task {name} also needs {one}" for one in moved.get("add") or ()]
         lines += [f"~ task {name} no longer needs {one}" for one in moved.get("remove") or ()]
     lines += [f"- task {name}" for name in change.get("drop") or ()]
+    for name, what in (change.get("running") or {}).items():
+        told = "is stopped, if it has begun" if what == STOP else _LEFT
+        lines.append(f"! task {name} {told}")
     return "\n".join(lines).rstrip()
+
+
+_LEFT: Final = "goes on, if it has begun; what waits for it waits for what was put before it, too"
+
+
+def shows(message: str, change: Mapping[str, Any]) -> bool:
+    """Returns whether a message ends with the whole text of a change."""
+    text = text_of(change)
+    return message == text or message.endswith(f"\n\n{text}")
+
+
+def _listed(value: Any) -> Sequence[Any]:
+    """Returns what may be one or many as many, as it may stand in a change that nobody checked."""
+    return value if isinstance(value, list | tuple) else [] if value is None else [value]
+
+
+def _task_lines(task: Mapping[str, Any]) -> list[str]:
+    lines = [f"+ task {task.get('id')}:"]
+    return lines + [f"    {name}: {_shown(value)}" for name, value in task.items() if name != "id"]
 
 
 def _shown(value: Any) -> str:
@@ -43,46 +113,180 @@ def _shown(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def changed(
-    raws: Raws, change: Mapping[str, Any], read: Read, problems: list[Problem]
-) -> dict[tuple[str, str], Raw]:
-    """Returns the documents with a change applied; what cannot be applied is a problem. `read`
-    makes a task of a path and a text.
-    """
-    found = dict(raws)
-    tasks = {name for kind, name in raws if kind == "task"}
-    for name in change.get("drop") or ():
-        if name in tasks:
-            del found["task", name]
-        else:
-            problems.append(_unknown("drop", name, tasks))
-    for task in change.get("add") or ():
+# --- applied to documents -------------------------------------------------------------------------
+
+
+def changed(raws: Raws, change: Change, problems: list[Problem]) -> dict[tuple[str, str], Raw]:
+    """Returns the documents with a change applied; what cannot be applied is a problem."""
+    draft = _Draft(change, dict(raws), problems)
+    problems += change.problems
+    told = change.told
+    for number, name in enumerate(told.get("drop") or ()):
+        if draft.knows(name, ("drop", number)):
+            del draft.raws["task", name]
+    for number, task in enumerate(told.get("add") or ()):
+        draft.add(task, ("add", number))
+    for number, one in enumerate(told.get("insert") or ()):
+        draft.insert(one, ("insert", number))
+    for name, moved in (told.get("needs") or {}).items():
+        if draft.knows(name, ("needs", name)):
+            draft.move(name, moved, ("needs", name))
+    for name in told.get("running") or ():
+        if ("task", name) not in raws:
+            draft.knows(name, ("running", name))
+    return draft.raws
+
+
+@dataclass(slots=True)
+class _Draft:
+    """The documents in the making; `moved` says where a need was told that a change adds."""
+
+    change: Change
+    raws: dict[tuple[str, str], Raw]
+    problems: list[Problem]
+    moved: dict[str, dict[str, Path]] = field(default_factory=dict)
+
+    def say(self, text: str, path: Path, hint: str = "") -> None:
+        """Adds a problem at its place in the change."""
+        self.problems.append(Problem(text, self.change.at(path), hint))
+
+    def knows(self, name: str, path: Path) -> bool:
+        """Returns whether there is a task; says so where there is none."""
+        if ("task", name) in self.raws or name in self.change.lost:
+            return ("task", name) in self.raws
+        tasks = [known for kind, known in self.raws if kind == "task"]
+        self.say(f"there is no task {name!r}", path, did_you_mean(name, tasks))
+        return False
+
+    def add(self, task: Mapping[str, Any], path: Path, phase: str = "") -> str:
+        """Adds a task and returns its id, an empty text where that cannot be."""
         name = str(task.get("id") or "")
-        if not name or ("task", name) in found:
-            said = f"task {name!r} is there already" if name else "a task that is added has an id"
-            problems.append(Problem(said, Place("add")))
-            continue
-        raw = read(f"tasks/{name}.yaml", json.dumps(task, ensure_ascii=False))
-        if raw is not None:
-            found["task", name] = raw
-    for name, moved in (change.get("needs") or {}).items():
-        if ("task", name) not in found:
-            problems.append(_unknown("needs", name, tasks))
-            continue
-        found["task", name] = _moved(found["task", name], moved, problems)
-    return found
+        if not name:
+            self.say("a task that is added has an id", path)
+            return ""
+        twin = next(
+            (n for kind, n in self.raws if kind == "task" and n.lower() == name.lower()), ""
+        )
+        if twin:
+            said = f"task {name!r} is there already"
+            self.say(said if twin == name else f"{said}, as {twin!r}", (*path, "id"))
+            return ""
+        values = {**({"phase": phase} if phase else {}), **task}
+        if "agent" in values:
+            values["agent"] = self.agent(str(values["agent"]), (*path, "agent"))
+        place = self.change.at
+        self.raws["task", name] = Raw(
+            "task",
+            place(path).path,
+            b"",
+            digest_of(values),
+            values,
+            at=lambda inner: place((*path, *inner)),
+        )
+        return name
 
+    def agent(self, name: str, path: Path) -> str:
+        """Returns the agent that an id means, or the role that one agent plays."""
+        if ("agent", name) in self.raws:
+            return name
+        play = [
+            one.values.get("id", known)
+            for (kind, known), one in self.raws.items()
+            if kind == "agent" and name in _listed(one.values.get("roles"))
+        ]
+        if len(play) > 1:
+            self.say(
+                f"{name!r} is a role of {' and '.join(sorted(play))}", path, "name one of them"
+            )
+        return play[0] if play else name
 
-def _moved(raw: Raw, moved: Mapping[str, Any], problems: list[Problem]) -> Raw:
-    needs = list(raw.values.get("dependencies") or ())
-    for name in moved.get("remove") or ():
-        if name in needs:
-            needs.remove(name)
+    def insert(self, one: Mapping[str, Any], path: Path) -> None:
+        """Puts a task behind some and before others."""
+        before, after = _listed(one.get("before")), _listed(one.get("after"))
+        known = [
+            self.knows(name, (*path, key, number))
+            for key, names in (("before", before), ("after", after))
+            for number, name in enumerate(names)
+        ]
+        if not all(known):
+            return
+        task = one["task"]
+        if isinstance(task, Mapping):
+            phase = next(filter(None, map(self.phase_of, (*before, *after))), "")
+            name = self.add(task, (*path, "task"), phase)
         else:
-            problems.append(Problem(f"the task does not need {name!r}", Place(raw.path)))
-    needs += [name for name in moved.get("add") or () if name not in needs]
-    return replace(raw, values={**raw.values, "dependencies": needs})
+            name = str(task) if self.knows(str(task), (*path, "task")) else ""
+        if not name:
+            return
+        for number, other in enumerate(after):
+            self.need(name, other, (*path, "after", number))
+        left = self.change.told.get("running") or {}
+        for number, other in enumerate(before):
+            for waiting in self.behind(other, name) if left.get(other) == LEAVE else (other,):
+                self.need(waiting, name, (*path, "before", number))
+
+    def phase_of(self, task: str) -> str:
+        """Returns the phase that a task is placed in, an empty text for the implicit one."""
+        top = self.raws.get(("fleet", ""))
+        phases = top.values.get("phases") or () if top is not None else ()
+        listed = (one["id"] for one in phases if task in (one.get("tasks") or ()))
+        own = self.raws["task", task].values.get("phase")
+        defaults = (top.values.get("defaults") or {}) if top is not None else {}
+        return str(next(listed, "") or own or defaults.get("phase") or "")
+
+    def behind(self, task: str, but: str) -> list[str]:
+        """Returns the tasks that wait for one, without those that `but` itself waits for."""
+        own, todo = {but}, [but]
+        while todo:
+            new = set(_waits_for(self.raws, todo.pop())) - own
+            own |= new
+            todo += new
+        return [
+            name
+            for kind, name in self.raws
+            if kind == "task" and name not in own and task in _waits_for(self.raws, name)
+        ]
+
+    def move(self, name: str, moved: Mapping[str, Any], path: Path) -> None:
+        """Changes what a task needs."""
+        raw = self.raws["task", name]
+        needs = list(raw.values.get("dependencies") or ())
+        for number, one in enumerate(moved.get("remove") or ()):
+            if one in needs:
+                needs.remove(one)
+            else:
+                self.say(f"task {name!r} does not need {one!r}", (*path, "remove", number))
+        self.raws["task", name] = replace(raw, values={**raw.values, "dependencies": needs})
+        left = (self.change.told.get("running") or {}).get(name) == LEAVE
+        for number, one in enumerate(moved.get("add") or ()):
+            at = (*path, "add", number)
+            if self.knows(one, at):
+                for waiting in self.behind(name, one) if left else (name,):
+                    self.need(waiting, one, at)
+
+    def need(self, name: str, other: str, path: Path) -> None:
+        """Has a task need another, told at `path` of the change."""
+        raw = self.raws["task", name]
+        needs = list(raw.values.get("dependencies") or ())
+        if other in needs:
+            return
+        told = self.moved.setdefault(name, {})
+        told[other] = path
+        needs.append(other)
+        values, place = {**raw.values, "dependencies": needs}, self.change.at
+
+        def at(inner: Path) -> Place:
+            if inner[:1] == ("dependencies",):
+                index = inner[1] if len(inner) > 1 else len(needs) - 1
+                if isinstance(index, int) and index < len(needs) and needs[index] in told:
+                    return place(told[needs[index]])
+            return place_in(raw, inner)
+
+        self.raws["task", name] = replace(raw, values=values, at=at)
 
 
-def _unknown(key: str, name: str, tasks: set[str]) -> Problem:
-    return Problem(f"there is no task {name!r}", Place(key), did_you_mean(name, tasks))
+def _waits_for(raws: Raws, task: str) -> list[str]:
+    raw = raws.get(("task", task))
+    if raw is None:
+        return []
+    return [*(raw.values.get("dependencies") or ()), *(raw.values.get("verifies") or ())]

@@ -72,6 +72,7 @@ def revision_of(state: State, before: Plan, after: Plan) -> Revision:
     draft.lines += [f"- limit {name}" for name in lifted]
     budgets = {n: told for n, told in after.budgets.items() if before.budgets.get(n) != told}
     draft.lines += [f"~ budget {name}: {_amounts(told)}" for name, told in budgets.items()]
+    draft.lines += ["~ loops"] if before.loops != after.loops else []
     free = [name for name in before.budgets if name not in after.budgets]
     draft.lines += [f"- budget {name}" for name in free]
     patch = Patch(
@@ -80,6 +81,7 @@ def revision_of(state: State, before: Plan, after: Plan) -> Revision:
         limits=limits | dict.fromkeys(lifted, UNLIMITED),
         budgets={**budgets, **{name: {} for name in free}},
         about=after.about,
+        loops=after.loops if after.loops != before.loops else None,
         reason="; ".join(["the documents were edited", *map(_kept_words, draft.kept)]),
     )
     return Revision(patch, tuple(draft.lines), tuple(draft.kept))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from fleet.core.plan import JOIN, PER_MINUTE, Need, Step
 from fleet.files.ladders import check_ladder, machine_ladder, work_ladder
+from fleet.files.loops import rework_of
 from fleet.files.proofs import proof_facts
 from fleet.files.verdicts import asked_of, schema
 
@@ -271,6 +272,7 @@ def _check(fleet: Fleet, task: TaskDocument, attempts: int) -> dict[str, object]
         "spent": 0,
         "round": 1,
         "before": [task.id],
+        **rework_of(fleet.settings),
     }
 
 

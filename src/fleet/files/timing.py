@@ -24,9 +24,11 @@ GATE = "?gate"
 
 
 def timing(fleet: Fleet, order: Order) -> dict[str, object]:
-    """Returns {days, slots: {task: [start, end, slack]}, after: {task: [tasks]}} under the limits.
+    """Returns {days, slots: {task: [start, end, slack]}, after: {task: [tasks]}, chain: [tasks]}
+    under the limits.
 
-    `after` names the tasks whose units a task takes over, where only that makes it wait.
+    `after` names the tasks whose units a task takes over, where only that makes it wait; `chain` is
+    a longest one.
     """
     activities = _activities(fleet, order)
     own = {name: most for name, most in own_limits(fleet).items() if not name.endswith(PER_MINUTE)}
@@ -41,6 +43,7 @@ def timing(fleet: Fleet, order: Order) -> dict[str, object]:
         "days": planned.days,
         "slots": slots,
         "after": _links(activities, planned.slots, limits),
+        "chain": [name for name in planned.chain if not name.startswith(GATE)],
     }
 
 

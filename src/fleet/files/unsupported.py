@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Found = Iterator[tuple[tuple[str | int, ...], str]]
 """Where a key stands in its document, and what it is called before people."""
 
-SETTINGS = ("escalations", "loops", "envelope", "notify")
+SETTINGS = ("escalations", "notify")
 """Keys of coordination.md that nothing obeys yet."""
 
 MEASURED = {
@@ -69,8 +69,8 @@ def _of_task(task: TaskDocument, agent: AgentDocument | None) -> Found:
             yield ("checks", number), "a check by an agent of a task that verifies others"
     for number, rung in enumerate(task.on_failure):
         if _is_later(rung):
-            yield ("on_failure", number), "another rung than `ask` or `fail`"
-        elif number:
+            yield ("on_failure", number), "another rung than `adapt`, `ask` or `fail`"
+        elif any(one.ask or one.fail for one in task.on_failure[:number]):
             yield ("on_failure", number), "a rung after `ask` or `fail`"
 
 
@@ -89,7 +89,7 @@ def _is_shut_in(agent: AgentDocument) -> bool:
 
 
 def _is_later(rung: Rung) -> bool:
-    return bool(rung.agent or rung.model or rung.adapt or rung.escalate)
+    return bool(rung.agent or rung.model or rung.escalate)
 
 
 def _of_assumption(assumption: Assumption, number: int) -> Found:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fleet.errors import Problem, did_you_mean
 from fleet.files.agent_forms import AgentForm, DefaultsForm
 from fleet.files.fields import shown
-from fleet.files.fleet_forms import FleetForm
+from fleet.files.fleet_forms import FleetForm, PatchForm
 from fleet.files.form import Form
 from fleet.files.forms import TaskForm
 from fleet.files.harness_forms import HarnessForm
@@ -23,6 +23,7 @@ FORMS: Mapping[str, type[Form]] = {
     "agent": AgentForm,
     "task": TaskForm,
     "harness": HarnessForm,
+    "patch": PatchForm,
 }
 
 SPELLINGS = {**TaskForm.spellings, **AgentForm.spellings}

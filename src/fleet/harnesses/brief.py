@@ -41,6 +41,8 @@ class Told:
     dependencies: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     earlier: Sequence[str] = ()
     answers: Sequence[tuple[str, str]] = ()
+    replanned: str = ""
+    """What came before the task while it was being worked on, and why."""
     note: str = ""
     note_from: str = "A person"
     judges: Sequence[tuple[str, str, str]] = ()
@@ -58,6 +60,7 @@ def write(told: Told) -> str:
     parts = [
         f"# {told.name}",
         _place(told),
+        _section("The plan has changed", told.replanned),
         _again(told),
         _section("Rules for every agent", told.rules),
         _section(f"You are {told.agent}", told.prompt),
@@ -238,7 +241,8 @@ _COMMANDS: Final = """\
 
 - `fleet checkin --done "..." --next "..." [--blocker "..."]` at least once a day and when something
 changes.
-- `fleet ask "..." [--topic T]` when you cannot decide alone.
+- `fleet ask "..." [--topic T]` when you cannot decide alone; `--waits-for TASK` where you need the
+work of another task.
 - `fleet done [--output FILE] [--evidence "TEXT=FILE"]` when you are finished, after the last
 commit; then end.
 - Commit often, on your branch. Do not switch branches, and do not touch other worktrees or the base

@@ -10,7 +10,9 @@
     remove: PATH              commit: MESSAGE or {message, paths}    tag: NAME
     run: ARGV or TEXT for sh  checkin: {done, next, blocker}         ask: {text, topic, wait}
     done: {output}            wait: SECONDS (or sleep)               expect_brief: {contains}
-    fail: TEXT                exit: CODE
+    fail: TEXT                exit: CODE                             answer: {TEXT: VALUE, ...}
+
+An `answer` says, as JSON, the value of that TEXT which comes first in the brief.
 
 Reports go through the `fleet` command, as any agent's would. Standard library and yaml only: it
 starts fast.
@@ -151,6 +153,14 @@ def _expect_brief(value: Any) -> None:
             _fail(f"the brief does not say {text!r}")
 
 
+def _answer(value: Any) -> None:
+    brief = Path(os.environ["FLEET_BRIEF"]).read_text(encoding="utf-8")
+    found = [(brief.find(str(text)), text) for text in value if str(text) in brief]
+    if not found:
+        _fail("the brief asks nothing that the script answers")
+    _say(json.dumps(value[min(found)[1]], ensure_ascii=False))
+
+
 def _run(value: Any) -> None:
     _call(["sh", "-c", value] if isinstance(value, str) else [str(word) for word in value])
 
@@ -183,6 +193,7 @@ ACTS: Final[dict[str, Callable[[Any], None]]] = {
     "fail": _fail,
     "exit": _exit,
     "expect_brief": _expect_brief,
+    "answer": _answer,
 }
 
 

@@ -27,7 +27,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from fleet.adapters.layout import attempt_path
-from fleet.errors import NotFound
+from fleet.errors import NotFound, Rejected
 from fleet.files.rework import STEMS, Course
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from fleet.adapters.mcp_client import Servers
     from fleet.adapters.tmux import Tmux
     from fleet.core.messages import Command
-    from fleet.core.plan import Plan, Step
+    from fleet.core.plan import Patch, Plan, Step
     from fleet.core.state import Answered, StepState
     from fleet.errors import FleetError
 
@@ -83,6 +83,23 @@ def load_kind(name: str) -> ModuleType:
     raise NotFound("kind", name, sorted(KINDS))
 
 
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A change of the plan, worked out: the change, why a person must approve it, and its patch.
+
+    `taken` says that the run has taken it up before; then there is no patch.
+    """
+
+    change: Mapping[str, Any]
+    against: Sequence[str] = ()
+    patch: Patch | None = None
+    taken: bool = False
+
+
+async def _unchanged(run: str, _change: str | Mapping[str, Any]) -> Changed:
+    raise Rejected(f"nobody changes the plan of {run} here")
+
+
 @dataclass(slots=True)
 class World:
     """What the attempts of one coordinator share: repository, tmux, state folder, log."""
@@ -118,6 +135,8 @@ class World:
     cancel_run: Callable[[str], None]
     servers: Servers
     """MCP servers, each with one connection that all share; closed by whoever made the world."""
+    change: Callable[[str, str | Mapping[str, Any]], Awaitable[Changed]] = _unchanged
+    """Returns what a change of the plan, or a named one, means for a run as it stands now."""
     thread: Callable[[str, str], Mapping[str, Any]] = lambda _thread, _run: {}
     """Returns what the runs of a thread that began before a run have put out: step -> output."""
     endings: dict[str, asyncio.Future[Any]] = field(default_factory=dict)

@@ -1,59 +1,69 @@
 """The kind `adapt`: the plan changes itself, by a patch that the documents name or by one written
 out.
 
-A person is asked with the whole text of the change; whoever approves it changes the plan by that,
-in one step with the answer. A rejected change leaves the plan as it was, and is no failure: what
-waits for this step goes on.
+Inside of the fleet's envelope that happens at once, with the outcome; else a person is asked with
+the whole text of the change, and whoever approves it changes the plan by that. A rejected change
+leaves the plan as it was, and is no failure. What the run has taken up before is not applied again;
+what another change has overtaken is worked out anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from fleet.core.messages import Ending, Outcome, Question, Then
 from fleet.core.plan import Failure
-from fleet.errors import FleetError, NotFound
-from fleet.files.adapting import REJECTED
-from fleet.files.load import load
-from fleet.files.proposals import PROPOSAL_CHARS, text_of
-from fleet.kinds import Work
+from fleet.core.state import Answered
+from fleet.errors import FleetError
+from fleet.files.adapting import ALREADY, REJECTED
+from fleet.files.proposals import PROPOSAL_CHARS, shows, text_of
+from fleet.kinds import Changed, Work
+
+TOPIC: Final = "plan"
 
 
 async def run(work: Work) -> Outcome:
-    """Returns ASKED until somebody has answered; then who approved or rejected it, as output."""
-    if work.answers:
-        answer = work.answers[-1]
-        told = {"approved": answer.value == "approve", "by": answer.by, "note": answer.note}
-        label = "" if told["approved"] else REJECTED
-        return Outcome(ending=Ending.SUCCEEDED, output=told, label=label)
+    """Returns SUCCEEDED with the patch where nobody has to be asked, or was and said yes; ASKED
+    until somebody has answered. Its output is {approved, by, note}.
+    """
+    answer = next((one for one in reversed(work.answers) if one.question.topic == TOPIC), None)
+    if answer is not None and answer.value != "approve":
+        return Outcome(ending=Ending.SUCCEEDED, output=_said(answer), label=REJECTED)
     try:
-        change: Mapping[str, Any] = await work.world.in_thread(_change, work)
+        found = await work.world.change(work.run, work.params["change"])
     except FleetError as refused:
         return _failed(f"{refused.text} {refused.hint}".strip())
-    message = text_of(change)
+    said = _said(answer)
+    if found.taken:
+        label = ALREADY if answer is None else ""
+        return Outcome(ending=Ending.SUCCEEDED, output=said, label=label)
+    approved = answer is not None and shows(answer.question.message, found.change)
+    if not found.against or approved:
+        text = str(found.change.get("reason") or "")
+        return Outcome(ending=Ending.SUCCEEDED, text=text, output=said, patch=found.patch)
+    return _asked(work, found)
+
+
+def _said(answer: Answered | None) -> dict[str, Any]:
+    if answer is None:
+        return {"approved": False, "by": "", "note": ""}
+    return {"approved": answer.value == "approve", "by": answer.by, "note": answer.note}
+
+
+def _asked(work: Work, found: Changed) -> Outcome:
+    why = str(work.params.get("why") or "")
+    message = "\n\n".join(filter(None, (why, text_of(found.change))))
     if len(message) > PROPOSAL_CHARS:
         return _failed(f"a change of {len(message)} characters is more than a person reads")
     question = Question(
         message=message,
         kind="approval",
         choices=("approve", "reject"),
-        topic="plan",
+        topic=TOPIC,
         then=Then.AGAIN,
-        about={"proposal": dict(change), "why": work.params.get("why", "")},
+        about={"proposal": dict(found.change), "against": list(found.against)},
     )
     return Outcome(ending=Ending.ASKED, question=question)
-
-
-def _change(work: Work) -> Mapping[str, Any]:
-    """Returns the change that the step applies; raises NotFound for a patch that nobody wrote."""
-    told = work.params["change"]
-    if not isinstance(told, str):
-        return dict(told)
-    patches = load(work.world.root).settings.patches
-    if told not in patches:
-        raise NotFound("patch", told, sorted(patches))
-    return patches[told]
 
 
 def _failed(text: str) -> Outcome:

@@ -4,7 +4,8 @@ in.
 Adopt-or-create: the base's head with the verified commits of the dependencies merged in where the
 base does not contain them; a port; the setup commands, each once. A clash between dependencies
 names both tasks and the files. Nothing that an agent could have written is overwritten. In a later
-round of a verifier the same worktree begins anew with the commits that are to be judged now.
+round of a verifier the same worktree begins anew with the commits that are to be judged now; that
+of another task keeps its own, and what it has come to need since is merged in.
 """
 
 from __future__ import annotations
@@ -104,6 +105,9 @@ async def _make(work: Work) -> git.Worktree | Outcome:
     if isinstance(made, git.StartConflict):
         clash: Outcome = await world.in_thread(_clash, work, merge, base, made)
         return clash
+    if made.adopted and "renews" not in params:
+        # Of what has come to be needed since it was made nothing is in it yet.
+        made = await world.in_thread(git.bring_in, repo, made, wanted)
     return made
 
 

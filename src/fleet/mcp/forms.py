@@ -133,6 +133,9 @@ class Ask(OfTask):
         float | None, Field(ge=0, description="Close it after so many seconds.")
     ] = None
     default: Annotated[str | None, Field(description="The answer when it expires.")] = None
+    waits_for: Annotated[
+        str, Field(max_length=200, description="The task whose work this waits for.")
+    ] = ""
 
 
 class Done(OfTask):
@@ -166,9 +169,21 @@ class Moved(Form):
     remove: list[Name] = []
 
 
+class Inserted(Form):
+    """A task and where it goes."""
+
+    task: Annotated[
+        Name | dict[str, Value],
+        Field(description="A task with `id` and the keys of its document, or the id of one."),
+    ]
+    before: list[Name] = []
+    after: list[Name] = []
+
+
 class ProposePlanChange(Form):
-    """Propose a change of the fleet's plan to a person, who approves or rejects it; what would
-    change is checked at once. Only tasks that have not started can be changed or dropped.
+    """Change the fleet's plan: at once inside of the fleet's envelope, else a person approves or
+    rejects it. What would change is checked and told at once. Of a task that has begun, `running`
+    says whether it is stopped and goes on behind what is put before it, or left.
     """
 
     reason: Annotated[str, Field(min_length=1, max_length=4_000, description="Why.")]
@@ -176,8 +191,12 @@ class ProposePlanChange(Form):
         list[dict[str, Value]],
         Field(description="Tasks, each with `id` and the keys of a task's document."),
     ] = []
+    insert: Annotated[list[Inserted], Field(description="Tasks between others.")] = []
     needs: Annotated[dict[Name, Moved], Field(description="Needs to be changed, by task.")] = {}
     drop: Annotated[list[Name], Field(description="Tasks to be dropped.")] = []
+    running: Annotated[
+        dict[Name, Literal["stop", "leave"]], Field(description="For tasks that have begun.")
+    ] = {}
 
 
 class MemorySave(Form):

@@ -109,6 +109,7 @@ def _ask(caller: Caller, form: forms.Ask) -> Mapping[str, Any]:
         choices=form.choices,
         expires_s=form.expires_s,
         default=form.default,
+        waits_for=form.waits_for,
         session=caller.session(form),
     )
     return {"schema": "fleet.ask/1", "id": name, "answer": None}
@@ -136,7 +137,7 @@ def _finding(caller: Caller, form: forms.Finding) -> Mapping[str, Any]:
 
 def _propose(caller: Caller, form: forms.ProposePlanChange) -> Mapping[str, Any]:
     task = reporting.session_facts()[1] if caller.inside else ""
-    return proposing.propose(caller.place, form.model_dump(), task)
+    return proposing.adapt(caller.place, form.model_dump(exclude_unset=True), task=task)
 
 
 def _memory(tool: str) -> Call:

@@ -16,10 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 from fleet.core import messages as m
 from fleet.core.plan import Failure
-from fleet.core.state import State, answers_to, effects_of, inputs_of
+from fleet.core.state import (
+    DeliverNote,
+    RunAttempt,
+    State,
+    StopAttempt,
+    answers_to,
+    effects_of,
+)
 from fleet.errors import FleetError
 from fleet.kinds import Work, World, load_kind
 from fleet.runtimes.runs import now_ms
+from fleet.views.inputs import inputs_of
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -88,13 +96,13 @@ class Attempts:
             if live is not None and live.attempt != effect.attempt:
                 return
             match effect:
-                case m.RunAttempt() if live is None:
+                case RunAttempt() if live is None:
                     self._start(state, effect.step, effect.attempt)
-                case m.StopAttempt():
+                case StopAttempt():
                     if live is None:
                         live = self._start(state, effect.step, effect.attempt)
                     live.work.stop.set()
-                case m.DeliverNote() if live is not None and effect.note not in live.notes:
+                case DeliverNote() if live is not None and effect.note not in live.notes:
                     live.notes.add(effect.note)
                     task = asyncio.create_task(self._deliver(live, effect))
                     self.notes.add(task)
@@ -157,7 +165,7 @@ class Attempts:
         except FleetError:
             return None
         wanted = effects_of(state, step)
-        if not hasattr(kind, "settle") or not wanted or not isinstance(wanted[0], m.RunAttempt):
+        if not hasattr(kind, "settle") or not wanted or not isinstance(wanted[0], RunAttempt):
             return None
         outcome = self._settled(kind, self._work(state, step, one.attempt, _Later))
         if outcome is None:
@@ -210,7 +218,7 @@ class Attempts:
             work.run, m.ReportOutcome(step=work.step.id, attempt=work.attempt, outcome=outcome)
         )
 
-    async def _deliver(self, live: Live, effect: m.DeliverNote) -> None:
+    async def _deliver(self, live: Live, effect: DeliverNote) -> None:
         work = live.work
         try:
             kind = load_kind(work.step.kind)

@@ -32,9 +32,10 @@ from fleet.adapters.log import Bridge, Log
 from fleet.adapters.mailbox import Mail, Mailbox, Waker
 from fleet.core import messages as m
 from fleet.core.plan import Plan
-from fleet.errors import FleetError
-from fleet.files.kept import fingerprint, pending_revision
+from fleet.core.state import State
 from fleet.runtimes.attempts import Attempts
+from fleet.runtimes.documents import PLAN_RUN, Documents
+from fleet.runtimes.loops import is_forged
 from fleet.runtimes.runs import Runs, Told, now_ms
 from fleet.runtimes.world import Sessions, make_world
 from fleet.views.findings import FINDING
@@ -60,14 +61,8 @@ OWN_COMMANDS = (m.Tick, m.ReportOutcome)
 INSIDE_COMMANDS = (m.CheckIn, m.RaiseQuestion)
 """What a sandboxed agent may say: by any other will it could have things run outside for it."""
 
-PLAN_RUN = "plan"
-"""The run of the fleet's own plan, which follows the documents."""
-
 RESULTS_KEPT_MS = 7 * 86_400_000
 """How long the result of a command is kept for who told it; its mail is long deleted then."""
-
-EDITS_S = 1.0
-"""How often the documents are looked at for an edit."""
 
 FULL_S = 1.0
 """How long a coordinator waits before it tries a full disk again."""
@@ -89,12 +84,19 @@ class Coordinator:
         self.reader = Reader(state)
         self.runs = Runs(self.journal, self.reader, log)
         self.world = make_world(root, state, self.sessions, log, self)
+        self.documents = Documents(
+            root, state, self.sessions.in_thread, self._plan_state, self.post, log
+        )
+        self.world.change = self.documents.change
         self.attempts = Attempts(self.world, self.post)
         self.inner: deque[Told] = deque()
         self.children: dict[str, asyncio.Future[str]] = {}
         self.awake = asyncio.Event()
         self.leaving = False
         self.rung_ms = 0
+
+    def _plan_state(self) -> State | None:
+        return self.runs.states.get(PLAN_RUN)
 
     def post(self, run: str, command: m.Command) -> None:
         """Takes a command of this process's own: the outcome of an attempt, its progress."""
@@ -131,7 +133,7 @@ class Coordinator:
         self._sweep()
         watchers = [
             asyncio.create_task(self._sweep_often()),
-            asyncio.create_task(self._follow_edits()),
+            asyncio.create_task(self.documents.follow()),
         ]
         try:
             while not self.leaving:
@@ -249,6 +251,8 @@ class Coordinator:
                 raise ValueError(f"{type(command).__name__} is not taken by mail")  # noqa: TRY004
             if isinstance(command, m.ReportProgress) and command.usage:
                 raise ValueError("what was used is not taken by mail")
+            if isinstance(command, m.RaiseQuestion) and is_forged(command):
+                raise ValueError("what is a loop or a circle is not taken by mail")
             actor = str(mail.body.get("actor", ""))
             if mail.inside and not (isinstance(command, INSIDE_COMMANDS) or _finds(command)):
                 raise ValueError(f"{type(command).__name__} is not taken from a sandbox")
@@ -282,35 +286,6 @@ class Coordinator:
             await asyncio.wait_for(self.awake.wait(), timeout_s)
             return True
         return False
-
-    async def _follow_edits(self) -> None:
-        """Takes up edits of the documents; while they do not hold, the last good plan counts."""
-        seen = fingerprint(self.root)
-        while True:
-            await asyncio.sleep(EDITS_S)
-            now = fingerprint(self.root)
-            if now != seen:
-                seen = now
-                await self._take_up_edit()
-
-    async def _take_up_edit(self) -> None:
-        state = self.runs.states.get(PLAN_RUN)
-        if state is None:
-            return
-        try:
-            from fleet.files.load import load
-            from fleet.harnesses import demands
-
-            fleet = await self.sessions.in_thread(load, self.root)
-            demands.require(fleet)
-            revision = pending_revision(fleet, self.folder, state)
-        except FleetError as invalid:
-            self.note("warning", "the edited files do not hold", run=PLAN_RUN, why=invalid.text)
-            return
-        if revision is not None:
-            words = "; ".join(line.strip() for line in revision.words())
-            self.note("info", "edit taken up", run=PLAN_RUN, edit=words)
-            self.post(PLAN_RUN, m.RevisePlan(patch=revision.patch, by="files"))
 
     async def _sweep_often(self) -> None:
         while True:

@@ -22,6 +22,7 @@ from fleet.core.ledger import Ledger, grant, ledger_of, next_opening
 from fleet.core.plan import Failure
 from fleet.core.state import State, Uses, next_wakeup, uses_of, wants
 from fleet.errors import Rejected
+from fleet.runtimes.loops import Loops, may_close_circle
 from fleet.views.runs import outputs_of
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class Runs:
         self.seqs: dict[str, int] = {}
         self.snapshots: dict[str, int] = {}
         self.ledger = Ledger()
+        self.loops = Loops()
         self.taken: dict[tuple[str, str], Uses] = {}
         self.open = Uncommitted()
         self.begun: deque[tuple[str, str]] = deque()
@@ -153,8 +155,11 @@ class Runs:
         state = self.state(told.run)
         at_ms = max(now_ms(), state.at_ms if state else 0)
         self.open.told.append(told)
+        command = told.command
+        if isinstance(command, m.RaiseQuestion) and state is not None:
+            command = self.loops.fill(state, command)
         try:
-            events = decide(state, replace(told.command, at_ms=at_ms))
+            events = decide(state, replace(command, at_ms=at_ms))
         except Rejected as refusal:
             self._handled(told, at_ms, {"rejected": refusal.text, "hint": refusal.hint})
             self.log(
@@ -173,6 +178,9 @@ class Runs:
             self.log(
                 "info", "told", run=told.run, correlation=told.mail, command=kind, by=told.actor
             )
+        if may_close_circle(command) and state is not None:
+            for question in list(self.loops.circles(state, events)):
+                self.tell(Told(told.run, question))
 
     def _handled(self, told: Told, at_ms: int, result: dict[str, object]) -> None:
         if told.mail:
@@ -181,6 +189,7 @@ class Runs:
     def _take(self, run: str, state: State | None, event: m.Event) -> State:
         state = evolve(state, event)
         state.agenda.clear()
+        self.loops.hear(run, event)
         self.states[run] = state
         self.seqs[run] = seq = self.seqs.get(run, 0) + 1
         self.open.events.append((run, seq, event.at_ms, codec.dumps(event)))
@@ -309,6 +318,7 @@ class Runs:
                 del self.states[run]
                 del self.seqs[run]
                 self.snapshots.pop(run, None)
+                self.loops.forget(run)
                 self.journal.let_go(run)
 
     def _snapshots(self, done: Uncommitted) -> Iterator[tuple[str, int, str]]:
@@ -333,6 +343,7 @@ class Runs:
         for run in runs:
             self.states.pop(run, None)
             self.seqs.pop(run, None)
+            self.loops.forget(run)
             self._load(run)
         # What was found out about their attempts is gone with the commit: they are looked at again.
         self.begun = deque(one for one in self.begun if one[0] not in runs)

@@ -96,6 +96,7 @@ if TYPE_CHECKING:
         remove,
     )
     from fleet.adapters.git.renewal import (
+        bring_in,
         renew,
     )
     from fleet.adapters.git.repository import (
@@ -232,7 +233,7 @@ else:
             "prove_rescued",
             "remove",
         ),
-        "renewal": ("renew",),
+        "renewal": ("bring_in", "renew"),
         "repository": (
             "Change",
             "Repository",
@@ -332,6 +333,7 @@ __all__ = [
     "all_rescues",
     "assemble",
     "branch_name_problem",
+    "bring_in",
     "changed_on",
     "changed_since",
     "changed_together",

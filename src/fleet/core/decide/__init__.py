@@ -30,9 +30,16 @@ from fleet.core.decide.pace import (
     revise_plan,
     skip_step,
 )
-from fleet.core.decide.talk import answer_question, check_in, raise_question, send_note
+from fleet.core.decide.routing import attend
+from fleet.core.decide.talk import (
+    answer_question,
+    check_in,
+    escalate_question,
+    raise_question,
+    send_note,
+)
 from fleet.core.evolve import evolve
-from fleet.core.plan import FAILED, check
+from fleet.core.plan import FAILED, QUESTION, check
 from fleet.core.state import Standing, State
 from fleet.errors import InvalidPlan, Rejected
 
@@ -73,14 +80,15 @@ def _start_run(state: State | None, command: m.StartRun) -> tuple[m.Event, ...]:
 def _draw_consequences(draft: Draft) -> None:
     """Starts what waits for nothing, and ends the run when there is nothing left to do."""
     state = draft.state
-    ready = [one for one in map(state.known, draft.agenda) if one and not one.step.uses]
-    for one in sorted(ready, key=lambda one: (-one.tail_ms, one.step.id)):
-        if one.standing is Standing.READY:
-            start(draft, one)
+    attend(draft)
     if state.shut:
         keep_to_budgets(draft)
     if state.quarantined:
         ask_about_quarantines(draft)
+    ready = [one for one in map(state.known, draft.agenda) if one and not one.step.uses]
+    for one in sorted(ready, key=lambda one: (-one.tail_ms, one.step.id)):
+        if one.standing is Standing.READY:
+            start(draft, one)
     if state.ended or state.running:
         return
     if state.cancelling:
@@ -90,10 +98,13 @@ def _draw_consequences(draft: Draft) -> None:
 
 
 def _result(state: State) -> str:
-    """A run has failed when a step failed and no other step was there to take that up."""
+    """A run has failed when a step failed and no other step was there to take that up; what failed
+    at an answer was, for its question went on to somebody else.
+    """
     for name in state.failures:
-        edges = state.dependents.get(name, [])
-        if not any(on == FAILED for _, on in edges):
+        edges, step = state.dependents.get(name, []), state.steps[name].step
+        answers = bool(step.whole) and step.params.get(QUESTION) == step.whole
+        if not answers and not any(on == FAILED for _, on in edges):
             return "failed"
     return "succeeded"
 
@@ -109,6 +120,7 @@ _MEANINGS: dict[type, Callable[[Draft, Any], None]] = {
     m.SkipStep: skip_step,
     m.RaiseQuestion: raise_question,
     m.AnswerQuestion: answer_question,
+    m.EscalateQuestion: escalate_question,
     m.CheckIn: check_in,
     m.SendNote: send_note,
     m.ReportProgress: report_progress,

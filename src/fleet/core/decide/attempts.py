@@ -6,7 +6,8 @@ from dataclasses import replace
 from zlib import crc32
 
 from fleet.core import messages as m
-from fleet.core.decide.draft import Draft, apply, ask, settle, start
+from fleet.core.decide.draft import Draft, apply, settle, start
+from fleet.core.decide.routing import ask, climb
 from fleet.core.decide.talk import answer
 from fleet.core.patches import patch_problems
 from fleet.core.plan import (
@@ -206,7 +207,9 @@ def tick(draft: Draft, command: m.Tick) -> None:
 
 
 def ring(draft: Draft) -> None:
-    """Answers the questions that have expired and starts what has backed off long enough."""
+    """Answers the questions that have expired, sends those on whose time is up, and starts what has
+    backed off long enough.
+    """
     state = draft.state
     if state.paused or state.cancelling or state.ended:
         return
@@ -215,7 +218,12 @@ def ring(draft: Draft) -> None:
             continue
         if name[0] == "?":
             asked = state.questions.get(name[1:])
-            if asked is not None:
+            if asked is None:
+                continue
+            expires_at_ms = asked.question.expires_at_ms
+            if expires_at_ms is not None and expires_at_ms <= draft.at_ms:
                 answer(draft, asked.id, asked.question.default or "", "timeout")
+            else:
+                climb(draft, asked, "its time was up")
         elif not draft.step(name).step.uses:
             start(draft, draft.step(name))

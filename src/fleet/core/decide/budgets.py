@@ -9,7 +9,8 @@ Nobody is asked before something would start.
 from __future__ import annotations
 
 from fleet.core import messages as m
-from fleet.core.decide.draft import Draft, ask, request_stop
+from fleet.core.decide.draft import Draft, request_stop
+from fleet.core.decide.routing import ask
 from fleet.core.plan import Failure
 from fleet.core.spending import Budget
 from fleet.core.state import Standing, State

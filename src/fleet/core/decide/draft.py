@@ -59,12 +59,17 @@ def live(draft: Draft) -> None:
 
 
 def apply(draft: Draft, patch: Patch, by: str) -> None:
-    """Revises the plan by a patch that was proved; asks its running steps to stop."""
+    """Revises the plan by a patch that was proved; asks the running steps that it stops to end, and
+    has those fail that ask how to go on.
+    """
     for name in patch.stop:
         attempt = draft.state.running.get(name)
         if attempt is not None:
             draft.emit(m.StopRequested, step=name, attempt=attempt, why="revise")
     draft.emit(m.PlanRevised, revision=draft.state.revision + 1, patch=patch, by=by)
+    for name in patch.stop:
+        if draft.step(name).standing is Standing.ASKING:
+            settle(draft, name, Standing.FAILED, patch.reason, by=by)
 
 
 def request_stop(draft: Draft, step: str, why: str) -> None:
@@ -94,10 +99,3 @@ def settle(
         label=label,
         by=by,
     )
-
-
-def ask(draft: Draft, step: str, question: m.Question, by: str) -> str:
-    """Raises a question and returns its id, which counts on in its run."""
-    name = f"{draft.state.run}.q{draft.state.asked + 1}"
-    draft.emit(m.QuestionRaised, id=name, question=question, step=step, by=by)
-    return name

@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from fleet.core import messages as m
-from fleet.core.decide.draft import Draft, apply, ask, live, settle
+from fleet.core.decide.draft import Draft, apply, live, settle
+from fleet.core.decide.routing import ask, climb
 from fleet.core.patches import patch_problems
-from fleet.core.plan import Ask, Revise
+from fleet.core.plan import PERSON, Ask, Revise
 from fleet.core.state import OpenQuestion, Standing
 from fleet.errors import Rejected
 
@@ -64,10 +65,7 @@ def _leave_loop(draft: Draft, command: m.RaiseQuestion, rounds: tuple[str, ...])
 def answer_question(draft: Draft, command: m.AnswerQuestion) -> None:
     """Takes an answer that the question allows, with the patch that it stands for."""
     live(draft)
-    asked = draft.state.questions.get(command.id) or _about(draft, command.id)
-    if asked is None:
-        closed = command.id in draft.origin.answers
-        raise Rejected(f"question {command.id!r} is {'answered already' if closed else 'not open'}")
+    asked = _open(draft, command.id)
     question = asked.question
     if question.choices and command.value not in question.choices and command.patch is None:
         raise Rejected(
@@ -82,6 +80,23 @@ def answer_question(draft: Draft, command: m.AnswerQuestion) -> None:
         if asked.id not in draft.state.questions:
             return  # a budget's, which the patch has granted anew
     answer(draft, asked.id, command.value, command.by, command.note, revised=bool(command.patch))
+
+
+def escalate_question(draft: Draft, command: m.EscalateQuestion) -> None:
+    """Sends an open question on at once; raises Rejected for one that is a person's already."""
+    live(draft)
+    asked = _open(draft, command.id)
+    if asked.question.whom == PERSON and asked.climbs_at_ms is None:
+        raise Rejected(f"question {asked.id!r} is a person's already; nobody comes after that")
+    climb(draft, asked, command.reason)
+
+
+def _open(draft: Draft, name: str) -> OpenQuestion:
+    asked = draft.state.questions.get(name) or _about(draft, name)
+    if asked is None:
+        closed = name in draft.origin.answers
+        raise Rejected(f"question {name!r} is {'answered already' if closed else 'not open'}")
+    return asked
 
 
 def _about(draft: Draft, request: str) -> OpenQuestion | None:

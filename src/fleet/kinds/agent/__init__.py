@@ -26,8 +26,9 @@ from fleet.adapters.attempts import (
     tail_parts,
 )
 from fleet.adapters.crash import crash_point
-from fleet.core.messages import DeliverNote, Ending, Outcome
+from fleet.core.messages import Ending, Outcome
 from fleet.core.plan import Failure
+from fleet.core.state import DeliverNote
 from fleet.errors import FleetError, NotFound, Rejected
 from fleet.files.flows.answering import answered
 from fleet.harnesses import Report

@@ -347,6 +347,7 @@ def _brief(work: Work, place: Mapping[str, Any], harness: Harness) -> str:
             looks_only="judged" in params,
             judged_before="\n\n".join(briefs.verdict(one) for _, one in verdicts if judges),
             answers=[(a.question.message, f"{a.value} {a.note}".strip()) for a in work.answers],
+            replanned=str(params.get("replanned") or ""),
             note=str(params.get("note") or ""),
             note_from=str(params.get("note_from") or "A person"),
         )

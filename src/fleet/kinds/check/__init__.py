@@ -28,6 +28,7 @@ from fleet.kinds.check.commands import Stopped, judge_all
 from fleet.kinds.check.deliverables import Scene
 from fleet.kinds.check.findings import Findings
 from fleet.kinds.check.judging import judged_by_agents
+from fleet.kinds.check.loops import ended_by_loop
 from fleet.kinds.check.proving import disproved, in_words, tries_at
 from fleet.kinds.check.verdict import Verdict, begin_anew, conclude, outcome_of
 
@@ -150,6 +151,9 @@ def anchor(repo: git.Repository, task: str, commit: str) -> None:
 def _red(work: Work, found: Findings) -> Outcome:
     task = str(work.params["task"])
     text = f"{task} is not there yet: " + "; ".join(found.against)
+    loop = ended_by_loop(work, text, found.plain())
+    if loop is not None:
+        return loop
     patch, rounds = None, work.rounds(task)
     again = found.tries < tries_at(work, found.own, found.checks)
     if again and any(step.kind == "agent" for step in rounds.values()):
@@ -217,11 +221,15 @@ def _look(work: Work) -> tuple[Scene, Findings, git.Worktree]:
 def _spent(work: Work) -> tuple[int, int]:
     """Returns how many tries of the task are used up, and how often an agent was started for it."""
     tries, attempts = int(work.params.get("spent") or 0), 0
+    stems = {
+        name: name.removeprefix(f"{work.params['task']}/").partition(".")[0] for name in work.inputs
+    }
+    worked = "work" in stems.values()
     for name, one in work.inputs.items():
         told: Any = one.get("output") if isinstance(one.get("output"), Mapping) else {}
-        stem = name.removeprefix(f"{work.params['task']}/").partition(".")[0]
-        if stem == "worktree":  # nobody works between: what is run there is one try
-            tries += 1
+        stem = stems[name]
+        if stem == "worktree":  # where nobody works between, what is run there is one try
+            tries += not worked
         elif stem == "work":
             tries += int(one.get("tries") or 0) + 1
             attempts = max(attempts, int(told.get("attempt") or one.get("attempt") or 1))

@@ -22,6 +22,7 @@ from fleet.files.mending import heirs_of, landed_in, may_mend
 from fleet.files.rejudging import last_check, may_again, send_back, tries_of
 from fleet.files.verdicts import blamed
 from fleet.kinds import Work
+from fleet.kinds.check.loops import ended_by_loop
 from fleet.views.verdicts import found_in
 
 NAMED: Final = 5
@@ -176,6 +177,9 @@ def outcome_of(work: Work, verdict: Verdict, evidence: Mapping[str, Any], *, tri
         elif spent_out:
             text += f"; {_and(spent_out)} cannot be sent back again"
         else:
+            loop = ended_by_loop(work, text, evidence) if verdict.back else None
+            if loop is not None:
+                return loop
             moved = [task for task in verdict.moved if task not in used]
             patch = send_back(work.course, work.step, used, moved=moved, spent=tries, reason=text)
     return Outcome(

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields, is_dataclass, replace
-from functools import cache
-from math import isfinite
-from types import UnionType
-from typing import Any, Union, cast, get_args, get_origin, get_type_hints
+from dataclasses import fields, replace
+from typing import Any, cast
 
+from fleet.codec.fitting import default_of, fit
 from fleet.core import messages as m
 from fleet.core.plan import (
     Ask,
@@ -26,6 +24,7 @@ from fleet.core.plan import (
     Plan,
     Retry,
     Revise,
+    Route,
     Step,
     Swap,
 )
@@ -44,6 +43,7 @@ TAGS: dict[str, type] = {
     "skip-step": m.SkipStep,
     "raise-question": m.RaiseQuestion,
     "answer-question": m.AnswerQuestion,
+    "escalate-question": m.EscalateQuestion,
     "check-in": m.CheckIn,
     "send-note": m.SendNote,
     "report-progress": m.ReportProgress,
@@ -63,6 +63,7 @@ TAGS: dict[str, type] = {
     "retry-scheduled": m.RetryScheduled,
     "params-swapped": m.ParamsSwapped,
     "question-raised": m.QuestionRaised,
+    "question-routed": m.QuestionRouted,
     "question-answered": m.QuestionAnswered,
     "checked-in": m.CheckedIn,
     "note-sent": m.NoteSent,
@@ -79,7 +80,6 @@ UPCASTS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
 _NAMES = {kind: tag for tag, kind in TAGS.items()}
 _Plain = dict[str, Any]
-_Fit = Callable[[Any], bool]
 
 
 def _same(value: Any) -> Any:
@@ -113,7 +113,10 @@ _DECODERS: dict[tuple[type, str], Callable[[Any], Any]] = {
     (Step, "ladder"): _each(lambda value: decode(value)),  # noqa: PLW0108  stands below
     (Loops, "then"): _each(lambda value: decode(value)),  # noqa: PLW0108  stands below
     (Plan, "steps"): lambda steps: {s["id"]: _decode_as(Step, s) for s in steps},
+    (Plan, "routes"): _each(_of(Route)),
     (Patch, "put"): _each(_of(Step)),
+    (Patch, "routes"): _maybe(_each(_of(Route))),
+    (Route, "steps"): _each(_of(Step)),
     (Patch, "needs"): _values(_of(NeedsChange)),
     (NeedsChange, "add"): _each(_of(Need)),
     (Revise, "patch"): _of(Patch),
@@ -147,6 +150,7 @@ _BY_FIELD: dict[str, Callable[[Any], Any]] = {
     "refusals": _tuple,
     "grants": _tuple,
     "blames": _tuple,
+    "passed": _tuple,
     "delivered": _tuple,
     "blockers": lambda value: tuple(value) if isinstance(value, list) else value,
 }
@@ -155,11 +159,8 @@ _BY_FIELD: dict[str, Callable[[Any], Any]] = {
 def _shape(kind: type) -> list[tuple[str, Any, Callable[[Any], Any]]]:
     shape = []
     for one in fields(kind):
-        default = one.default
-        if default is MISSING and one.default_factory is not MISSING:
-            default = one.default_factory()
         decoder = _DECODERS.get((kind, one.name)) or _BY_FIELD.get(one.name, _same)
-        shape.append((one.name, default, decoder))
+        shape.append((one.name, default_of(one), decoder))
     return shape
 
 
@@ -290,64 +291,11 @@ def load_command(plain: _Plain) -> m.Command:
     """Returns the same for the plain JSON object that such a line holds."""
     try:
         found = decode(plain)
-        if isinstance(found, m.Command) and _fit(cast("Any", type(found)))(found):
+        if isinstance(found, m.Command) and fit(cast("Any", type(found)))(found):
             return found
     except (KeyError, TypeError, AttributeError, RecursionError) as odd:
         raise ValueError(f"this is no command: {type(odd).__name__}: {odd}") from odd
     raise ValueError(f"a {type(found).__name__} with such values is no command")
-
-
-@cache
-def _fit(hint: Any) -> _Fit:
-    """Returns what tells whether a decoded value is what an annotation says; `object` is any JSON.
-
-    It is put together once for each annotation: a plan of thousands of steps is proved by it.
-    """
-    inside, origin = get_args(hint), get_origin(hint)
-    if hint is object:
-        return lambda _: True
-    if hint is float:
-        return lambda value: type(value) in (int, float) and isfinite(value)
-    if origin in (Union, UnionType):
-        ones = [_fit(one) for one in inside]
-        return lambda value: any(one(value) for one in ones)
-    if origin is tuple and inside[-1] is not ...:
-        parts = [_fit(one) for one in inside]
-        return lambda value: (
-            isinstance(value, tuple)
-            and len(value) == len(parts)
-            and all(fits(one) for fits, one in zip(parts, value, strict=True))
-        )
-    if origin in (tuple, frozenset):
-        each = _fit(inside[0])
-        return lambda value: isinstance(value, origin) and all(map(each, value))
-    if origin is not None:
-        held = _fit(inside[1])
-        return lambda value: (
-            isinstance(value, Mapping)
-            and all(isinstance(name, str) and held(one) for name, one in value.items())
-        )
-    if is_dataclass(hint):
-        return _fit_fields(cast("type", hint))
-    return lambda value: type(value) is hint
-
-
-def _fit_fields(kind: type) -> _Fit:
-    known: list[tuple[str, Any, _Fit]] = []  # filled at the first value: a class may hold its like
-
-    def fits(value: Any) -> bool:
-        if type(value) is not kind:
-            return False
-        if not known:
-            hints = get_type_hints(kind)
-            known.extend((name, default, _fit(hints[name])) for name, default, _ in _shape_of(kind))
-        for name, default, fit in known:
-            found = getattr(value, name)
-            if found is not default and not fit(found):
-                return False
-        return True
-
-    return fits
 
 
 def loads_event(text: str | bytes) -> m.Event:
@@ -387,6 +335,7 @@ def load_state(text: str | bytes) -> State:
     state.loops = _of(Loops)(plain.get("loops", {}))
     state.parent = tuple(plain["parent"]) if plain.get("parent") else None
     state.questions = _values(_of(OpenQuestion))(plain.get("questions", {}))
+    state.routes = _each(_of(Route))(plain.get("routes", ()))
     state.answers = _values(_of(Answered))(plain.get("answers", {}))
     state.budgets = _values(_of(Budget))(plain.get("budgets", {}))
     state.shut = {name for name, budget in state.budgets.items() if budget.gone}

@@ -1,0 +1,108 @@
+"""What the coordinator adds to what runs are told, so that loops and circles are found.
+
+Which earlier questions are the same as a new one is filled in before a run decides on it, as times
+are; that the tasks of a run wait for one another is told to it as one more question. All of it
+follows from the run's state: after a crash it is found again, and nothing is kept but an index.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from fleet.core import messages as m
+from fleet.core.state import State
+
+if TYPE_CHECKING:
+    from fleet.files.likeness import Likeness
+
+MINE = frozenset({"loop", "rounds", "circle"})
+"""What only the run itself asks about."""
+
+
+def is_forged(command: m.RaiseQuestion) -> bool:
+    """Returns whether somebody says of a question what only the coordinator finds out."""
+    question = command.question
+    told = bool(command.like) or command.loop is not None or question.kind == "loop"
+    return told or not MINE.isdisjoint(question.about)
+
+
+class Loops:
+    """The questions that each run was asked, as far as a new one was told to it."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, Likeness] = {}
+
+    def forget(self, run: str) -> None:
+        """Lets go of what is known of a run; it is read from its state when it is needed again."""
+        self.known.pop(run, None)
+
+    def hear(self, run: str, event: m.Event) -> None:
+        """Takes up what a run has decided."""
+        if run in self.known:
+            self.known[run].hear(event)
+
+    def fill(self, state: State, command: m.RaiseQuestion) -> m.RaiseQuestion:
+        """Returns a question with those that are the same, or the loop that it comes into, and with
+        what is to be asked when there are too many of them.
+        """
+        from fleet.files.likeness import is_round, likeness_of
+        from fleet.files.waiting import Round, about_loop, round_of
+
+        if not is_round(command.question, command.step) or state.known(command.step) is None:
+            return command
+        if state.run not in self.known:
+            self.known[state.run] = likeness_of(state)
+        question = command.question
+        like, follow = self.known[state.run].look(state, question)
+        if follow:
+            about = {**question.about, "loop": follow}
+            return replace(command, question=replace(question, about=about))
+        if len(like) + 1 < state.loops.after:
+            return replace(command, like=like)
+        now = Round(
+            id="now",
+            task=state.steps[command.step].step.whole,
+            text=question.message,
+            by=command.by,
+            topic=question.topic,
+        )
+        rounds = [*(round_of(state, name, clock) for name in like), now]
+        return replace(command, like=like, loop=about_loop(state, rounds))
+
+    def circles(self, state: State, events: Iterable[m.Event]) -> Iterator[m.RaiseQuestion]:
+        """Yields the questions about circles that have shown themselves by what a run decided."""
+        from fleet.files.waiting import about_circle, circle_of
+
+        for task in dict.fromkeys(_waiting(state, events)):
+            ring = circle_of(state, task)
+            question = about_circle(state, ring, clock) if ring else None
+            if question is not None:
+                step = next((s for s in state.running if state.steps[s].step.whole == task), "")
+                yield m.RaiseQuestion(question=question, step=step)
+
+
+def may_close_circle(command: m.Command) -> bool:
+    """Returns whether a command can make tasks wait for one another that did not before."""
+    match command:
+        case m.RaiseQuestion():
+            return "waits_for" in command.question.about
+        case m.CheckIn():
+            return bool(command.blockers)
+        case _:
+            return False
+
+
+def _waiting(state: State, events: Iterable[m.Event]) -> Iterator[str]:
+    """Yields the tasks that have begun to wait for another one."""
+    for event in events:
+        one = state.known(event.step) if isinstance(event, m.QuestionRaised | m.CheckedIn) else None
+        if one is not None:
+            yield one.step.whole
+
+
+def clock(at_ms: int) -> str:
+    """Returns a moment as people read it where the coordinator is."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(at_ms / 1000))
