@@ -331,7 +331,7 @@ def _phase(phase: PlannedPhase, rows: Sequence[TaskRow]) -> PhaseRow:
 def _agents(rows: Sequence[TaskRow]) -> tuple[AgentRow, ...]:
     days: dict[str, list[int]] = {}
     for row in rows:
-        if row.kind == "checkpoint":
+        if not (row.agent or row.days):
             continue
         load = days.setdefault(row.agent, [0, 0])
         load[0] += round(row.days * 1000)
