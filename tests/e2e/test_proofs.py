@@ -139,7 +139,7 @@ def test_a_proof_that_shows_nothing_disproves_nothing(fleet: ScriptedFleet) -> N
         taken("gone", success={"measure": "no-such-program", "target": "<1"}),
         taken("missing", command="no-such-program"),
     ])  # fmt: skip
-    fleet.settings["patches"] = {"more": {"drop": [], "reason": "nothing"}}
+    fleet.settings["patches"] = {"more": {"add": [{"id": "more", "agent": "looker", "phase": "p"}]}}
     fleet.write()
     fleet.must("launch", "--all")
     mute, gone, missing = (asked(fleet, f"one-proof-{n}/check") for n in (2, 3, 4))

@@ -25,7 +25,7 @@ def check(place: FleetPlace) -> dict[str, Any]:
     try:
         fleet = place.documents
         counts = {
-            "tasks": len(fleet.tasks),
+            "tasks": sum(task.kind == "task" for task in fleet.tasks.values()),
             "agents": len(fleet.agents),
             "phases": len(fleet.phases),
         }

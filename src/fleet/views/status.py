@@ -286,7 +286,7 @@ def _phase_row(state: State, name: str, phase: PhaseSteps, tasks: list[str]) -> 
     if landed is None:
         missing += [f"{before} is not landed" for before in phases_before(state, phase)]
         missing += [
-            f"{task} is not verified"
+            f"{task} is not {'passed' if _is_checkpoint(state, task) else 'verified'}"
             for task in tasks
             if state.steps[task].standing not in (Standing.SUCCEEDED, Standing.SKIPPED)
         ]
@@ -313,6 +313,11 @@ def _phase_row(state: State, name: str, phase: PhaseSteps, tasks: list[str]) -> 
         "merged_as": landed.get("commit") if landed else None,
         **({"undone": phase.undone.get("text")} if phase.undone else {}),
     }
+
+
+def _is_checkpoint(state: State, task: str) -> bool:
+    facts: Any = state.steps[task].step.params["task"]
+    return bool(facts.get("kind") == "checkpoint")
 
 
 def questions_of(state: State, outlook: Forecast, clock: Clock) -> list[dict[str, Any]]:

@@ -64,6 +64,12 @@ class TaskSteps:
         return self.facts.get("kind") == "checkpoint"
 
     @property
+    def is_waived(self) -> bool:
+        """Whether a person does without it, or without the last word of its checks or gates."""
+        last = (self.join, *self.checks[-1:], *self.gates[-1:])
+        return any(one.standing is Standing.SKIPPED for one in last)
+
+    @property
     def inner(self) -> list[StepState]:
         """All steps but the join, first to last."""
         first = [self.worktree] if self.worktree else []
