@@ -117,7 +117,8 @@ FORMS = {
     "LoopsForm": "loops", "McpServerForm": "mcp server", "MetricForm": "metric",
     "NeedsForm": "changed needs", "NotifyForm": "notification", "PatchForm": "patch",
     "PermissionsForm": "permissions", "PhaseForm": "phase",
-    "ProofForm": "proof", "RiskForm": "risk", "RungForm": "rung",
+    "EvidenceForm": "evidence", "ProofForm": "proof", "SuccessForm": "success",
+    "RiskForm": "risk", "RungForm": "rung",
     "SandboxForm": "sandbox",
 }  # fmt: skip
 HEADS = {

@@ -1,5 +1,6 @@
-"""Verifiers in random small fleets: whatever is found, moved, answered or skipped, nothing begins
-on a commit that its verifier has not passed, no gate opens on one, and every run comes to an end.
+"""Verifiers and checkpoints in random small fleets: whatever is found, moved, answered or skipped,
+nothing begins on a commit that its verifier has not passed or that was not signed for, no gate
+opens on one, and every run comes to an end.
 
 The documents are lowered and decided upon as ever, and verdicts, gates and rework are the kinds'
 own; only worktrees, agents and branches are made up. VERDICT_SEEDS=2000 makes it a long run.
@@ -17,12 +18,12 @@ from typing import Any
 
 import pytest
 
-from fleet.app.inbox import rework_patch
 from fleet.core import messages as m
 from fleet.core.plan import Failure
 from fleet.core.state import Standing, answers_to, wants
 from fleet.files.lower import lower
-from fleet.files.rework import next_round
+from fleet.files.rejudging import asked_rework
+from fleet.files.rework import course_of, next_round
 from fleet.files.verifiers import order_of
 from fleet.kinds import Work, gate
 from fleet.kinds.check import _spent
@@ -55,6 +56,9 @@ class Repository:
     def resolve(self, name: str) -> str:
         return "b" * 40
 
+    def is_ancestor(self, one: str, other: str) -> bool:
+        return True
+
 
 class Played:
     """One run of one random fleet."""
@@ -83,13 +87,27 @@ class Played:
             else:
                 told[f"v{number}"] = front
         phases = "phases: [{id: p, merge: auto}, {id: q}]"
-        found = fleet(root, settings=phases, **told)
+        found = fleet(root, settings=f"{phases}\n{self.checkpoints(names)}", **told)
         self.tasks, self.order = found.tasks, order_of(found)
         self.run = LoweredRun(lower(found)[0])
         self.answered = 0
         self.opened = False
-        self.mended = 0
+        self.mended = self.signatures = self.again = 0
         self.found: dict[str, m.Outcome] = {}
+
+    def checkpoints(self, names: list[str]) -> str:
+        """Returns a checkpoint or two between the first and the last tasks, or none."""
+        told = []
+        for number in range(self.dice.choice([0, 1, 1, 2])):
+            cut = self.dice.randint(1, len(names) - 1)
+            needs = self.dice.sample(names[:cut], self.dice.randint(1, cut))
+            before = self.dice.sample(names[cut:], self.dice.randint(0, len(names) - cut))
+            needs += ["c0"] if number and not before and "before: []" in told[0] else []
+            told.append(
+                f"{{id: c{number}, needs: [{', '.join(needs)}], before: [{', '.join(before)}],"
+                f" checks: [make], approve: {self.dice.choice(['true', 'false', '[eve, bob]'])}}}"
+            )
+        return f"checkpoints: [{', '.join(told)}]" if told else ""
 
     # --- the world ------------------------------------------------------------------------------
 
@@ -166,10 +184,26 @@ class Played:
         for needed, left in _left(work).items():
             commit = left["commit"]
             for one in self.order.verifiers.get(mended(needed), ()):
+                if self.tasks[one].checkpoint is not None:
+                    if one in own.behind and self.tasks[one].phase == own.phase:
+                        self.signed(one, needed, commit, f"{name} begins")
+                    continue
                 # who judged it before it landed had their word at that gate
                 waits = self.waits(one, task) or self.tasks[one].phase != own.phase
                 if mended(needed) in own.dependencies and not waits:
                     self.passed(one, needed, commit, f"{name} begins")
+
+    def signed(self, checkpoint: str, task: str, commit: str, what: str) -> None:
+        steps = self.run.state.steps
+        named = [n for n in steps if n.startswith((f"{checkpoint}/check", f"{checkpoint}/gate"))]
+        if any(steps[name].standing is Standing.SKIPPED for name in named):
+            return  # a person does without it
+        gates = [steps[name] for name in named if "/gate" in name]
+        assert gates[-1].standing is Standing.SUCCEEDED, f"{what}, {checkpoint} is closed"
+        seen = gates[-1].output["commits"].get(task)
+        assert seen == commit, f"{what} at {commit}, {checkpoint} was signed for {task} at {seen}"
+        self.signatures += bool(gates[-1].output["approved"])
+        self.again += len(gates) > 1
 
     def waits(self, verifier: str, task: str) -> bool:
         """Whether a verifier itself waits for a task, which cannot wait for it then."""
@@ -246,7 +280,7 @@ class Played:
         commit = self.repo.at[work.params["branch"]]
         told = {"commit": commit, "worktree": dict(work.worktree), "tries": tries,
                 "attempts": attempts, "deliverables": [], "checks": [], "metrics": []}  # fmt: skip
-        if work.params.get("verifies"):
+        if work.params.get("verifies") or work.params.get("stays"):
             passed = self.dice.random() < 0.8 if work.params["checks"] else True
             checks = [{"text": "make", "passed": passed, "digest": ""}]
             verdict = conclude(work, work.worktree, checks)
@@ -268,12 +302,14 @@ class Played:
 
     def _gate(self, work: Work) -> m.Outcome:
         outcome = asyncio.run(gate.run(work))
-        if outcome.ending is m.Ending.SUCCEEDED:
+        if outcome.ending is m.Ending.SUCCEEDED and not work.params.get("checkpoint"):
             self.opened = work.params["phase"] == "q"
             for one, task in self.tasks.items():
                 for judged in task.verifies if outcome.output["commits"].get(one) else ():
                     for name, commit in outcome.output["commits"].items():
-                        if mended(name) == judged:
+                        if name == judged and task.checkpoint is not None:
+                            self.signed(one, name, commit, "the gate opens")
+                        elif mended(name) == judged:
                             self.mended += name != judged
                             self.passed(one, name, commit, "the gate opens")
         return outcome
@@ -285,12 +321,15 @@ class Played:
         asked = self.run.state.questions[name]
         self.answered += 1
         choices = [one for one in asked.question.choices if one != "fail"]
-        enough = [one for one in asked.question.choices if one in ("skip", "fail")]
+        enough = [one for one in asked.question.choices if one in ("skip", "fail", "approve")]
         value = self.dice.choice(choices if self.answered <= ANSWERS else enough)
-        patch = rework_patch(self.run.state, asked, "by hand") if value == "rework" else None
+        course = course_of(self.run.state)
+        patch = asked_rework(course, asked.step, "by hand") if value == "rework" else None
         if patch is not None:
             self.found.clear()  # what they found before is not what they would now
-        self.run.tell(m.AnswerQuestion(id=name, value=value, patch=patch))
+        by = asked.question.whom if self.answered > ANSWERS else self.dice.choice(["eve", "bob"])
+        note = self.dice.choice(sorted(self.tasks)) if value == "reject" else ""
+        self.run.tell(m.AnswerQuestion(id=name, value=value, note=note, by=by, patch=patch))
 
 
 def mended(task: str) -> str:
@@ -300,7 +339,7 @@ def mended(task: str) -> str:
 
 @pytest.mark.parametrize("block", range(4))
 def test_nothing_begins_on_a_commit_that_its_verifier_has_not_passed(tmp_path, block):
-    opened = mended = 0
+    opened = mended = signed = again = 0
     for seed in range(block, SEEDS, 4):
         played = Played(tmp_path / str(seed), seed)
         try:
@@ -309,5 +348,9 @@ def test_nothing_begins_on_a_commit_that_its_verifier_has_not_passed(tmp_path, b
             raise AssertionError(f"seed {seed}: {broken}") from broken
         opened += played.opened
         mended += played.mended
+        signed += played.signatures
+        again += played.again
     assert opened, "some run comes to its gate"
+    assert signed or SEEDS < MANY, "somebody signs"
+    assert again or SEEDS < MANY, "somebody signs once more"
     assert mended or SEEDS < MANY, "what has landed is mended by another task"

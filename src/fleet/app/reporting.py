@@ -21,6 +21,7 @@ from fleet.app.place import PLAN_RUN, FleetPlace, fold
 from fleet.app.telling import actor, changes, tell
 from fleet.core import messages as m
 from fleet.errors import FleetError, NotFound, Rejected
+from fleet.files.names import path_problem
 from fleet.views.findings import FINDING, SEVERITIES, findings_of
 
 Session = tuple[str, str, Path]
@@ -81,6 +82,7 @@ def ask(
     text: str,
     *,
     topic: str = "",
+    severity: str = "",
     choices: Sequence[str] = (),
     wait_s: float | None = None,
     expires_s: float | None = None,
@@ -90,8 +92,8 @@ def ask(
 ) -> tuple[str, str | None]:
     """Raises a question of this session's task; returns its id and, when waited for, the answer.
 
-    After `expires_s` the `default` answers it; raises FleetError for one that is no choice, NotFound
-    for a task to wait for that is not there, and Rejected for the session's own.
+    After `expires_s` the `default` answers it; raises FleetError for one that is no choice. Raises
+    NotFound for a task to wait for that is not there, and Rejected for the session's own.
     """
     if default is not None and (expires_s is None or (choices and default not in choices)):
         listed = ", ".join(choices)
@@ -99,7 +101,10 @@ def ask(
             f"{default!r} answers nothing",
             hint=f"one of: {listed}" if expires_s is not None else "say also when, by --expires",
         )
+    if severity and severity not in SEVERITIES:
+        raise FleetError(f"{severity!r} is no severity", hint=f"one of: {', '.join(SEVERITIES)}")
     run, task, _ = session or session_facts()
+    about: dict[str, object] = {"severity": severity} if severity else {}
     text, choices = _masked(text), [_masked(one) for one in choices]
     question = m.Question(
         message=text,
@@ -108,7 +113,7 @@ def ask(
         topic=topic,
         expires_at_ms=None if expires_s is None else int((time.time() + expires_s) * 1000),
         default=default,
-        about=_awaited(place, run, task, waits_for) if waits_for else {},
+        about=about | (_awaited(place, run, task, waits_for) if waits_for else {}),
     )
     name = raise_question(place, question, run, task)
     if wait_s is not None:
@@ -168,12 +173,38 @@ def read_output(file: Path) -> str:
         raise FleetError(f"{file} cannot be read: {error.strerror}") from error
 
 
-def finish(output: str | None, session: Session | None = None) -> Path:
-    """Leaves word that the work is done, with its output; returns the file.
+def finish(
+    output: str | None, session: Session | None = None, evidence: Mapping[str, str] | None = None
+) -> Path:
+    """Leaves word that the work is done, with its output and the files that show something, by what
+    that is; returns the file.
 
-    An output that was given before stays, unless another one is given now.
+    What was given before stays, unless another one is given now. Raises FleetError for a file that
+    can show nothing.
     """
-    return _leave(session or session_facts(), output, done=True)
+    for path in (evidence or {}).values():
+        wrong = path_problem(path)
+        if wrong:
+            raise FleetError(f"{path!r} {wrong}", hint="name a file of the worktree")
+    return _leave(session or session_facts(), output, done=True, evidence=evidence)
+
+
+def read_evidence(told: Sequence[str]) -> dict[str, str]:
+    """Returns file by what it shows, from `TEXT=FILE`; raises FleetError for anything else, and for
+    a file that is not there. What was not committed is found out later, and is red.
+    """
+    found = {}
+    for one in told:
+        text, equals, path = one.rpartition("=")
+        text, path = text.strip(), path.strip()
+        if not (equals and text and path):
+            raise FleetError(f"{one!r} names no file", hint='write it as "TEXT=FILE"')
+        top = Path(os.environ.get("FLEET_WORKTREE") or Path.cwd())
+        near = next((one for one in (Path.cwd() / path, top / path) if one.exists()), None)
+        if near is None:
+            raise FleetError(f"{path} is not there", hint="name a file of the worktree")
+        found[text] = os.path.relpath(near, top)
+    return found
 
 
 def put_out(output: str, session: Session | None = None) -> Path:
@@ -181,7 +212,13 @@ def put_out(output: str, session: Session | None = None) -> Path:
     return _leave(session or session_facts(), output, done=False)
 
 
-def _leave(session: Session, output: str | None, *, done: bool) -> Path:
+def _leave(
+    session: Session,
+    output: str | None,
+    *,
+    done: bool,
+    evidence: Mapping[str, str] | None = None,
+) -> Path:
     folder = session[2]
     path = folder / "done.json"
     told: dict[str, Any] = {}
@@ -189,7 +226,15 @@ def _leave(session: Session, output: str | None, *, done: bool) -> Path:
         found = json.loads(path.read_text(encoding="utf-8"))
         told = found if isinstance(found, dict) else {}
     output = told.get("output") if output is None else _masked(output)
-    text = json.dumps({"output": output, "done": done or bool(told.get("done"))})
+    shown = {_masked(text): path for text, path in (evidence or {}).items()}
+    kept = {**(told.get("evidence") or {}), **shown}
+    text = json.dumps(
+        {
+            "output": output,
+            "done": done or bool(told.get("done")),
+            **({"evidence": kept} if kept else {}),
+        }
+    )
     if os.environ.get("FLEET_SANDBOX"):  # of the folder, only this file may be written there
         path.write_text(text, encoding="utf-8")
         return path

@@ -15,8 +15,8 @@ from typing import NamedTuple
 from fleet.core.plan import circle
 from fleet.errors import InvalidPlan, Problem, did_you_mean
 
-__all__ = ["Activity", "Network", "Slot", "Timetable", "circle", "network_of", "timetable",
-           "timetable_of", "width"]  # fmt: skip
+__all__ = ["Activity", "Network", "Slot", "Timetable", "behind", "circle", "network_of",
+           "timetable", "timetable_of", "width"]  # fmt: skip
 
 UNITS = 1000
 """Parts of a day that all arithmetic is done in."""
@@ -163,6 +163,20 @@ def width(timetable: Timetable, activities: Sequence[Activity]) -> int:
         now += change
         most = max(most, now)
     return most
+
+
+def behind(activities: Sequence[Activity], name: str) -> tuple[str, ...]:
+    """Returns the activities that wait for one, directly or not, in input order."""
+    followers: dict[str, list[str]] = {}
+    for activity in activities:
+        for need in activity.needs:
+            followers.setdefault(need, []).append(activity.id)
+    found, todo = {name}, [name]
+    while todo:
+        new = [one for one in followers.get(todo.pop(), ()) if one not in found]
+        found.update(new)
+        todo += new
+    return tuple(one.id for one in activities if one.id in found and one.id != name)
 
 
 def _sorted(ids: list[str], needs: list[list[int]]) -> list[int]:

@@ -26,7 +26,8 @@ from fleet.files.fields import (
     Texts,
     stands_for,
 )
-from fleet.files.forms import Form, TaskKeys
+from fleet.files.form import Form
+from fleet.files.forms import TaskKeys
 
 
 class AgentLimitsForm(Form):

@@ -19,6 +19,7 @@ from fleet.errors import Problem, did_you_mean
 from fleet.files.documents import Checkpoint, Estimate, TaskDocument
 from fleet.files.ladders import checkpoint_ladder, machine_ladder
 from fleet.files.tasks import branch_of
+from fleet.files.verifiers import VERDICTS
 
 if TYPE_CHECKING:
     from fleet.files.fleet import Fleet
@@ -94,6 +95,7 @@ def checkpoint_steps(task: TaskDocument, steps: Sequence[Step], fleet: Fleet) ->
             "round": 1,
         },
         needs=(Need(step=check.id), *(Need(step=name) for name in before)),
+        uses={name: 1 for name in check.uses if name.startswith(VERDICTS)},
         ladder=machine_ladder(f"The checkpoint {task.id} could not be judged."),
         whole=task.id,
     )

@@ -65,13 +65,18 @@ class Check:
     name: str = ""
     timeout_ms: int | None = None
     group: str = ""  # of a checklist
+    # The command measures: the last number that it prints is held against a target.
+    op: Literal["<", "<=", ">", ">=", "=="] = "=="
+    target: float | None = None
+    unit: str = ""
 
     @property
     def text(self) -> str:
         """One short line for a person."""
-        return self.name or (
-            f"judged by {self.agent}" if self.agent else command_text(self.command)
-        )
+        if self.agent or self.name:
+            return self.name or f"judged by {self.agent}"
+        bound = "" if self.target is None else f" {self.op} {self.target:g} {self.unit}"
+        return f"{command_text(self.command)}{bound}".rstrip()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,13 +123,34 @@ class Rung:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What a task shows: a committed file (or glob), a command that passes, or, with neither, what
+    is stated for people to believe.
+    """
+
+    text: str
+    path: str | None = None
+    command: Command | None = None
+    count: int | None = None
+    contains: tuple[str, ...] = ()
+    min_bytes: int | None = None
+    schema: str | Mapping[str, Json] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
     """A proof of concept: who or what shows it, what it must leave, what decides."""
 
     agent: str | None = None
     command: Command | None = None
-    evidence: tuple[str, ...] = ()
-    success: Command | None = None
+    evidence: tuple[Evidence, ...] = ()
+    success: Check | None = None
+    attempts: int = 1  # at what decides
+    needs: tuple[str, ...] = ()
+    phase: str = ""
+    days: Estimate | None = None
+    name: str = ""
+    body: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,8 +259,18 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Proves:
+    """What a proof of concept is about: the task that takes something for granted, and what."""
+
+    task: str
+    assumption: Assumption
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskDocument:
-    """What is to be done: one file of tasks/, defaults applied; or what a checkpoint comes to."""
+    """What is to be done: one file of tasks/, defaults applied; or what a checkpoint or a proof
+    comes to.
+    """
 
     id: str
     name: str = ""
@@ -257,7 +293,7 @@ class TaskDocument:
     on_failure: tuple[Rung, ...] = ()
     verifies: tuple[str, ...] = ()
     metrics: tuple[Metric, ...] = ()
-    evidence: tuple[str, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
     approved_by: tuple[str, ...] = ()
     risks: tuple[Risk, ...] = ()
     decisions: tuple[Decision, ...] = ()
@@ -268,12 +304,15 @@ class TaskDocument:
     body: str = ""
     # Of tasks that stand in no file of their own, and of those that wait for them.
     checkpoint: Checkpoint | None = None
+    proves: Proves | None = None
     behind: tuple[str, ...] = ()  # waited for, but no commits of theirs come in
 
     @property
     def kind(self) -> str:
-        """What people call it: `checkpoint`, or `task`."""
-        return "checkpoint" if self.checkpoint is not None else "task"
+        """What people call it: `task`, `proof` or `checkpoint`."""
+        if self.checkpoint is not None:
+            return "checkpoint"
+        return "task" if self.proves is None else "proof"
 
     @property
     def waits_for(self) -> tuple[str, ...]:

@@ -70,8 +70,8 @@ class Fleet:
         """
         if kind == "task" and name in self.origins:
             kind, name, inside = self.origins[name]
-            if path and path[0] in ("dependencies", "verifies"):
-                path = ("needs", *path[1:])
+            if path:
+                path = (ELSEWHERE.get(str(path[0]), path[0]), *path[1:])
             path = (*inside, *path)
         raw = self.raws.get((kind, name if kind != "fleet" else ""))
         if raw is None:
@@ -119,6 +119,9 @@ def as_written(path: tuple[str | int, ...], marks: Mapping[Any, Any]) -> tuple[s
             return (*found, *path[number:])
     return found
 
+
+ELSEWHERE = {"dependencies": "needs", "verifies": "needs"}
+"""Keys of a task that has no file of its own, as they are called where it stands."""
 
 SPELLINGS: Mapping[str, tuple[str, ...]] = {
     "dependencies": ("dependencies", "depends_on", "deps", "needs"),

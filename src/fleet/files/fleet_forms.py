@@ -30,17 +30,16 @@ from fleet.files.fields import (
     one_or_many,
     shown,
 )
+from fleet.files.form import Form, as_command, exactly_one
 from fleet.files.forms import (
     Checks,
-    Form,
     MetricForm,
     Risk,
     Rungs,
     TaskForm,
-    as_command,
-    exactly_one,
 )
 from fleet.files.names import is_reference, limit_problem
+from fleet.files.proof_forms import JudgedForm
 from fleet.files.server_forms import McpServerForm
 
 _COUNTRY = re.compile(r"[A-Z]{2}(?:-[A-Z0-9]{1,3})?\Z")
@@ -139,15 +138,20 @@ class PhaseForm(Form):
 
 
 class EscalationForm(Form):
-    """Whom questions of a topic or a kind go to."""
+    """Whom questions of a topic, a kind or a severity go to, and for how long."""
 
     topic: Text | None = None
     kind: Text | None = None
+    severity: Literal["low", "medium", "high", "critical"] | None = None
     to: Text
+    within_ms: Duration | None = Field(
+        None, validation_alias="within", serialization_alias="within_ms"
+    )
 
     @model_validator(mode="after")
     def _whole(self) -> EscalationForm:
-        exactly_one(self, ("topic", "kind"), "an escalation")
+        if not {"topic", "kind", "severity"} & self.model_fields_set:
+            raise ValueError("an escalation names a topic, a kind or a severity")
         return self
 
 
@@ -211,15 +215,10 @@ class EnvelopeForm(Form):
     ] = False
 
 
-class ItemForm(Form):
+class ItemForm(JudgedForm):
     """One condition of a checkpoint: a command; a bare text or argv is that."""
 
     strangers: ClassVar = {"agent": "what an agent judges is a task with `verifies`; need that"}
-    command: CommandForm
-    name: Text | None = None
-    timeout_ms: Duration | None = Field(
-        None, validation_alias="timeout", serialization_alias="timeout_ms"
-    )
 
 
 Item = Annotated[

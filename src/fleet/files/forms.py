@@ -1,17 +1,10 @@
-"""What task files may hold, as Pydantic models, and what all forms share; keys and meaning are the
-contract's.
-
-A form knows one file and nothing around it. Dumped with its set keys only, it is the normal form
-that `documents` is built from and that the cache keeps: renamed keys (`timeout` is `timeout_ms`
-there) are serialization aliases.
-"""
+"""What task files may hold, as Pydantic models; keys and meaning are the contract's."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, Field, model_validator
 
 from fleet.files.fields import (
     AnyJson,
@@ -26,55 +19,18 @@ from fleet.files.fields import (
     Ids,
     InnerPath,
     InnerPaths,
-    Number,
     Port,
     Target,
     Text,
     Texts,
-    as_days,
     as_flag,
     as_list,
     one_or_many,
     shown,
     stands_for,
 )
-
-
-class Form(BaseModel):
-    """A mapping of known keys; `spellings` are other names of a key: a file uses one of them.
-    `strangers` are keys that people bring along from elsewhere, with what to write instead.
-    """
-
-    model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        validate_by_alias=True,
-        validate_by_name=False,
-        defer_build=True,
-    )
-    spellings: ClassVar[dict[str, tuple[str, ...]]] = {}
-    strangers: ClassVar[dict[str, str]] = {}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_spelling(cls, value: Any) -> Any:
-        if not isinstance(value, dict) or not cls.spellings:
-            return value
-        for key, others in cls.spellings.items():
-            used = [name for name in (key, *others) if name in value]
-            if len(used) > 1:
-                text = f"{used[0]!r} and {used[1]!r} mean the same; keep one"
-                raise PydanticCustomError("twice", "{text}", {"text": text, "key": used[1]})
-            if used and used[0] != key:
-                value = {key if name == used[0] else name: value[name] for name in value}
-        return value
-
-
-def exactly_one(form: Form, keys: tuple[str, ...], what: str) -> None:
-    """Refuses a form that sets none or several of `keys`."""
-    used = [key for key in keys if key in form.model_fields_set]
-    if len(used) != 1:
-        raise ValueError(f"{what} has exactly one of {', '.join(keys)}; this has {len(used)}")
+from fleet.files.form import Days, Form, as_command, exactly_one
+from fleet.files.proof_forms import Evidences, ProofForm
 
 
 class DeliverableForm(Form):
@@ -99,11 +55,6 @@ class DeliverableForm(Form):
                 f"{min(about_path).rstrip('_')!r} belongs to a deliverable with a path"
             )
         return self
-
-
-def as_command(value: Any) -> Any:
-    """A bare text or argv stands for a mapping with that command."""
-    return {"command": value} if isinstance(value, str | list) else value
 
 
 class CheckForm(Form):
@@ -208,20 +159,6 @@ Rungs = Annotated[
 ]
 
 
-class ProofForm(Form):
-    """What shows that an assumption holds."""
-
-    agent: Id | None = None
-    command: CommandForm | None = None
-    evidence: Texts | None = None
-    success: CommandForm | None = None
-
-    @model_validator(mode="after")
-    def _whole(self) -> ProofForm:
-        exactly_one(self, ("agent", "command"), "a proof")
-        return self
-
-
 class AssumptionForm(Form):
     """What is taken for granted; a bare text is just that."""
 
@@ -232,37 +169,6 @@ class AssumptionForm(Form):
 
 Assumption = Annotated[
     AssumptionForm, BeforeValidator(stands_for("text"), json_schema_input_type=str | AssumptionForm)
-]
-
-
-class DaysForm(Form):
-    """Working days as three estimates."""
-
-    low: Annotated[Number, Field(gt=0)] | None = None
-    likely: Annotated[Number, Field(gt=0, le=10_000)]
-    high: Annotated[Number, Field(gt=0, le=10_000)] | None = None
-
-    @model_validator(mode="after")
-    def _ordered(self) -> DaysForm:
-        if not (self.low or self.likely) <= self.likely <= (self.high or self.likely):
-            raise ValueError("must be ordered: low <= likely <= high")
-        return self
-
-
-class _Days(DaysForm):
-    window: list[int] | None = Field(
-        None, validation_alias="\0window", serialization_alias="window"
-    )
-
-
-Days = Annotated[
-    _Days,
-    BeforeValidator(
-        as_days,
-        json_schema_input_type=Annotated[float, Field(gt=0)]
-        | Annotated[str, Field(pattern=r"^\d+\s*-\s*\d+$")]
-        | DaysForm,
-    ),
 ]
 
 
@@ -293,7 +199,7 @@ class TaskKeys(Form):
     on_failure: Rungs | None = None
     verifies: Ids | None = None
     metrics: list[MetricForm] | None = None
-    evidence: Texts | None = None
+    evidence: Evidences | None = None
     approved_by: Texts | None = None
     risks: list[Risk] | None = None
     decisions: list[Decision] | None = None

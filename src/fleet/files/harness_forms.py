@@ -27,7 +27,7 @@ from fleet.files.fields import (
     shown,
     stands_for,
 )
-from fleet.files.forms import Form
+from fleet.files.form import Form
 
 PERMISSION = "permission"
 OWN_FILES = frozenset(

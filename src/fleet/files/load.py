@@ -26,6 +26,7 @@ from fleet.files.names import id_problem
 from fleet.files.normal import agent_of, settings_of, task_of
 from fleet.files.patched import apply_all, basis_with, patches_hold, taken_up
 from fleet.files.phases import Known, phases_of
+from fleet.files.proofs import with_proofs
 from fleet.files.proposals import Change
 from fleet.files.roots import current_branch, find_root
 
@@ -286,7 +287,7 @@ def _fleet(
         root=root, settings=settings_of(plain), agents=agents, tasks=tasks, phases=phases,
         harnesses=harnesses, raws=raws, broken=broken,
     )  # fmt: skip
-    return with_checkpoints(fleet, problems)
+    return with_checkpoints(with_proofs(fleet, problems), problems)
 
 
 def _digest(raws: Mapping[tuple[str, str], Raw]) -> str:

@@ -26,6 +26,7 @@ _ENV_DENIED = frozenset(
     {"BASH_ENV", "ENV", "NODE_OPTIONS", "PYTHONPATH", "PYTHONSTARTUP", "TMUX", "TMUX_PANE"}
 )
 _ENV_ALLOWED = ("GIT_AUTHOR_", "GIT_COMMITTER_")
+_FILE = re.compile(r"(?=\S*[/*?]|\S*\w\.[A-Za-z]\w{0,9}\Z)\S+\Z")
 MAX_REF, MAX_PATH = 200, 1_024
 
 
@@ -46,6 +47,13 @@ def limit_problem(name: str) -> str:
 def is_reference(text: str) -> bool:
     """Whether a text says where a secret is: env:NAME, file:PATH, cmd:... or keyring:..."""
     return bool(_REFERENCE.match(text))
+
+
+def looks_like_path(text: str) -> bool:
+    """Whether a text that may also be prose names a file: it has no space, and a folder, an ending
+    or a glob.
+    """
+    return "://" not in text and bool(_FILE.match(text))
 
 
 def looks_like_reference(text: str) -> bool:

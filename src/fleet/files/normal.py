@@ -21,6 +21,7 @@ from fleet.files.documents import (
     Decision,
     Deliverable,
     Estimate,
+    Evidence,
     Metric,
     Phase,
     Policy,
@@ -30,6 +31,7 @@ from fleet.files.documents import (
     Sandbox,
     Settings,
     TaskDocument,
+    command_text,
 )
 
 Plain = Mapping[str, Any]
@@ -122,17 +124,37 @@ def _rung_of(plain: Plain) -> Rung:
     return Rung(**plain)
 
 
+def _evidence_of(plain: Plain) -> Evidence:
+    values = _frozen(plain)
+    text = values.pop("text", None) or values.get("path") or command_text(values.get("command"))
+    return Evidence(text=text, **values)
+
+
+def _judged_of(plain: Plain) -> Check:
+    """Returns a check that may measure."""
+    values = _frozen(plain)
+    if "measure" in values:
+        values["command"] = values.pop("measure")
+        values["op"], values["target"] = values["target"]
+    return Check(**values)
+
+
 def _assumption_of(plain: Plain) -> Assumption:
     values = _built(_frozen(plain), {"on_failure": _rung_of})
     if values.get("proof") is not None:
-        values["proof"] = Proof(**_frozen(values["proof"]))
+        proof = _built(_frozen(values["proof"]), {"evidence": _evidence_of})
+        if "days" in proof:
+            proof["days"] = Estimate(**_frozen(proof["days"]))
+        if "success" in proof:
+            proof["success"] = _judged_of(proof["success"])
+        values["proof"] = Proof(**proof)
     return Assumption(**values)
 
 
 def _checkpoint_of(plain: Plain) -> Checkpoint:
-    values = _built(_frozen(plain), {"checks": _check_of})
+    values = _built(_frozen(plain), {"checks": _judged_of})
     listed = values.pop("checklist", {})
-    grouped = [Check(**_frozen(one), group=name) for name in listed for one in listed[name]]
+    grouped = [_judged_of({**one, "group": name}) for name in listed for one in listed[name]]
     return Checkpoint(**{**values, "checks": (*values.get("checks", ()), *grouped)})
 
 
@@ -147,6 +169,7 @@ TASK_PARTS: Mapping[str, Callable[[Any], Any]] = {
     "deliverables": _deliverable_of,
     "checks": _check_of,
     "metrics": _metric_of,
+    "evidence": _evidence_of,
     "risks": _risk_of,
     "decisions": _decision_of,
     "assumptions": _assumption_of,

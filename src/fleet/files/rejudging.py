@@ -72,6 +72,7 @@ def send_back(
     moved: Sequence[str] = (),
     spent: int = 0,
     tree: Step | None = None,
+    gate: Step | None = None,
     reason: str,
 ) -> Patch:
     """Returns the patch that follows a verdict of `check`, a verifier's that settles as failed.
@@ -79,7 +80,8 @@ def send_back(
     `tries` are the tasks that are sent back, with the tries that each has used up; those that have
     `moved` are only checked again. Without either, the verifier alone judges again. `spent` are the
     verifier's own tries. Where what it judges could not even be put together, `tree` is the
-    worktree that settles as failed, and `check` still waits.
+    worktree that settles as failed, and `check` still waits. At the `gate` of a checkpoint `check`
+    has passed, or was skipped, and the gate is to wait for all that follows.
     """
     draft, landed = Rejudging(course), landed_in(check)
     draft.heirs = heirs_of(course, check)
@@ -95,7 +97,9 @@ def send_back(
         for other in one["beside"]
         if _has_passed(course, str(other))
     }
-    verifiers = [str(check.params["task"]), *beside]
+    own = str(check.params["task"])
+    waived = gate is not None and _is_waived(course, own)
+    verifiers = [*([] if waived else [own]), *beside]
     tries = {task: used for task, used in tries.items() if task not in landed}
     rounds = {name: rounds_of(course, name) for name in (*verifiers, *tries, *moved)}
     names = {name: f"{name}/worktree.{_last(rounds[name]) + 1}" for name in verifiers}
@@ -108,12 +112,24 @@ def send_back(
             if name not in names.values():
                 draft.move_need(name, task)
     for one in verifiers:
-        mine = one == check.params["task"]
+        mine = one == own
         if mine and tree is not None:
             _put_together_again(draft, tree, check, rounds[one])
             continue
-        judge_again(draft, one, rounds[one], spent=spent if mine else None, red=mine)
+        red = mine and gate is None
+        judge_again(draft, one, rounds[one], spent=spent if mine else None, red=red)
+    if gate is not None:
+        listed: Any = gate.params["tasks"]
+        for name in (str(one["id"]) for one in listed):
+            if name in draft.fresh:
+                draft.move_need(gate.id, name)
     return draft.patch(reason)
+
+
+def _is_waived(course: Course, verifier: str) -> bool:
+    """Whether a person does without the word of a verifier."""
+    last = last_check(course, verifier)
+    return last is not None and last.standing is Standing.SKIPPED
 
 
 def tries_of(course: Course, task: str) -> int:
@@ -144,6 +160,30 @@ def by_hand(
     tries = dict.fromkeys(able if back is None else back, 0)
     moved = [name for name in told["moved"] if name not in tries]
     return send_back(course, check.step, tries, moved=moved, reason=reason)
+
+
+def asked_rework(course: Course, step: str, note: str, *, by: str = "A person") -> Patch | None:
+    """Returns the patch that the answer `rework` stands for: one more round of the task whose check
+    asked, or, where a verifier asked, of those that it does not pass; None for any other step.
+    """
+    one = course.look(step)
+    if one is None or one.step.kind != "check":
+        return None
+    reason = note or "rework was asked for"
+    patch = by_hand(course, one, reason=reason) or next_round(
+        one.step,
+        rounds_of(course, one.step.whole),
+        reason=reason,
+        on=FAILED,
+        before=course.waiting_for(step),
+    )
+    put = [
+        replace(step, params={**step.params, "note": note, "note_from": by})
+        if step.kind == "agent" and "verifies" not in step.params
+        else step
+        for step in patch.put
+    ]
+    return replace(patch, put=tuple(put))
 
 
 def judge_again(

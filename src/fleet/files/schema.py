@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from fleet.errors import NotFound
 
 if TYPE_CHECKING:
-    from fleet.files.forms import Form
+    from fleet.files.form import Form
 
 KINDS = {
     "fleet": "coordination.md",

@@ -18,7 +18,7 @@ from fleet.files.fields import (
     as_text,
     shown,
 )
-from fleet.files.forms import Form, exactly_one
+from fleet.files.form import Form, exactly_one
 from fleet.files.names import is_reference, looks_like_reference
 from fleet.files.servers import parts_of_header
 

@@ -7,22 +7,21 @@ of a phase, which takes it from here.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fleet.core.plan import JOIN, PER_MINUTE, Need, Step
+from fleet.core.plan import JOIN, Need, Step
 from fleet.files.ladders import check_ladder, machine_ladder, work_ladder
 from fleet.files.loops import rework_of
+from fleet.files.proofs import proof_facts
+from fleet.files.uses import agent_starts, agent_uses
 from fleet.files.verdicts import asked_of, schema
 
 if TYPE_CHECKING:
     from fleet.files.documents import (
-        AccountLimits,
         AgentDocument,
-        AgentLimits,
         Check,
         Phase,
         TaskDocument,
@@ -55,12 +54,12 @@ def task_steps(
 ) -> list[Step]:
     """Returns the steps of a task; `before` is the step that ends the phase before, or empty."""
     uses = {"agents": 1, **task.uses}
-    needs = [Need(step=name) for name in order.needs[task.id]]
-    if before:
-        needs.append(Need(step=before))
+    needs = [Need(step=name) for name in (*order.needs[task.id], *([before] if before else []))]
     agent = fleet.agents.get(task.agent)
     attempts = task.attempts or (agent.limits.attempts if agent else None) or ATTEMPTS
+    others = _others(fleet, task, texts)
     limit = order.limits.get(task.id)
+    judging = {limit: 1} if limit else {}
     tree, work, check = (f"{task.id}/{stem}" for stem in ("worktree", "work", "check"))
     steps = [
         Step(
@@ -68,7 +67,7 @@ def task_steps(
             kind="worktree",
             params=_worktree(fleet, task),
             needs=tuple(needs),
-            uses={**uses, **({limit: 1} if limit else {})},
+            uses={**uses, **judging},
             ladder=machine_ladder(f"The worktree of {task.id} could not be made."),
             whole=task.id,
             released=False,
@@ -82,7 +81,7 @@ def task_steps(
                 params=_work(fleet, task, agent, phase, texts),
                 needs=(Need(step=tree),),
                 uses={**agent_uses(agent), **agent_starts(fleet, agent), **uses},
-                ladder=work_ladder(task, attempts),
+                ladder=work_ladder(task, attempts, others),
                 span_ms=int(task.days.likely * DAY_MS),
                 whole=task.id,
             )
@@ -93,12 +92,12 @@ def task_steps(
             id=check,
             kind="check",
             params={
-                **_check(fleet, task, attempts),
+                **_check(fleet, task, attempts, others),
                 **_judges(fleet, task, texts),
                 **(_judging(fleet, task, order) if limit else {}),
             },
             needs=(Need(step=steps[-1].id),),
-            uses={"checks": 1, **({limit: 1} if limit else {})},
+            uses={"checks": 1, **judging},
             ladder=check_ladder(task),
             whole=task.id,
         ),
@@ -112,64 +111,23 @@ def task_steps(
     ]
 
 
+def _others(fleet: Fleet, task: TaskDocument, texts: Texts) -> list[dict[str, Any]]:
+    """Returns who works at a task in turn once its own agent has no attempt left: {agent, uses}."""
+    found, agent = [], fleet.agents.get(task.agent)
+    for rung in task.on_failure:
+        if agent is None or not (rung.agent or rung.model):
+            break
+        agent = fleet.agents[rung.agent] if rung.agent else replace(agent, model=rung.model)
+        uses = {**agent_uses(agent), **agent_starts(fleet, agent), "agents": 1, **task.uses}
+        found.append({"agent": agent_params(fleet, agent, texts), "uses": uses})
+    return found
+
+
 def comes_in(task: TaskDocument) -> list[str]:
     """Returns the tasks whose commits a task's worktree starts with: dependencies, then those that
     it verifies.
     """
     return list(dict.fromkeys((*task.dependencies, *task.verifies)))
-
-
-def agent_uses(agent: AgentDocument) -> dict[str, int]:
-    """Returns what an agent's work takes besides a place among all agents: one of its own sessions
-    and one of its account's.
-    """
-    return {f"agent:{agent.id}": 1, f"account:{account_of(agent)}": 1}
-
-
-def task_uses(fleet: Fleet, task: TaskDocument) -> dict[str, int]:
-    """Returns what a task takes besides a place among all agents, as the schedule counts it."""
-    agent = fleet.agents.get(task.agent)
-    return {**(agent_uses(agent) if agent else {}), **task.uses}
-
-
-def account_of(agent: AgentDocument) -> str:
-    """Returns the account that an agent works on: as it says, else its harness's or program's."""
-    if agent.profile is not None:
-        return agent.account or agent.profile.account
-    program = agent.harness if isinstance(agent.harness, str) else agent.harness[0]
-    return agent.account or Path(program).name
-
-
-def agent_starts(fleet: Fleet, agent: AgentDocument) -> dict[str, int]:
-    """Returns the limits on launches, its own and its account's, that an agent's work counts to."""
-    bounded = {*fleet.settings.limits, *own_limits(fleet)}
-    names = [f"{name}{PER_MINUTE}" for name in agent_uses(agent)]
-    return {name: 1 for name in names if name in bounded}
-
-
-def own_limits(fleet: Fleet) -> dict[str, int]:
-    """Returns what agents and accounts say of their sessions at once and of their launches in a
-    minute, as limits.
-    """
-    found = {}
-    for name, told in bounds(fleet).items():
-        if told.sessions is not None:
-            found[name] = told.sessions
-        if told.launches_per_minute is not None:
-            found[f"{name}{PER_MINUTE}"] = told.launches_per_minute
-    return found
-
-
-def bounds(fleet: Fleet) -> dict[str, AgentLimits | AccountLimits]:
-    """Returns what agents and accounts are bounded by, by the limit that their work uses."""
-    agents = {f"agent:{name}": agent.limits for name, agent in fleet.agents.items()}
-    return {**agents, **{f"account:{n}": told for n, told in fleet.settings.accounts.items()}}
-
-
-def budget(limits: AgentLimits | AccountLimits) -> dict[str, float]:
-    """Returns what all attempts together may use in a run, nothing where that is not bounded."""
-    told = {"tokens": limits.tokens, "usd": limits.usd}
-    return {name: amount for name, amount in told.items() if amount is not None}
 
 
 def _worktree(fleet: Fleet, task: TaskDocument) -> dict[str, object]:
@@ -199,9 +157,19 @@ def _work(
         "agent": agent_params(fleet, agent, texts),
         "brief": texts.keep(task.body),
         "rules": texts.keep(fleet.settings.rules),
-        "deliverables": [one.text for one in task.deliverables],
-        "checks": [check_text(one) for one in task.checks],
-        "evidence": list(task.evidence),
+        "deliverables": [
+            *(one.text for one in task.deliverables),
+            *(
+                one.text if one.text == one.path else f"{one.path}: {one.text}"
+                for one in task.evidence
+                if one.path
+            ),
+        ],
+        "checks": [
+            *(check_text(one) for one in task.checks),
+            *(one.text for one in task.evidence if one.command),
+        ],
+        "evidence": [one.text for one in task.evidence if not (one.path or one.command)],
         "after": comes_in(task),
         "timeout_s": _seconds(task.timeout_ms or agent.limits.timeout_ms),
         "idle_s": _seconds(task.idle_ms or agent.limits.idle_ms),
@@ -247,7 +215,9 @@ def agent_params(fleet: Fleet, agent: AgentDocument, texts: Texts) -> dict[str, 
     return told
 
 
-def _check(fleet: Fleet, task: TaskDocument, attempts: int) -> dict[str, object]:
+def _check(
+    fleet: Fleet, task: TaskDocument, attempts: int, others: Sequence[Mapping[str, Any]]
+) -> dict[str, object]:
     return {
         "task": task.id,
         "branch": branch_of(task),
@@ -255,11 +225,15 @@ def _check(fleet: Fleet, task: TaskDocument, attempts: int) -> dict[str, object]
         "deliverables": [{**_set(asdict(one)), "text": one.text} for one in task.deliverables],
         "checks": [judge(one) for one in task.checks if one.agent is None],
         "metrics": [plain(asdict(one)) for one in task.metrics],
+        **({"evidence": [_set(asdict(one)) for one in task.evidence]} if task.evidence else {}),
+        **proof_facts(task),
+        **({"others": others} if others and not task.verifies else {}),
         "attempts": attempts,
         "spent": 0,
         "round": 1,
         "before": [task.id],
         **rework_of(fleet.settings),
+        **({"others": others} if others and not task.verifies else {}),
     }
 
 
@@ -311,6 +285,11 @@ def judge(check: Check) -> dict[str, object]:
         "command": plain(check.command),
         "timeout_s": _seconds(check.timeout_ms),
         **({"group": check.group} if check.group else {}),
+        **(
+            {"op": check.op, "target": check.target, "unit": check.unit}
+            if check.target is not None
+            else {}
+        ),
     }
 
 
@@ -339,6 +318,7 @@ def _facts(fleet: Fleet, task: TaskDocument, phase: Phase, order: Order) -> dict
         "dependencies": list(order.needs[task.id]),
         **({"verifies": list(task.verifies)} if task.verifies else {}),
         **({"kind": task.kind} if task.kind != "task" else {}),
+        **proof_facts(task),
         "uses": dict(task.uses),
         "metrics": [plain(asdict(one)) for one in task.metrics],
         "risks": [plain(asdict(one)) for one in task.risks],

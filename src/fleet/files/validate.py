@@ -9,7 +9,8 @@ from fleet.errors import Problem, did_you_mean
 from fleet.files.agent_forms import AgentForm, DefaultsForm
 from fleet.files.fields import shown
 from fleet.files.fleet_forms import FleetForm, PatchForm
-from fleet.files.forms import Form, TaskForm
+from fleet.files.form import Form
+from fleet.files.forms import TaskForm
 from fleet.files.harness_forms import HarnessForm
 from fleet.files.source import Path, Source
 

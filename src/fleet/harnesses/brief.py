@@ -84,6 +84,10 @@ def findings(evidence: Mapping[str, Any], text: str = "") -> str:
         for one in evidence.get("deliverables") or ()
         if not one.get("met")
     ]
+    for one in evidence.get("evidence") or ():
+        if not one.get("met"):
+            lines.append(f"- evidence `{one['text']}`: {one.get('why')}")
+            lines += [fence(str(one["tail"]), TAIL_CHARS)] if one.get("tail") else []
     for one in evidence.get("checks") or ():
         if not one.get("passed"):
             lines.append(f"- check `{one['text']}`: {one.get('why')}")
@@ -184,7 +188,8 @@ def _wanted(told: Told) -> str:
         lines += ["", whose if told.judges else plain]
         lines += [f"- {one}" for one in told.checks]
     if told.evidence:
-        lines += ["", "Show this in what you say at the end:"]
+        lines += ["", "Show this, each by a committed file if there is one"]
+        lines += ['(`fleet done --evidence "TEXT=FILE"`), else in what you say at the end:']
         lines += [f"- {one}" for one in told.evidence]
     lines += [
         "",
@@ -205,9 +210,22 @@ def _dependencies(found: Mapping[str, Mapping[str, Any]]) -> str:
         files = [str(one["text"]) for one in output.get("deliverables") or ()]
         if files:
             lines.append(f"  It left: {', '.join(files)}")
+        if output.get("proof"):
+            lines += _proved(output["proof"])
         if output.get("said"):
             lines += ["", fence(str(output["said"]), SAID_CHARS), ""]
     return _section("What came before", "\n".join(lines))
+
+
+def _proved(proof: Mapping[str, Any]) -> list[str]:
+    """Returns whether what was taken for granted holds, and how to go on."""
+    text = " ".join(str(proof["text"]).split())
+    if not proof["why"]:
+        return [f"  It was to prove, and has: {text}"]
+    lines = [f"  It was to prove, and has disproved: {text}", fence(proof["why"], SAID_CHARS)]
+    if proof["answers"]:
+        lines += ["  So this was decided:", fence("\n\n".join(proof["answers"]), SAID_CHARS)]
+    return lines
 
 
 def _answers(answers: Sequence[tuple[str, str]]) -> str:
@@ -225,7 +243,8 @@ _COMMANDS: Final = """\
 changes.
 - `fleet ask "..." [--topic T]` when you cannot decide alone; `--waits-for TASK` where you need the
 work of another task.
-- `fleet done [--output FILE]` when you are finished, after the last commit; then end.
+- `fleet done [--output FILE] [--evidence "TEXT=FILE"]` when you are finished, after the last
+commit; then end.
 - Commit often, on your branch. Do not switch branches, and do not touch other worktrees or the base
 branch."""
 

@@ -19,7 +19,7 @@ from fleet.core.messages import Ending, Outcome, Question, Then
 from fleet.core.plan import SETTLED, Failure, Need, NeedsChange, Patch, Step
 from fleet.core.state import Answered, Standing
 from fleet.errors import FleetError
-from fleet.files.rejudging import Rejudging, judge_again, last_check, rounds_of
+from fleet.files.rejudging import Rejudging, judge_again, last_check, rounds_of, send_back
 from fleet.files.rework import next_round, recheck
 from fleet.kinds import Work
 
@@ -86,10 +86,11 @@ async def run(work: Work) -> Outcome:
     if stale:
         return _judge_again(work, stale, conditions)
     answers = _answers(work, commits)
-    rejected = next((one for one in answers.values() if one.value == REJECT), None)
-    if rejected is not None:
-        return _rejected(work, tasks, commits, conditions, rejected)
-    approved = sorted({*_approved_before(work, commits), *answers})
+    last = next(reversed(answers.values()), None)
+    if last is not None and last.value == REJECT:
+        return _rejected(work, tasks, commits, conditions, last)
+    signed = {name for name, one in answers.items() if one.value == APPROVE}
+    approved = sorted({*_approved_before(work, commits), *signed})
     missing = _missing(work, approved)
     if missing is not None:
         return _ask(work, commits, conditions, missing, _own_words(work))
@@ -121,8 +122,14 @@ def _task(work: Work, name: str, branch: str, heads: Mapping[str, str]) -> Task:
 
 
 def _check_again(work: Work, moved: list[Task], conditions: list[dict[str, Any]]) -> Outcome:
-    put: list[Step] = []
-    waiting: dict[str, list[Need]] = {}
+    names = ", ".join(task.id for task in moved)
+    text, reason = f"{names} moved since it was verified", f"{names}: the branch moved"
+    judged = _of_the_checkpoint(work)
+    if any(task.id in judged for task in moved):
+        listed = [task.id for task in moved if task.id in judged]
+        patch = _sent_back(work, {}, listed, reason)
+        return _put_off(f"{text}; all is judged again", patch, conditions)
+    put, needs = [], []
     for task in moved:
         check, steps = _steps(work, task)
         again = recheck(
@@ -133,26 +140,34 @@ def _check_again(work: Work, moved: list[Task], conditions: list[dict[str, Any]]
             before=(work.step.id,),
         )
         put.append(replace(again, whole=task.id))
-        for name in (work.step.id, *_beginning_with(work, task.id)):
-            waiting.setdefault(name, []).append(Need(step=again.id))
-    names = ", ".join(task.id for task in moved)
-    return Outcome(
-        ending=Ending.DEFERRED,
-        text=f"{names} moved since it was verified; it is checked again",
-        patch=Patch(
-            put=tuple(put),
-            needs={name: NeedsChange(add=tuple(needs)) for name, needs in waiting.items()},
-            reason=f"{names}: the branch moved",
-        ),
-        evidence={"conditions": conditions},
-    )
+        needs.append(Need(step=again.id))
+    change = {work.step.id: NeedsChange(add=tuple(needs))}
+    patch = Patch(put=tuple(put), needs=change, reason=reason)
+    return _put_off(f"{text}; it is checked again", patch, conditions)
 
 
-def _beginning_with(work: Work, task: str) -> tuple[str, ...]:
-    """Returns what behind a checkpoint is to begin with the commit of a task that is checked again
-    now. Behind a phase nothing does: that has the task from the base.
+def _sent_back(work: Work, back: Mapping[str, int], moved: Sequence[str], reason: str) -> Patch:
+    """Returns the patch by which what a checkpoint judges is reworked or checked again, and judged
+    again by all that had passed it, before this gate.
     """
-    return work.course.waiting_for(task) if work.params.get("checkpoint") else ()
+    check = last_check(work.course, work.step.whole)
+    assert check is not None, "a checkpoint has a check"
+    return send_back(work.course, check.step, back, moved=moved, gate=work.step, reason=reason)
+
+
+def _put_off(text: str, patch: Patch, conditions: Sequence[Mapping[str, Any]]) -> Outcome:
+    """Returns the outcome of a gate that waits for what the patch brings."""
+    evidence = {"conditions": list(conditions)}
+    return Outcome(ending=Ending.DEFERRED, text=text, patch=patch, evidence=evidence)
+
+
+def _of_the_checkpoint(work: Work) -> list[str]:
+    """Returns the tasks that the checkpoint of this gate judges: what waits for it is to begin with
+    what it has judged and others have passed. Behind a phase all begins with the base.
+    """
+    listed: Any = work.params["tasks"]
+    own = [one for one in listed if one["id"] == work.step.whole]
+    return [str(name) for one in own for name in one.get("verifies", ())]
 
 
 def _steps(work: Work, task: Task) -> tuple[Step, dict[str, Step]]:
@@ -217,8 +232,8 @@ def _judge_again(work: Work, stale: Mapping[str, str], conditions: list[dict[str
 
 
 def _answers(work: Work, commits: Mapping[str, str]) -> dict[str, Answered]:
-    """Returns the last answer of each person that is about these very commits; an agent of the
-    phase says nothing about its own work.
+    """Returns the last answer of each person that is about these very commits, the latest last; an
+    agent of the phase says nothing about its own work.
     """
     own = _agents(work)
     found: dict[str, Answered] = {}
@@ -227,6 +242,7 @@ def _answers(work: Work, commits: Mapping[str, str]) -> dict[str, Answered]:
         if one.by in own and one.value == APPROVE:
             continue
         if one.question.kind == APPROVE and about.get("commits") == dict(commits):
+            found.pop(one.by, None)
             found[one.by] = one
     return found
 
@@ -291,6 +307,13 @@ def _ask(
     )
 
 
+def _has_agent(work: Work, task: str) -> bool:
+    """Whether there is somebody who could work on a task once more."""
+    return any(
+        step.kind == "agent" and "judged" not in step.params for step in work.rounds(task).values()
+    )
+
+
 def _asked(work: Work, listed: str) -> str:
     name = work.params.get("name") or work.params["phase"]
     if not work.params.get("checkpoint"):
@@ -311,7 +334,7 @@ def _rejected(
     """Returns the rework of the tasks that the rejection's note names; asks again when it names
     none.
     """
-    able = [task for task in tasks if task.check]
+    able = [task for task in tasks if task.check and _has_agent(work, task.id)]
     named = [
         task
         for task in able
@@ -325,29 +348,38 @@ def _rejected(
             "with the ids of the tasks that are to be reworked in the reason. "
         )
         return _ask(work, commits, conditions, answer.question.whom, asks)
-    put: list[Step] = []
-    waiting: dict[str, list[Need]] = {}
-    for task in named:
-        check, steps = _steps(work, task)
-        check = replace(check, params={**check.params, "before": [work.step.id]})
-        patch = next_round(check, steps, reason="", spent=_tries(work, task), on=SETTLED)
-        put += [
-            replace(step, params={**step.params, "note": answer.note})
-            if step.kind == "agent"
-            else step
-            for step in patch.put
-        ]
-        for name in (work.step.id, *_beginning_with(work, task.id)):
-            waiting.setdefault(name, []).append(Need(step=patch.put[-1].id))
     names = ", ".join(task.id for task in named)
     text = f"{answer.by} rejected it; {names} is reworked: {answer.note}"
-    return Outcome(
-        ending=Ending.DEFERRED,
-        text=text,
-        patch=Patch(
-            put=tuple(put),
-            needs={name: NeedsChange(add=tuple(needs)) for name, needs in waiting.items()},
-            reason=text[:500],
-        ),
-        evidence={"conditions": [*conditions, {"text": "approved", "met": False, "why": text}]},
-    )
+    shown = [*conditions, {"text": "approved", "met": False, "why": text}]
+    patch = _rework(work, named, answer.note, text[:500])
+    return _put_off(text, patch, shown)
+
+
+def _rework(work: Work, named: list[Task], note: str, reason: str) -> Patch:
+    """Returns the patch by which tasks are reworked before this gate, with a note."""
+    judged = _of_the_checkpoint(work)
+    back = {task.id: _tries(work, task) for task in named if task.id in judged}
+    patch = Patch(reason=reason)
+    if back:
+        patch = _sent_back(work, back, (), reason)
+    put, needs = [*patch.put], []
+    for task in named:
+        if task.id not in back:
+            check, steps = _steps(work, task)
+            check = replace(check, params={**check.params, "before": [work.step.id]})
+            more = next_round(check, steps, reason="", spent=_tries(work, task), on=SETTLED)
+            put += more.put
+            needs.append(Need(step=more.put[-1].id))
+    told = {task.id for task in named}
+    put = [_noted(step, note) if step.whole in told else step for step in put]
+    known = patch.needs.get(work.step.id, NeedsChange())
+    change = replace(known, add=(*known.add, *needs))
+    return replace(patch, put=tuple(put), needs={**patch.needs, work.step.id: change})
+
+
+def _noted(step: Step, note: str) -> Step:
+    """Returns a work that is told why it was rejected, in the place of what verifiers found."""
+    if step.kind != "agent":
+        return step
+    kept = {name: value for name, value in step.params.items() if name != "verdicts"}
+    return replace(step, params={**kept, "note": note})

@@ -10,6 +10,7 @@ of another task keeps its own, and what it has come to need since is merged in.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -147,7 +148,15 @@ def _left(work: Work) -> dict[str, dict[str, Any]]:
             found[str(task)] = {
                 "commit": output["commit"],
                 "said": str(output.get("said") or "")[-SAID_CHARS:],
-                "deliverables": [{"text": one["text"]} for one in output.get("deliverables") or ()],
+                "deliverables": [
+                    *({"text": one["text"]} for one in output.get("deliverables") or ()),
+                    *(
+                        {"text": one["file"]}
+                        for one in output.get("evidence") or ()
+                        if one.get("file")
+                    ),
+                ],
+                **_proved(work, str(task), output),
             }
     return found
 
@@ -162,6 +171,21 @@ def _landed(work: Work, task: str) -> object:
     if last is None or not told or told.get("phase") == work.params.get("phase"):
         return None
     return last.output if last.standing is Standing.SUCCEEDED else None
+
+
+def _proved(work: Work, task: str, output: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what a proof has found, and what a role has said to that, for the brief."""
+    check = last_check(work.course, task)
+    told: Any = check.step.params.get("proof") if check is not None else None
+    if not told:
+        return {}
+    answers = [
+        str(one["output"]["answer"])
+        for name, one in work.inputs.items()
+        if name.startswith(f"{task}/consult") and one.get("output")
+    ]
+    why = output.get("disproved") or ""
+    return {"proof": {"text": told["text"], "why": why, "answers": answers}}
 
 
 def _clash(work: Work, merge: dict[str, str], base: str, found: git.StartConflict) -> Outcome:

@@ -113,6 +113,10 @@ class Answer(Form):
     note: Annotated[Words, Field(description="A word beside it; why it is rejected.")] = ""
 
 
+class Decisions(Form):
+    """List what was decided in all runs: answers by roles and people, and what tasks say."""
+
+
 class CheckIn(OfTask):
     """Report the day's work of a task: what is done, what comes next, what is in the way."""
 
@@ -122,12 +126,13 @@ class CheckIn(OfTask):
 
 
 class Ask(OfTask):
-    """Ask a person and return the question's id at once; the answer comes into the session or the
-    next brief, and for a client that works itself into the `notes` of its step.
+    """Ask a role or a person and return the question's id at once; the answer comes into the
+    session or the next brief, and for a client that works itself into the `notes` of its step.
     """
 
     question: Annotated[Words, Field(min_length=1, description="The question.")]
     topic: Annotated[str, Field(max_length=200, description="What it is about.")] = ""
+    severity: Literal["", "low", "medium", "high", "critical"] = ""
     choices: Annotated[list[Name], Field(description="Possible answers.")] = []
     expires_s: Annotated[
         float | None, Field(ge=0, description="Close it after so many seconds.")
@@ -142,6 +147,10 @@ class Done(OfTask):
     """Say that the work of a task is done, and give its output."""
 
     output: Annotated[Words | None, Field(description="The task's output.")] = None
+    evidence: Annotated[
+        dict[str, str],
+        Field(description="What is shown -> a committed file that shows it.", max_length=100),
+    ] = {}
 
 
 class Output(OfTask):

@@ -195,6 +195,9 @@ def _facts(view: PlanView, columns: int, marks: Marks) -> list[str]:
         ("Load", _some(loads, ", ", "none")),
         ("At once", f"{view.width} at most, {number(view.speedup)} times as fast as one by one"),
     ]
+    for proof in view.proofs:
+        rides = _some(proof.rides, ", ", "nothing")
+        facts.append(("Proof", f"{proof.id}: {line(proof.text)}; rides on it: {rides}"))
     if view.limits:
         limits = ", ".join(f"{name} {units}" for name, units in view.limits.items())
         without = days_text(view.unlimited_days)

@@ -10,6 +10,7 @@ from fleet.render.flows import runs_text
 from fleet.render.report import decisions
 from fleet.render.running import inbox_text
 from fleet.render.text import amount, ascii_only, cut, line, money, table, width, wrapped
+from fleet.views.proofs import proof_in_words
 
 GLYPHS = {
     "waiting": "·", "ready": "○", "held": "‖", "starting": "◔", "working": "●", "needs-you": "◆",
@@ -34,7 +35,7 @@ def status_text(status: Mapping[str, Any], columns: int) -> str:
     """Returns the check-in in at most so many columns (80 at least)."""
     columns = max(columns, 80)
     parts = [*_head(status, columns), *_needs_you(status, columns), *_table(status, columns)]
-    parts += _runs(status, columns)
+    parts += _proofs(status, columns) + _runs(status, columns)
     parts += _denied(status, columns)
     parts += _phases(status, columns) + _since(status, columns) + _today(status, columns)
     parts += _conflicts(status, columns) + _drift(status, columns)
@@ -74,11 +75,25 @@ QUIET = ("ended", "idle", "failed")
 
 
 def _needs_you(status: Mapping[str, Any], columns: int) -> list[str]:
-    questions = status["questions"]
-    if not questions:
-        return []
-    shown = inbox_text(questions, columns - 2).splitlines()
-    return ["", f"NEEDS YOU ({len(questions)})", *[f"  {one}" for one in shown]]
+    """Returns the questions for people, and then those that agents answer."""
+    lines: list[str] = []
+    for head, answered in (("NEEDS YOU", False), ("BEING ANSWERED", True)):
+        found = [one for one in status["questions"] if bool(one.get("answering")) is answered]
+        if found:
+            shown = inbox_text(found, columns - 2).splitlines()
+            lines += ["", f"{head} ({len(found)})", *[f"  {one}" for one in shown]]
+    return lines
+
+
+def _proofs(status: Mapping[str, Any], columns: int) -> list[str]:
+    """Returns what was to be proved and is found out, or found out next."""
+    rows = [
+        [one["id"], line(str(one["proof"]["text"])), proof_in_words(one["proof"])]
+        for one in status["tasks"]
+        if one.get("proof")
+    ]
+    heads = ["PROOF", "TAKEN FOR GRANTED", "FOUND"]
+    return ["", *table(rows, heads, columns, 1)] if rows else []
 
 
 def _runs(status: Mapping[str, Any], columns: int) -> list[str]:
@@ -252,7 +267,7 @@ def _drift(status: Mapping[str, Any], columns: int) -> list[str]:
 def next_commands(status: Mapping[str, Any]) -> list[str]:
     """Returns the one to three commands that a person would most likely type next."""
     found = []
-    if status["questions"] or status.get("inbox"):
+    if status.get("inbox", len(status["questions"])):
         found.append("fleet inbox")
     for phase in status["phases"]:
         if phase["gate"] == "open" and not phase["merged_as"]:

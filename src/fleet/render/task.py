@@ -9,6 +9,7 @@ from typing import Any
 from fleet.render.running import inbox_text, tick
 from fleet.render.status import age, glyph, span
 from fleet.render.text import cut, line, wrapped
+from fleet.views.proofs import proof_in_words
 from fleet.views.verdicts import found_in
 
 
@@ -26,6 +27,7 @@ def task_text(task: Mapping[str, Any], columns: int) -> str:
         ("doubt", evidence["doubt"] or ""),
         ("facts", "  ".join(f"{tick(bool(met))} {name}" for name, met in facts.items())),
         ("verdict", _verdict(task.get("verdict"))),
+        ("proof", _proof(task.get("proof"))),
         ("waits for", ", ".join(task["waiting_for"])),
         ("why", task["why"]),
         ("branch", f"{task['branch']} at {str(task['head'] or '-')[:12]}"),
@@ -42,6 +44,11 @@ def task_text(task: Mapping[str, Any], columns: int) -> str:
     if task["screen"]:
         lines += ["", "SCREEN", *(cut(f"  {line(one)}", columns) for one in task["screen"])]
     return "\n".join(lines)
+
+
+def _proof(proof: Mapping[str, Any] | None) -> str:
+    """Returns what a proof of concept has found, nothing for other tasks."""
+    return "" if proof is None else line(f"{proof['text']}: {proof_in_words(proof)}")
 
 
 def _verdict(verdict: Mapping[str, Any] | None) -> str:

@@ -7,14 +7,17 @@ verified and from where the branches stand now.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from fleet.core.state import Standing, State, StepState, answers_to
 from fleet.records import record
+from fleet.views.proofs import proof_in_words, proof_row
 from fleet.views.status import Clock, Observed, Seen
 from fleet.views.tasks import (
     PhaseSteps,
     TaskSteps,
+    needing_people,
     phases_before,
     phases_of,
     state_of,
@@ -33,7 +36,7 @@ def gate_of(
     attempt of a step or which person, and what names the content that it was found of.
     """
     tasks, phase = tasks_of(state), phases_of(state)[name]
-    asked = {question.step for question in state.questions.values()}
+    asked = needing_people(state)
     conditions = [
         condition("phase", f"{before} has landed", "not yet", met=False)
         for before in phases_before(state, phase)
@@ -81,7 +84,7 @@ class _Task:
     seen: Seen
     clock: Clock
 
-    def conditions(self, asked: set[str]) -> list[dict[str, Any]]:
+    def conditions(self, asked: AbstractSet[str]) -> list[dict[str, Any]]:
         """Returns what the gate asks of the task; all that was found at a commit is met no more
         once the branch has moved.
         """
@@ -101,7 +104,7 @@ class _Task:
             return [condition("task", text, waits, met=False), *self._last_red()]
         commit, head = str(verified.get("commit", "")), self.seen.head
         moved = head is not None and head != commit and word != "merged"
-        found = self._judged(self._check, verified)
+        found = [*self._judged(self._check, verified), *self._proof()]
         if moved:
             told = f"no more: found at {commit[:10]}, and its branch has moved"
             found = [{**one, "met": False, "evidence": told} for one in found]
@@ -160,6 +163,18 @@ class _Task:
                 return [told for told in self._judged(one, one.evidence) if not told["met"]]
         return []
 
+    def _proof(self) -> list[dict[str, Any]]:
+        """Returns whether the assumption that the task is to prove holds; where it does not, what
+        follows is what the gate asks for.
+        """
+        row = proof_row(self.steps)
+        if row is None or row["holds"] is None:
+            return []
+        met = bool(row["holds"] or row["followed"])
+        told, by = proof_in_words(row), self._found(self._check)
+        text = f"{row['of']}: {row['text']}: {told}"
+        return [condition("proof", text, told, met=met, **by)]
+
     def _judged(self, step: StepState, told: Mapping[str, Any]) -> list[dict[str, Any]]:
         by, found = self._found(step), []
         for one in told.get("deliverables", ()):
@@ -167,7 +182,10 @@ class _Task:
             text, met, digest = f"{self.name}: {one['text']}", bool(one["met"]), one.get("digest")
             kept = {**by, "digest": digest or None}
             found.append(condition("deliverable", text, why, one.get("commit"), met=met, **kept))
+        found += [_shown(self.name, one, by) for one in told.get("evidence", ())]
         for one in told.get("checks", ()):
+            if told.get("disproved") and not one["passed"]:
+                continue  # what follows from that is a condition of its own
             why = last_line(one) or ("passed" if one["passed"] else "failed")
             text, met, digest = (
                 f"{self.name}: check {one['text']}",
@@ -186,13 +204,22 @@ def passed(state: State, task: TaskSteps, clock: Clock) -> dict[str, Any]:
     """Returns that a checkpoint of the phase is passed, as one condition."""
     name, join, gate = task.join.step.id, task.join, task.gates[-1]
     text = f"the checkpoint {name} is passed"
-    if join.standing is Standing.SKIPPED:
+    if task.is_waived and join.settled:
+        text = f"the checkpoint {name} is passed (skipped by a person)"
         return condition("checkpoint", text, "skipped by a person", met=True)
     met = join.standing is Standing.SUCCEEDED and gate.standing is Standing.SUCCEEDED
     commit = str(task.verified["commit"]) if met and task.verified else None
     told = f"at {commit[:10]}" if commit else f"see: fleet gate {name}"
     by = found_by(state, gate, clock) if met else {}
     return condition("checkpoint", text, told, commit, met=met, **by)
+
+
+def _shown(task: str, one: Mapping[str, Any], by: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a piece of evidence as a condition."""
+    met, kept = bool(one["met"]), {**by, "digest": one.get("digest") or None}
+    why = one.get("why") or (f"committed: {one['file']}" if one.get("file") else last_line(one))
+    text = f"{task}: evidence {one['text']}" + (" (stated)" if one["how"] == "stated" else "")
+    return condition("evidence", text, why or "passed", one.get("commit"), met=met, **kept)
 
 
 def _now(task: TaskSteps, seen: Seen) -> str | None:

@@ -14,10 +14,12 @@ from typing import Any
 from fleet.core.state import CLOSED, OpenQuestion, Standing, State, StepState
 from fleet.records import record
 from fleet.views.forecast import Forecast, done_share, forecast, planned_share
+from fleet.views.proofs import proof_row
 from fleet.views.tasks import (
     PhaseSteps,
     TaskSteps,
     kept_back,
+    needing_people,
     phases_before,
     phases_of,
     state_of,
@@ -84,7 +86,7 @@ def status_of(fleet: str, state: State, observed: Observed, clock: Clock) -> dic
     outlook = forecast(
         state.about, tasks, [names for _, names in order], clock.day_of, clock.now_day
     )
-    asked = frozenset(question.step for question in state.questions.values())
+    asked = needing_people(state)
     scene = _Scene(state, phases, observed, clock, outlook, asked)
     rows = [_task_row(scene, name, task) for name, task in tasks.items()]
     ended = {
@@ -104,7 +106,7 @@ def status_of(fleet: str, state: State, observed: Observed, clock: Clock) -> dic
         "slip_causes": [{"task": name, "days": days} for name, days in outlook.slip_causes],
         "run": {"id": state.run, "state": run_state(state), "revision": state.revision},
         "coordinator": dict(observed.coordinator),
-        "inbox": len(state.questions),
+        "inbox": sum(not asked.steps for asked in state.questions.values()),
         "spend": _spend(tasks),
         "tasks": rows,
         "phases": [
@@ -195,6 +197,7 @@ def _task_row(scene: _Scene, name: str, task: TaskSteps) -> dict[str, Any]:
         },
         "deliverables": _judged(task, "deliverables", facts),
         "checks": _judged(task, "checks", facts),
+        "proof": proof_row(task),
         "verdict": next(iter(verdicts_of(task)[::-1]), None),
         "why": _why(task),
         "branch": facts.get("branch"),
@@ -283,7 +286,7 @@ def _phase_row(state: State, name: str, phase: PhaseSteps, tasks: list[str]) -> 
     if landed is None:
         missing += [f"{before} is not landed" for before in phases_before(state, phase)]
         missing += [
-            f"{task} is not verified"
+            f"{task} is not {'passed' if _is_checkpoint(state, task) else 'verified'}"
             for task in tasks
             if state.steps[task].standing not in (Standing.SUCCEEDED, Standing.SKIPPED)
         ]
@@ -310,6 +313,11 @@ def _phase_row(state: State, name: str, phase: PhaseSteps, tasks: list[str]) -> 
         "merged_as": landed.get("commit") if landed else None,
         **({"undone": phase.undone.get("text")} if phase.undone else {}),
     }
+
+
+def _is_checkpoint(state: State, task: str) -> bool:
+    facts: Any = state.steps[task].step.params["task"]
+    return bool(facts.get("kind") == "checkpoint")
 
 
 def questions_of(state: State, outlook: Forecast, clock: Clock) -> list[dict[str, Any]]:
@@ -343,7 +351,7 @@ def task_asked_about(state: State, asked: OpenQuestion, outlook: Forecast) -> st
 def question_row(asked: OpenQuestion, task: str, outlook: Forecast, clock: Clock) -> dict[str, Any]:
     """Returns one open question as every door shows it."""
     question = asked.question
-    expires_ms = question.expires_at_ms
+    expires_ms, climbs_ms = question.expires_at_ms, asked.climbs_at_ms
     return {
         "id": asked.id,
         "step": asked.step,
@@ -352,6 +360,8 @@ def question_row(asked: OpenQuestion, task: str, outlook: Forecast, clock: Clock
         "message": question.message,
         "choices": list(question.choices),
         "whom": question.whom,
+        "answering": question.whom if asked.steps else None,
+        "climbs_at": None if climbs_ms is None else clock.time_of(climbs_ms),
         "topic": question.topic,
         "by": asked.by,
         "asked_at": clock.time_of(asked.at_ms),

@@ -22,10 +22,14 @@ STATES = (
 )  # fmt: skip
 """Every state that a task can be in."""
 
-_ORDER = ("worktree", "agent", "check", "gate")
-
+LAST = 1 << 30
 REMEDIES = ("adapt", "consult")
-"""Kinds of steps that follow a task's failure: while one is open, it has not failed for good."""
+"""Kinds of steps that follow a task's failure, or a proof's: while one is open, it is not over."""
+
+JUDGES = ("check", "gate", *REMEDIES)
+"""Kinds of a task's steps that come when its work is done."""
+
+_ORDER = ("worktree", "agent", *JUDGES)
 
 LINE = ("waiting", "ready", "starting", "working", "checking", "verified", "accepted", "merged")
 """States in the order in which a task that fares well comes by them."""
@@ -44,7 +48,7 @@ class TaskSteps:
     judges: list[StepState] = field(default_factory=list)
     """The agents among its checks, at work."""
     remedies: list[StepState] = field(default_factory=list)
-    """What follows its failure: a change of the plan, a word of somebody who is asked."""
+    """What follows its failure, or what a proof disproves: a changed plan, a word of somebody."""
     gates: list[StepState] = field(default_factory=list)
     """Of a checkpoint: who signs for what its checks have found; the last one counts."""
 
@@ -60,10 +64,17 @@ class TaskSteps:
         return self.facts.get("kind") == "checkpoint"
 
     @property
+    def is_waived(self) -> bool:
+        """Whether a person does without it, or without the last word of its checks or gates."""
+        last = (self.join, *self.checks[-1:], *self.gates[-1:])
+        return any(one.standing is Standing.SKIPPED for one in last)
+
+    @property
     def inner(self) -> list[StepState]:
         """All steps but the join, first to last."""
         first = [self.worktree] if self.worktree else []
-        rounds = [*self.renewals, *self.works, *self.judges, *self.checks, *self.gates]
+        rounds = [*self.renewals, *self.works, *self.judges, *self.checks]
+        rounds += [*self.gates, *self.remedies]
         return sorted([*first, *rounds], key=_place)
 
     @property
@@ -102,8 +113,12 @@ class TaskSteps:
 
 
 def _place(one: StepState) -> tuple[int, int]:
-    """Returns where a step stands among those of its task: its round, then what it does there."""
-    return int(str(one.step.params.get("round", 1))), _ORDER.index(one.step.kind)
+    """Returns where a step stands among those of its task: its round, then what it does there; what
+    follows from them all comes last.
+    """
+    last = one.step.kind in ("adapt", "consult")
+    number = LAST if last else int(str(one.step.params.get("round", 1)))
+    return number, _ORDER.index(one.step.kind)
 
 
 @dataclass(slots=True)
@@ -219,8 +234,23 @@ def phases_before(state: State, phase: PhaseSteps) -> list[str]:
     ]
 
 
+def needing_people(state: State) -> frozenset[str]:
+    """Returns the steps with an open question at whose answer no agent works."""
+    return frozenset(asked.step for asked in state.questions.values() if not asked.steps)
+
+
+def answering(state: State) -> dict[str, StepState]:
+    """Returns the steps of agents at work, or about to be, at the answers to questions, by
+    question.
+    """
+    found = [
+        (name, state.known(step)) for name, asked in state.questions.items() for step in asked.steps
+    ]
+    return {name: one for name, one in found if one is not None and one.step.kind == "agent"}
+
+
 def state_of(task: TaskSteps, phase: PhaseSteps | None, asked: AbstractSet[str]) -> str:
-    """Returns the one word for a task; `asked` are steps with an open question."""
+    """Returns the one word for a task; `asked` are steps with a question that needs a person."""
     join = task.join
     if join.standing is Standing.SKIPPED:
         return "skipped"
@@ -246,17 +276,19 @@ def state_of(task: TaskSteps, phase: PhaseSteps | None, asked: AbstractSet[str])
 
 
 def _unsettled(one: StepState, asked: AbstractSet[str]) -> str:
-    if one.standing is Standing.ASKING or one.step.id in asked:
+    if one.step.id in asked:
         return "needs-you"
+    if one.standing is Standing.ASKING:
+        return "waiting"  # somebody is at work at the answer
     if one.held:
         return "stopped" if one.attempt else "held"
     kind = "check" if "judged" in one.step.params else one.step.kind
     if one.standing is Standing.RUNNING:
-        if kind in ("check", "gate"):
+        if kind in JUDGES:
             return "checking"
         known = one.facts.get("session") and seen_of(one).get("turn") != "unknown"
         return "working" if kind == "agent" and known else "starting"
-    if kind in ("check", "gate"):
+    if kind in JUDGES:
         return "checking"
     if one.standing is Standing.WAITING and kind == "worktree":
         return "waiting"
@@ -287,6 +319,11 @@ def waiting_for(
         name_of(state, need.step)
         for need in first.step.needs
         if (one := state.known(need.step)) is not None and one.standing not in CLOSED
+    ]
+    waits += [
+        f"{asked.question.whom} to answer {asked.id}"
+        for asked in state.questions.values()
+        if asked.step == first.step.id and asked.steps
     ]
     if waits:
         return waits

@@ -20,7 +20,7 @@ from fleet.files.flows.forms import LISTS, STEP_FORMS, GraphForm, NodeForm, Step
 from fleet.files.flows.inputs import fits
 from fleet.files.flows.reading import Page, read_pages
 from fleet.files.flows.sandbox import Refused
-from fleet.files.forms import Form
+from fleet.files.form import Form
 from fleet.files.proposals import is_empty
 from fleet.files.source import Unreadable
 from fleet.files.validate import problems_within

@@ -24,7 +24,7 @@ from fleet.files.fields import (
     Texts,
     one_or_many,
 )
-from fleet.files.forms import Form
+from fleet.files.form import Form
 
 Steps = list[Any]
 Names = Annotated[list[Text], BeforeValidator(one_or_many)]

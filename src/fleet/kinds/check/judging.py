@@ -107,6 +107,7 @@ def _row(judge: Mapping[str, Any], one: StepState, commit: str) -> dict[str, Any
     why = "" if told["passed"] else summary(told["findings"]) or one.text
     row = _said(judge, commit, why)
     kept = sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    row["judge"] = judge["agent"]["id"]
     return {**row, "tail": briefs.verdict({"verdict": told}), "digest": f"sha256:{kept}"}
 
 

@@ -1,4 +1,4 @@
-"""Metrics: what a measuring command printed, read as a number and held against its target."""
+"""What a measuring command printed, read as a number and held against a target."""
 
 from __future__ import annotations
 
@@ -34,6 +34,26 @@ def measured(metric: Mapping[str, Any], ran: Ran, commit: str) -> dict[str, Any]
         met = bool(_HOLDS[str(metric.get("op") or "==")](value, float(target)))
     found = {"value": value, "met": met, "at_commit": commit, "why": why, "digest": ran.digest}
     return {**metric, **found}
+
+
+def missed(wanted: Mapping[str, Any], ran: Ran) -> str:
+    """Returns why a command that has passed does not meet its target, nothing when it does."""
+    found = bound_of(wanted, ran)
+    value, met = found["value"], found["met"]
+    if met is not False:
+        return "" if met else "it printed no number"
+    unit = f" {wanted['unit']}" if wanted.get("unit") else ""
+    return f"it measured {value:g}{unit}; {wanted['op']} {float(wanted['target']):g} is wanted"
+
+
+def bound_of(wanted: Mapping[str, Any], ran: Ran | None) -> dict[str, Any]:
+    """Returns the measured value of a check, its bound, and whether it is met; None where nothing
+    was measured.
+    """
+    value = number_in(ran.tail) if ran is not None and ran.passed else None
+    met = None if value is None else _HOLDS[str(wanted["op"])](value, float(wanted["target"]))
+    kept = {name: wanted[name] for name in ("op", "target", "unit")}
+    return {"value": value, "met": met, **kept}
 
 
 def number_in(text: str) -> float | None:

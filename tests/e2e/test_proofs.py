@@ -1,0 +1,159 @@
+"""Proofs of concept: what is taken for granted is found out first, and what follows if it fails."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from support.scripted_fleet import ScriptedFleet, until
+
+LOAD = "mkdir -p docs; echo load > docs/load.md; echo 'p95 {0} ms' > p95\n"
+COMMITTED = "git add .; git commit -qm measured\n"
+SHOWN = 'fleet done --evidence "the load was real=docs/load.md"\n'
+
+
+def asked(fleet: ScriptedFleet, step: str) -> dict[str, Any]:
+    """Returns the open question of a step once there is one."""
+
+    def look() -> dict[str, Any] | None:
+        found = fleet.must("inbox", "--json").json()["questions"]
+        return next((one for one in found if one["step"] == step), None)
+
+    found: dict[str, Any] = until(look, f"a question of {step}")
+    return found
+
+
+def rows(fleet: ScriptedFleet) -> dict[str, dict[str, Any]]:
+    return {one["id"]: one["proof"] for one in fleet.status()["tasks"] if one["proof"]}
+
+
+def proving_fleet(fleet: ScriptedFleet) -> None:
+    fleet.phases("p", "q")
+    fleet.task("cache", phase="p", deliverables=["cache.md"])
+    (fleet.root / "tasks/cache.md").unlink()  # its agent is there, and a patch may bring it
+    fleet.put(
+        "agents/bench.yaml",
+        json.dumps({"harness": "shell", "args": LOAD.format(600) + COMMITTED + SHOWN}),
+    )
+    evidence = ["docs/*.md", "the load was real", {"text": "it counts", "command": "wc -l < p95"}]
+    fast = {
+        "text": "P95 stays below 200 ms",
+        "proof": {
+            "agent": "bench",
+            "evidence": evidence,
+            "success": {"name": "P95", "measure": "cat p95", "target": "<200", "unit": "ms"},
+        },
+        "on_failure": {"adapt": "add-cache"},
+    }
+    kept = {"text": "old clients go on", "proof": {"command": "test -e README.md"}}
+    apart = {
+        "text": "tenants are apart",
+        "proof": {"command": "echo leaks; exit 3", "days": 0.5, "name": "Isolation"},
+        "on_failure": "escalate architect",
+    }
+    seen = f'cp "$FLEET_BRIEF" {fleet.top}/brief; ls > api.md; git add api.md; git commit -qm api\n'
+    fleet.task("api", seen, phase="p", assumptions=[fast, kept, apart, "the sun shines"])
+    fleet.task("web", phase="q", dependencies=["api"])
+    added = {"id": "cache", "agent": "cache", "phase": "p", "body": "Cache it."}
+    patch = {"add": [added], "needs": {"api": {"add": ["cache"]}}, "reason": "too slow"}
+    fleet.settings["patches"] = {"add-cache": patch}
+    fleet.write()
+
+
+def test_what_is_disproved_changes_the_plan_or_is_asked_before_it_is_built_on(
+    fleet: ScriptedFleet,
+) -> None:
+    proving_fleet(fleet)
+    plan = fleet.must("plan", "--json").json()
+    assert [(one["id"], one["task"], one["rides"]) for one in plan["proofs"]] == [
+        (name, "api", ["api", "web"]) for name in ("api-proof", "api-proof-2", "api-proof-3")
+    ]
+    assert "rides on it: api, web" in " ".join(fleet.must("plan").stdout.split())
+    days = {one["id"]: (one["kind"], one["days"]) for one in plan["tasks"]}
+    assert days["api-proof"] == ("proof", 1)
+    assert days["api-proof-3"] == ("proof", 0.5)
+
+    fleet.must("launch", "--all")
+    change = asked(fleet, "api-proof/adapt")
+    role = asked(fleet, "api-proof-3/consult")
+    assert "tenants are apart" in role["message"]
+    assert role["whom"] == "architect"
+    found = rows(fleet)
+    assert (found["api-proof"]["holds"], found["api-proof"]["value"]) == (False, 600)
+    assert found["api-proof"]["then"] == ["adapt add-cache"]
+    assert found["api-proof-2"]["holds"] is True
+    told = " ".join(fleet.must("status").stdout.split())
+    assert "disproved: 600 ms, < 200 is wanted; adapt add-cache" in told
+    states = {one["id"]: one for one in fleet.status()["tasks"]}
+    assert [states[name]["state"] for name in ("api-proof", "api-proof-2", "api")] == [
+        "needs-you", "verified", "waiting",
+    ]  # fmt: skip
+    assert fleet.ran()["api 1"] == 0
+
+    # what follows is done before anything rides on it
+    fleet.must("approve", change["id"])
+    fleet.must("answer", role["id"], "a schema for each tenant")
+    fleet.must("launch", "--all")
+    assert fleet.wait("api").code == 0
+    assert "cache.md" in fleet.git("show", "fleet/api:api.md").split()
+    brief = (fleet.top / "brief").read_text()
+    assert "has disproved: P95 stays below 200 ms" in brief
+    assert "P95: it measured 600 ms; < 200 is wanted" in brief
+    assert "a schema for each tenant" in brief
+    assert "It was to prove, and has: old clients go on" in brief
+    assert rows(fleet)["api-proof"]["followed"] is True
+
+    # what was shown is kept, and asked for by the gate
+    conditions = fleet("gate", "p", "--json").json()["conditions"]
+    kept = {one["text"]: one for one in conditions if one["kind"] == "evidence"}
+    assert sorted(kept) == [
+        "api-proof: evidence docs/*.md", "api-proof: evidence it counts",
+        "api-proof: evidence the load was real",
+    ]  # fmt: skip
+    assert all(one["met"] and one["digest"] and one["commit"] for one in kept.values())
+    proofs = {one["text"]: one["met"] for one in conditions if one["kind"] == "proof"}
+    assert all(proofs.values())
+    assert len(proofs) == 3
+    report = fleet.must("report", "--json").json()
+    real = next(one for one in report["evidence"] if one["text"] == "the load was real")
+    assert (real["how"], real["file"]) == ("file", "docs/load.md")
+    assert [one["holds"] for one in report["proofs"]] == [False, True, False]
+    assert "EVIDENCE" in fleet.must("report").stdout
+    fleet.must("merge", "p")
+    assert fleet.wait("api-proof", "api", state="merged").code == 0
+
+
+def test_a_proof_that_shows_nothing_disproves_nothing(fleet: ScriptedFleet) -> None:
+    fleet.phases("p")
+    late = 'if [ "$FLEET_ATTEMPT" = 2 ]; then git add .; git commit -qm late; fi\n'
+    script = f'cp "$FLEET_BRIEF" {fleet.top}/brief-$FLEET_ATTEMPT; echo seen > seen.md\n{late}'
+    script += 'fleet done --evidence "it was seen=seen.md" --evidence "and read = README.md"\n'
+    fleet.put("agents/looker.yaml", json.dumps({"harness": "shell", "args": script}))
+
+    def taken(text: str, **proof: Any) -> dict[str, Any]:
+        return {"text": text, "proof": proof, "on_failure": "adapt more"}
+
+    fleet.task("one", phase="p", assumptions=[
+        taken("seen", agent="looker", evidence=["it was seen"], success="test -e seen.md"),
+        taken("mute", success={"measure": "echo none", "target": "<1"}),
+        taken("gone", success={"measure": "no-such-program", "target": "<1"}),
+        taken("missing", command="no-such-program"),
+    ])  # fmt: skip
+    fleet.settings["patches"] = {"more": {"add": [{"id": "more", "agent": "looker", "phase": "p"}]}}
+    fleet.write()
+    fleet.must("launch", "--all")
+    mute, gone, missing = (asked(fleet, f"one-proof-{n}/check") for n in (2, 3, 4))
+    assert "it printed no number" in mute["message"]
+    assert "it exited with 127" in gone["message"]
+    assert "it exited with 127" in missing["message"]
+    assert fleet.wait("one-proof").code == 0
+    assert "it was seen`: seen.md is there but not committed" in (fleet.top / "brief-2").read_text()
+    kept = [one for one in fleet.must("report", "--json").json()["evidence"] if one["met"]]
+    assert [(one["text"], one["file"]) for one in kept] == [
+        ("it was seen", "seen.md"), ("and read", "README.md"),
+    ]  # fmt: skip
+    assert not [one for one in fleet.history() if "adapt" in str(one.get("step"))]
+    assert fleet.ran()["one 1"] == 0
+    for question in (mute, gone, missing):
+        fleet.must("answer", question["id"], "skip")
+    assert fleet.wait("one").code == 0
