@@ -180,9 +180,8 @@ def _lengthen(state: State, names: Iterable[str]) -> None:
         _stretch(state, one, max(behind, default=0))
     while todo:
         one = todo.pop()
-        for other in [state.steps[need.step] for need in one.step.needs]:
-            if not other.settled and _stretch(state, other, one.tail_ms):
-                todo.append(other)
+        needed = [state.steps[need.step] for need in one.step.needs]
+        todo += [o for o in needed if not o.settled and _stretch(state, o, one.tail_ms)]
 
 
 def _stretch(state: State, one: StepState, behind_ms: int) -> bool:
