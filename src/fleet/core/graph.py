@@ -176,7 +176,7 @@ def _lengthen(state: State, names: Iterable[str]) -> None:
     """Raises the tails of revised steps and of what they need, as far as these have not settled."""
     todo = [state.steps[name] for name in names]
     for one in todo:
-        behind = [state.steps[name].tail_ms for name, _ in dependents_of(state, one.step.id)]
+        behind = (state.steps[name].tail_ms for name, _ in dependents_of(state, one.step.id))
         _stretch(state, one, max(behind, default=0))
     while todo:
         one = todo.pop()
