@@ -180,14 +180,14 @@ def _lengthen(state: State, names: Iterable[str]) -> None:
         _stretch(state, one, max(behind, default=0))
     while todo:
         one = todo.pop()
-        needed = [state.steps[need.step] for need in one.step.needs]
-        todo += [o for o in needed if not o.settled and _stretch(state, o, one.tail_ms)]
+        needed = (state.steps[need.step] for need in one.step.needs)
+        todo += [other for other in needed if _stretch(state, other, one.tail_ms)]
 
 
 def _stretch(state: State, one: StepState, behind_ms: int) -> bool:
-    """Returns whether the tail of a step has grown by one that is so long behind it."""
+    """Returns whether an open step's tail has grown by one that is so long behind it."""
     tail_ms = behind_ms + one.step.span_ms
-    if tail_ms <= one.tail_ms:
+    if tail_ms <= one.tail_ms or one.settled:
         return False
     listed = one.standing is Standing.READY and one.may_start
     if listed:
