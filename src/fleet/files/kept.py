@@ -57,8 +57,11 @@ def keep_plan(state_folder: Path, plan: Plan, texts: Mapping[str, str]) -> None:
     """Keeps a lowered plan with its texts."""
     for digest, text in texts.items():
         keep_text(state_folder, digest, text)
-    told = codec.dumps(m.StartRun(run="", plan=plan))
-    keep_text(state_folder, f"plan-{plan.about['basis']}", told)
+    path = _path(state_folder, str(plan.about["basis"]))
+    if not path.exists():
+        keep_text(state_folder, path.name, codec.dumps(m.StartRun(run="", plan=plan)))
+    _latest.clear()
+    _latest[path] = plan
 
 
 def keep_text(state_folder: Path, name: str, text: str) -> None:
@@ -79,12 +82,23 @@ def changes_of(state: State | None) -> list[Mapping[str, Any]]:
 
 def lowered_before(state_folder: Path, basis: str) -> Plan | None:
     """Returns the plan that was lowered from what has that digest, as far as it was kept."""
-    path = state_folder / "texts" / f"plan-{basis}"
+    path = _path(state_folder, basis)
     if not path.is_file():
         return None
+    known = _latest.get(path)
+    if known is not None:
+        return known
     started = codec.decode(json.loads(path.read_text(encoding="utf-8")))
     assert isinstance(started, m.StartRun)
     return started.plan
+
+
+def _path(state_folder: Path, basis: str) -> Path:
+    return state_folder / "texts" / f"plan-{basis}"
+
+
+_latest: dict[Path, Plan] = {}
+"""The plan that this process has kept last: of a large one it takes seconds to read it back."""
 
 
 def pending_revision(fleet: Fleet, state_folder: Path, state: State) -> Revision | None:

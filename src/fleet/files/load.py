@@ -67,7 +67,7 @@ def load(
     for path, kind in sorted(listed.items(), key=lambda one: KINDS.index(one[1])):
         if stead.get(path, b"") is None:
             continue
-        raw = _raw(root, kind, path, known, problems, stead.get(path))
+        raw = _raw(root, kind, path, known, problems, stead=stead.get(path))
         if raw is not None:
             raws.append(raw)
         else:
@@ -143,6 +143,7 @@ def _raw(
     path: str,
     known: cache.Entries,
     problems: list[Problem],
+    *,
     stead: bytes | None = None,
 ) -> Raw | None:
     """Returns one document in normal form, from the cache where its bytes are the same."""
