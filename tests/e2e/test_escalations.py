@@ -85,6 +85,7 @@ def test_roles_answer_and_who_gives_no_answer_is_passed_over(fleet: ScriptedFlee
     fleet.task("api", asks("api", HOSTILE, choices), body="Build the api.", deliverables=["api.md"])
     held = f'grep -q "use port 80" "$FLEET_BRIEF" || exit 1\n{fleet.delivers("web")}'
     fleet.task("web", held, deliverables=["web.md"], attempts=1, on_failure=["escalate lead"])
+    fleet.task("never", "exit 1\n", attempts=1, on_failure=["escalate lead"])
     handed = ["agent zoe", "ask grace"]
     fleet.task("docs", "exit 0\n", deliverables=["docs.md"], attempts=1, on_failure=handed)
     slow = asks("slow", "now?", "--topic slow --severity high")
@@ -154,6 +155,11 @@ def _plays(fleet: ScriptedFleet) -> None:
     assert "ada asked this itself" in refused.stderr
     fleet.must("answer", mine["id"], "ours", env={"USER": "grace"})
 
+    # who has said often enough how a task goes on is not asked once more
+    last = asked(fleet, "never", "person")
+    assert fleet.ran()["never 4"] == 1
+    fleet.must("answer", last["id"], "skip")
+
     assert fleet.wait("api", "web", "docs", "slow", "odd", "own", "late").code == 0
     assert [fleet.git("show", f"fleet/{name}:{name}.md") for name in ("api", "slow", "odd")] == [
         "jwt", "tomorrow", "left",
@@ -175,7 +181,11 @@ def _plays(fleet: ScriptedFleet) -> None:
 
 def _shows_decisions(fleet: ScriptedFleet) -> None:
     found = decided(fleet)
-    assert {task: (one["answer"], one["by"]) for task, one in found.items() if task != "slow"} == {
+    assert {
+        task: (one["answer"], one["by"])
+        for task, one in found.items()
+        if task not in ("slow", "never")
+    } == {
         "api": ("jwt", "agent:ada"),
         "web": ("retry", "agent:lea"),
         "odd": ("left", found["odd"]["by"]),
@@ -188,7 +198,7 @@ def _shows_decisions(fleet: ScriptedFleet) -> None:
     assert "\x1b" not in listed
 
     folder = fleet.root / "docs"
-    assert len(fleet.must("decisions", "--export", str(folder), "--dry-run").stdout.split()) == 7
+    assert len(fleet.must("decisions", "--export", str(folder), "--dry-run").stdout.split()) == 11
     assert not folder.exists()
     fleet.must("decisions", "--export", str(folder))
     names = sorted(path.name for path in folder.iterdir())
