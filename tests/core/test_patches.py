@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from fleet.core import messages as m
-from fleet.core.plan import Need, NeedsChange, Patch, Retry
+from fleet.core.plan import FAILED, Ask, Need, NeedsChange, Patch, Retry
 from support.plans import (
     check_again,
     fleet,
@@ -122,6 +122,29 @@ def test_a_patch_stops_what_runs_and_it_counts_as_unstarted_again():
         run.expect(StopRequested("a", "revise"), PlanRevised(2))
         run.tell(stopped("a")).expect(AttemptEnded("a")).stands(a="waiting")
         run.tell(ended("b")).expect(AttemptEnded("b"), AttemptStarted("a", 2))
+
+
+def test_a_patch_has_a_step_fail_that_asks_how_to_go_on_and_another_take_its_place():
+    with play(plan(step("a", ladder=(Ask(message="?"),)), step("b", "a"))) as run:
+        run.expect(AttemptStarted("a", 1)).quietly(failed("a"))
+        again = step("a2", needs=(Need(step="a", on=FAILED),))
+        run.refuse(revised(step("a", kind="new"), stop=("a",)), "is asking and may not be changed")
+        run.tell(revised(again, stop=("a",), needs={"b": change("a2", remove=["a"])}))
+        run.expect(PlanRevised(2), StepSettled("a", "failed"), AttemptStarted("a2", 1))
+        assert not run.state.questions
+        run.quietly(ended("a2"), ended("b"))
+        assert run.state.ended == "succeeded"
+
+
+def test_of_two_patches_that_were_worked_out_against_one_plan_the_second_is_refused():
+    with play(plan(step("a"))) as run:
+        run.quietly(revised(step("b"), about={"basis": "one"}))
+        run.quietly(revised(step("c"), about={"basis": "two"}, basis="one"))
+        late = revised(step("d"), about={"basis": "other"}, basis="one")
+        run.refuse(late, "the plan has changed since this was worked out")
+        run.quietly(ended("a", patch=late.patch))
+        assert "the plan has changed since" in run.state.steps["a"].text
+        assert (run.state.about["basis"], "d" in run.state.steps) == ("two", False)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import yaml
 
 from support.scripted_fleet import ScriptedFleet, until
@@ -155,3 +158,80 @@ def test_tasks_come_before_running_failed_and_waiting_ones(fleet: ScriptedFleet)
     revisions = [one for one in fleet.history() if one["event"] == "plan-revised"]
     assert "Both need the base." in [one["patch"]["reason"] for one in revisions]
     assert {one["by"] for one in revisions} >= {"agent:works"}
+
+
+def test_changes_that_race_crash_and_meet_later_edits_are_each_taken_up_once(
+    fleet: ScriptedFleet,
+) -> None:
+    crew(fleet)
+    fleet.settings["envelope"] = {"max_tasks": 9}
+    fleet.settings["patches"] = {
+        "mend": {"insert": {"task": added("mend"), "before": "red"}, "reason": "Mend it."},
+        "over": {"drop": ["last"], "reason": "Enough."},
+    }
+    fleet.task(
+        "red",
+        fleet.delivers("red", "$FLEET_ATTEMPT"),
+        checks=["test -e mend.md"],
+        attempts=1,
+        on_failure=["adapt mend", "fail"],
+    )
+    fleet.task("slow", fleet.waits("slow") + fleet.delivers("slow"))
+    fleet.task("last", dependencies=["slow", "red"])
+    fleet.write()
+
+    # each life of the coordinator ends before its fifth commit, wherever the change is by then
+    dies = {"FLEET_CRASH_AT": "journal.before_commit:5"}
+    fleet.must("launch", "--all", env=dies)
+    assert fleet("wait", "red", "--timeout", "60", env=dies, timeout_s=90).code == 0
+    assert {name: count for name, count in fleet.ran().items() if "slow" not in name} == {
+        "red 1": 1, "mend 1": 1, "red 2": 1,
+    }  # fmt: skip
+
+    # of several at once none is lost, and none is applied to a plan that it was not worked out for
+    wanted = [
+        change(fleet, f"c{n}", insert={"task": added(f"c{n}"), "after": "slow"}, reason=f"c{n}")
+        for n in range(3)
+    ]
+    racing = [
+        subprocess.Popen([sys.executable, "-m", "fleet", "adapt", one], cwd=fleet.root,
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        for one in (*wanted, wanted[0])
+    ]  # fmt: skip
+    said = [one.communicate(timeout=60)[0].decode() for one in racing]
+    assert [one.returncode for one in racing] == [0] * 4, said
+    assert sum("taken this change up already" in one for one in said) == 1, said
+    reasons = [one["patch"]["reason"] for one in fleet.history() if one["event"] == "plan-revised"]
+    for reason in ("Mend it.", "c0", "c1", "c2"):
+        assert reasons.count(reason) == 1, reasons
+    told = fleet.must("plan", "--json").json()
+    assert {"mend", "c0", "c1", "c2"} <= {one["id"] for one in told["tasks"]}
+
+    # an edit of the files keeps them; one with which a change does not hold is refused, naming it
+    path = fleet.root / "tasks/last.md"
+    good = path.read_text()
+    path.write_text(good.replace("days: 1", "days: 3"))
+    until(lambda: "the documents were edited" in str(fleet.history()), "the edit", 15)
+    assert {"mend", "c0"} <= {row["id"] for row in fleet.status()["tasks"]}
+    (fleet.root / "tasks/slow.md").rename(fleet.top / "slow.md")
+    path.write_text(good.replace("- slow\n", ""))
+    checked = fleet("check")
+    assert checked.code == 2
+    assert "the change that was taken up already (c0): there is no task 'slow'" in checked.stderr
+    (fleet.top / "slow.md").rename(fleet.root / "tasks/slow.md")
+    path.write_text(good)
+    assert fleet.must("check").stdout.strip().endswith("no problems")
+    assert {"mend", "c0"} <= {row["id"] for row in fleet.status()["tasks"]}
+
+    # each revision can be looked at, and the journal names who made it and why
+    first = fleet.must("plan", "--revision", "1", "--json").json()
+    assert [one["id"] for one in first["tasks"]] == ["last", "red", "slow"]
+    assert first["revision"]["reason"] == "the start"
+    shown = fleet.must("plan", "--revision", str(reasons.index("Mend it.") + 2)).stdout
+    assert "Mend it." in shown
+    assert "red/adapt" in shown
+    assert "mend" in shown
+    none = fleet("plan", "--revision", "99")
+    assert (none.code, "the plan has no revision 99; there are 1 to" in none.stderr) == (1, True)
+    assert "by red/adapt: Mend it." in fleet.must("history", "--width", "200").stdout
+    fleet.must("stop", "--all")

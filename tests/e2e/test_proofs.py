@@ -36,6 +36,8 @@ def proving_fleet(fleet: ScriptedFleet) -> None:
         json.dumps({"harness": "shell", "args": LOAD.format(600) + COMMITTED + SHOWN}),
     )
     evidence = ["docs/*.md", "the load was real", {"text": "it counts", "command": "wc -l < p95"}]
+    answer = {"harness": "shell", "role": "architect", "args": "echo a schema for each tenant"}
+    fleet.put("agents/ann.yaml", json.dumps(answer))
     fast = {
         "text": "P95 stays below 200 ms",
         "proof": {
@@ -75,9 +77,6 @@ def test_what_is_disproved_changes_the_plan_or_is_asked_before_it_is_built_on(
 
     fleet.must("launch", "--all")
     change = asked(fleet, "api-proof/adapt")
-    role = asked(fleet, "api-proof-3/consult")
-    assert "tenants are apart" in role["message"]
-    assert role["whom"] == "architect"
     found = rows(fleet)
     assert (found["api-proof"]["holds"], found["api-proof"]["value"]) == (False, 600)
     assert found["api-proof"]["then"] == ["adapt add-cache"]
@@ -92,7 +91,6 @@ def test_what_is_disproved_changes_the_plan_or_is_asked_before_it_is_built_on(
 
     # what follows is done before anything rides on it
     fleet.must("approve", change["id"])
-    fleet.must("answer", role["id"], "a schema for each tenant")
     fleet.must("launch", "--all")
     assert fleet.wait("api").code == 0
     assert "cache.md" in fleet.git("show", "fleet/api:api.md").split()

@@ -397,6 +397,7 @@ steps:
       add: [{id: c, agent: b, deliverables: [c.md], days: 2, dependencies: [b]}]
     else:
       - {id: kept, type: set_state, updates: {kept: true}}
+  - {id: named, type: adapt, patch: later}
   - {id: end, type: return, value: "{{ steps.change.output }}"}
 """
 
@@ -405,7 +406,12 @@ def test_a_workflow_changes_the_plan_once_a_person_has_read_the_change(fleet):
     fleet.task("a", fleet.delivers("a") + fleet.waits("a"), deliverables=["a.md"])
     fleet.task("b", deliverables=["b.md"], dependencies=["a"])
     fleet.put("workflows/adapts.yaml", ADAPTS)
+    later = {"id": "d", "agent": "b", "body": "{{ 7 * 7 }}"}
+    fleet.settings["patches"] = {"later": {"insert": {"task": later, "after": "b"}}}
+    fleet.put("workflows/wrong.yaml", ADAPTS.replace("patch: later", "patch: latr"))
     fleet.write()
+    told = fleet("check", "workflows/wrong.yaml").stderr
+    assert "no patch 'latr' (did you mean 'later'?)" in told
     fleet.must("launch", "a")
     hostile = "{{ 7 * 7 }} $(touch pwned)"
     runs = [
@@ -425,14 +431,15 @@ def test_a_workflow_changes_the_plan_once_a_person_has_read_the_change(fleet):
     fleet.must("approve", first["id"])
     assert fleet.row("c")["waiting_for"] == ["b"]
     fleet.must("reject", second["id"], "--reason", "not twice")
+    until(lambda: {first["id"], second["id"]}.isdisjoint(one["id"] for one in asked().values())
+          and {*runs} <= asked().keys(), "both questions about the named patch")  # fmt: skip
+    for run in runs:  # the second finds it done
+        assert "{{ 7 * 7 }}" in asked()[run]["message"]
+        fleet.must("approve", asked()[run]["id"])
+    assert fleet.row("d")["waiting_for"] == ["b"]
     assert fleet.must("wait", *runs, "--for", "succeeded").code == 0
     outputs = [run_of(fleet, run)["result"] for run in runs]
     assert [one["approved"] for one in outputs] == [True, False]
     assert outputs[1]["note"] == "not twice"
     assert run_of(fleet, runs[1])["steps"][1]["state"] == "succeeded"
     assert not (fleet.root / "pwned").exists()
-
-    bad = ADAPTS.replace("    patch:\n", "    patch: cleaning\n    bad:\n")
-    fleet.put("workflows/bad.yaml", bad)
-    refused = fleet("check", "workflows/bad.yaml").stderr
-    assert "patches by name are not carried out by this version" in refused

@@ -110,7 +110,7 @@ def asks(text: str, **rest: object) -> m.RaiseQuestion:
     return m.RaiseQuestion(question=question(text, **rest), step="a")
 
 
-def test_what_led_to_something_is_not_counted_again_and_an_index_follows_from_the_state():
+def test_what_led_to_something_is_not_counted_again_and_an_index_follows_from_the_events():
     with play(plan(step("a"), step("b", "a"))) as run:
         seen = Likeness()
 
@@ -119,7 +119,7 @@ def test_what_led_to_something_is_not_counted_again_and_an_index_follows_from_th
                 heard.append(event)
                 seen.hear(event)
             found = seen.look(run.state, question(text))
-            assert found == likeness_of(run.state).look(run.state, question(text))
+            assert found == likeness_of(run.log).look(run.state, question(text))
             return found
 
         heard: list[m.Event] = []

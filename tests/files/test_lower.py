@@ -325,7 +325,7 @@ def test_an_account_that_cannot_be_bounded_is_refused(tmp_path, account, harness
     ("file", "key", "what", "column"),
     [
         ("one", "checks: [make, {agent: a, verdict: form.json}]", "a verdict in a file", 36),
-        ("one", "on_failure: [{model: big}]", "another rung", 14),
+        ("one", "on_failure: [escalate @ann, {model: big}]", "a rung after one with which", 29),
         ("one", "on_failure: [fail, ask]", "a rung after", 20),
         (
             "one", "assumptions: [{text: x, proof: {command: m}, on_failure: [ask, fail]}]",
@@ -335,7 +335,6 @@ def test_an_account_that_cannot_be_bounded_is_refused(tmp_path, account, harness
         ("settings", "phases: [{id: p, land: pr, merge: auto}]", "`merge: auto` with", 35),
         ("settings", "phases: [{id: p, checks: [{agent: a}]}]", "check by an agent", 27),
         ("settings", "metrics: [{name: x, measure: make}]", "`measure`", 30),
-        ("settings", "escalations: [{topic: x, to: a}]", "`escalations`", 14),
         ("settings", "notify: [{command: beep, on: [failed]}]", "`notify`", 9),
     ],
 )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fleet.core import messages as m
 from fleet.core.plan import Need, Step
-from fleet.files.escalations import consult_step
+from fleet.files.consulting import consult_step
 from fleet.runtimes.runs import now_ms
 from support.kind_world import KindWorld, standings
 

@@ -18,12 +18,12 @@ from typing import Any
 
 import pytest
 
-from fleet.app.inbox import rework_patch
 from fleet.core import messages as m
 from fleet.core.plan import Failure
 from fleet.core.state import Standing, answers_to, wants
 from fleet.files.lower import lower
-from fleet.files.rework import next_round
+from fleet.files.rejudging import asked_rework
+from fleet.files.rework import course_of, next_round
 from fleet.files.verifiers import order_of
 from fleet.kinds import Work, gate
 from fleet.kinds.check import _spent
@@ -323,7 +323,8 @@ class Played:
         choices = [one for one in asked.question.choices if one != "fail"]
         enough = [one for one in asked.question.choices if one in ("skip", "fail", "approve")]
         value = self.dice.choice(choices if self.answered <= ANSWERS else enough)
-        patch = rework_patch(self.run.state, asked, "by hand") if value == "rework" else None
+        course = course_of(self.run.state)
+        patch = asked_rework(course, asked.step, "by hand") if value == "rework" else None
         if patch is not None:
             self.found.clear()  # what they found before is not what they would now
         by = asked.question.whom if self.answered > ANSWERS else self.dice.choice(["eve", "bob"])

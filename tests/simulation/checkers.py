@@ -18,9 +18,12 @@ from fleet.core.plan import (
     SUCCEEDED,
     Ask,
     Failure,
+    Loops,
+    Patch,
     Retry,
     Route,
     Swap,
+    basis_of,
 )
 from fleet.core.state import (
     Standing,
@@ -30,6 +33,7 @@ from fleet.core.state import (
     outstanding,
     wants,
 )
+from fleet.files.likeness import is_round
 
 DONE = {Standing.SUCCEEDED, Standing.FAILED, Standing.SKIPPED, Standing.CANCELLED}
 CLOSED = DONE | {Standing.UNREACHED}
@@ -81,6 +85,8 @@ class Observer:
         """How each question has gone, from one whom to the next."""
         self.dismissed: set[str] = set()
         """Steps that were told that nobody waits for them; a person may have them go on."""
+        self.closing: set[str] = set()
+        """Questions that came into a loop which somebody has given an answer."""
         self.due = ""
         """The question that is to be sent on its way next."""
         self.notes: set[int] = set()
@@ -92,6 +98,8 @@ class Observer:
         """What lived attempts had used of a limit before it had a budget."""
         self.crashes: list[tuple[int, str, tuple[str, ...]]] = []
         self.closed: set[str] = set()
+        self.given_up: set[str] = set()
+        """Steps that asked how to go on when a patch stopped them."""
         self.paused = self.cancelling = False
         self.ended = ""
         self.at_ms = 0
@@ -109,6 +117,10 @@ class Observer:
         elif isinstance(event, m.AttemptEnded):
             live = self.live.get(event.step)
             promise(live == event.attempt, "a stale report is never believed")
+            after = int(state.steps[event.step].step.params.get("round", 0)) + 1
+            again = f"{state.steps[event.step].step.whole}/work.{after}"
+            looped = "loop" in event.outcome.evidence and again in state.steps
+            promise(not looped, "no rework follows a loop of rounds")
         elif isinstance(event, m.StepSettled):
             standing = state.steps[event.step].standing
             promise(standing not in DONE, "a settled step stays settled")
@@ -117,13 +129,12 @@ class Observer:
             touched = (*event.patch.drop, *(p.id for p in event.patch.put), *event.patch.needs)
             settled = [n for n in touched if self.standings.get(n) in DONE]
             promise(not settled, f"{settled} has settled and is not revised")
-            asking = {n for n in event.patch.stop if state.steps[n].standing is Standing.ASKING}
-            deaf = [
-                n
-                for n in event.patch.stop
-                if self.stopping.get(n) != "revise" and n not in asking  # these end with it
-            ]
+            asking = {n for n in event.patch.stop if self.standings.get(n) is Standing.ASKING}
+            deaf = {n for n in event.patch.stop if self.stopping.get(n) != "revise"} - asking
             promise(not deaf, f"{deaf} are to be stopped by a patch and were not told")
+            self.given_up |= asking
+            late = event.patch.basis not in ("", basis_of(state.about))
+            promise(not late, "a patch that was overtaken is not applied")
         elif isinstance(event, m.RetryScheduled):
             self._before_retry(state, event)
         elif isinstance(event, m.QuestionRouted):
@@ -264,6 +275,8 @@ class Observer:
                 self.released = {n: s.released for n, s in event.plan.steps.items()}
                 self.declared = dict(self.released)
             case m.PlanRevised():
+                self._note_rework(state, event.patch)
+                self._whole(state, event.patch)
                 for name in event.patch.drop:
                     self.released.pop(name, None)
                     self.declared.pop(name, None)
@@ -314,6 +327,12 @@ class Observer:
                 promise(state.questions[event.id].question.whom == event.whom, "it is theirs now")
             case m.QuestionAnswered():
                 question = self.asked.pop(event.id)
+                refused = event.by == "timeout" or event.value in question.question.refusals
+                if question.question.kind == "loop" and not refused:
+                    self.closing |= {*question.question.about.get("rounds", ())} | {
+                        i for i, q in self.asked.items()
+                        if q.question.about.get("loop") == event.id
+                    }  # fmt: skip
                 limit = question.question.about.get("budget", "")
                 if limit in self.granted and event.value == "raise":
                     for kind, amount in self.amounts[limit].items():
@@ -334,6 +353,28 @@ class Observer:
                 self._note_part(event)
             case _:
                 pass
+
+    def _note_rework(self, state: State, patch: Patch) -> None:
+        for put in patch.put:
+            task, _, number = put.id.partition("/work.")
+            check = state.steps.get(f"{task}/check")
+            if put.kind == "agent" and number.isdecimal() and check is not None:
+                most = check.step.params["attempts"]
+                promise(int(number) <= most, f"{put.id} is more rework than {most} attempts")
+
+    @staticmethod
+    def _whole(state: State, patch: Patch) -> None:
+        """Checks that a patch has come to be as it is, all of it."""
+        half = [one.id for one in patch.put if state.steps[one.id].step != one]
+        again = {one.id for one in patch.put}
+        half += [name for name in patch.drop if name in state.steps and name not in again]
+        for name, told in patch.needs.items():
+            needs = state.steps[name].step.needs
+            gone = any(need.step in told.remove and need not in told.add for need in needs)
+            half += [name] if gone or not set(told.add) <= set(needs) else []
+        promise(not half, f"a revision is applied whole: {half}")
+        promise({**state.limits, **patch.limits} == state.limits, "limits are revised")
+        promise({**state.about, **patch.about} == state.about, "what a plan is about is revised")
 
     def _note_part(self, event: m.AttemptProgressed) -> None:
         if event.usage:
@@ -507,10 +548,14 @@ class Observer:
 
     def at_rest(self, state: State, *, ticked: bool = False) -> None:
         """Checks that all consequences of a command were drawn."""
+        promise(not self.closing & self.asked.keys(), "the answer of a loop is that of its rounds")
+        self.closing.clear()
         if ticked:
             late = [name for name in due_alarms(state, state.at_ms) if name[0] == "?"]
             promise(not late, f"{late} expired and were not answered")
         promise(state.ended == self.ended, "an end is an event")
+        left = [n for n in self.given_up if state.steps[n].standing is not Standing.FAILED]
+        promise(not left, f"{left} asked how to go on, a patch said it, and they have not failed")
         for name in self.live if not (state.cancelling or state.ended) else ():
             for limit in self.held_units[name]:
                 told = not self.gone(limit) or name in self.stopping
@@ -576,6 +621,61 @@ class Observer:
 def name_held(state: State, name: str) -> bool:
     """Whether a step is held by a person."""
     return name in state.steps and state.steps[name].held
+
+
+def same_questions(
+    events: list[m.Event], state: State, command: m.RaiseQuestion
+) -> tuple[tuple[str, ...], str]:
+    """Which earlier questions are the same as a new one and led to nothing, and what a loop of them
+    has led to that is still open: found by looking at all, again and again.
+    """
+    asked = [one for one in events if isinstance(one, m.QuestionRaised)]
+    rounds = {one.id: one.question for one in asked if is_round(one.question, one.step)}
+    if not is_round(command.question, command.step) or command.step not in state.steps:
+        return (), ""
+    led = {name: one.about["loop"] for name, one in rounds.items() if one.about.get("loop")}
+    for event in events:
+        found = []
+        if isinstance(event, m.QuestionRaised) and event.id not in rounds:
+            found = [(event.id, event.question.about.get("rounds", ()))]
+        elif isinstance(event, m.PlanRevised):
+            found = [(put.id, put.params.get("rounds", ())) for put in event.patch.put]
+        led |= {name: follow for follow, names in found for name in names}
+    like, todo = set(), [command.question]
+    while todo:
+        one = todo.pop()
+        near = [n for n, other in rounds.items() if n not in like and _is_same(one, other)]
+        like |= set(near)
+        todo += [rounds[name] for name in near]
+    follows = {led[name] for name in like if name in led}
+    still = [name for name in follows if name in state.questions or (
+        name in state.steps and state.steps[name].standing not in CLOSED)]  # fmt: skip
+    fresh = tuple(name for name in rounds if name in like and name not in led)
+    return ((), command.question.about["loop"]) if still else (fresh, "")
+
+
+def _is_same(one: m.Question, other: m.Question) -> bool:
+    words = [frozenset(question.message.lower().strip("?").split()) for question in (one, other)]
+    said = words[0] == words[1] or all("colour" in told for told in words)
+    return said or (one.topic != "" and one.topic == other.topic)
+
+
+def loops_are_left(
+    known: list[m.Event], command: m.RaiseQuestion, events: tuple[m.Event, ...], loops: Loops
+) -> None:
+    """Checks that a question is followed by what leads out of its loop, when there are enough
+    rounds, and by nothing else.
+    """
+    raised = [one for one in events if isinstance(one, m.QuestionRaised)]
+    revised = [one for one in events if isinstance(one, m.PlanRevised) and one.by == raised[0].id]
+    own = [one for one in revised if any("rounds" in put.params for put in one.patch.put)]
+    due = len(command.like) + 1 >= loops.after and command.question.then is m.Then.NOTE
+    asked = [one for one in raised[1:] if one.question.kind == "loop"]
+    promise(len(asked) + len(own) == due, "a loop is left once, and only a loop")
+    rounds = [*command.like, raised[0].id]
+    told = [one.question.about["rounds"] for one in asked]
+    told += [put.params["rounds"] for one in own for put in one.patch.put]
+    promise(all(one == rounds for one in told), "what leads out of a loop names its rounds")
 
 
 def limits_hold(observers: list[Observer], limits: dict[str, int]) -> None:

@@ -15,7 +15,9 @@ from textwrap import dedent
 
 from fleet import codec
 from fleet.core import decide, evolve, graph, ledger, patches, quarantine, state
-from fleet.core.decide import attempts, budgets, draft, pace, routing
+from fleet.core.decide import attempts, budgets, draft, pace, routing, talk
+from fleet.files import likeness, waiting
+from simulation import people
 from simulation.world import World
 
 
@@ -178,6 +180,10 @@ MUTANTS = [
     Mutant("a snapshot forgets a hold", codec.load_state, "found = cast(", 'one.pop("held", None); found = cast('),
     Mutant("an event is lost on its way to the journal", codec._encode_fields, "found is not default and", 'name != "rung" and'),
     Mutant("a patch's own stop is not asked for", draft.apply, "if attempt is not None:", "if False:"),
+    Mutant("who asked how to go on asks on, though a patch has said it", draft.apply, "if draft.step(name).standing is Standing.ASKING:", "if False:"),
+    Mutant("a patch that was overtaken is applied", patches.patch_problems, "if patch.basis and patch.basis != basis_of(state.about):", "if False:"),
+    Mutant("a revision forgets what it is about", graph.revise, "state.about = {**state.about, **patch.about}", "pass"),
+    Mutant("a revision moves the needs of none but the first", graph.revise, "for name, change in patch.needs.items():", "for name, change in list(patch.needs.items())[:1]:"),
     Mutant("nobody is asked", attempts.report_outcome, "m.Ending.ASKED and not why and", "m.Ending.ASKED and why and"),
     Mutant("a question outlives the session that waits for its answer", evolve._close_questions, "if of_the_attempt and question.question.then is not m.Then.REPLY:", "if of_the_attempt:"),
     Mutant("a spent budget keeps nothing back", state.wants, "closed = state.shut | state.quarantined.keys()", "closed = state.quarantined.keys()"),
@@ -207,7 +213,7 @@ MUTANTS = [
     Mutant("nobody is asked about a crash loop", decide._draw_consequences, "if state.quarantined:", "if False:"),
     Mutant("a crash loop is asked about again and again", budgets.ask_about_quarantines, "not state.quarantined[name] and", ""),
     Mutant("a quarantine outlives its retry", quarantine.reopen, "state.accounts.pop(name, None)", "pass", first=578),
-    Mutant("a lifted quarantine's question stays open", quarantine.reopen, "state.questions.pop(asked, None)", "pass"),
+    Mutant("a lifted quarantine's question stays open", quarantine.reopen, "state.questions.pop(asked, None)", "pass", first=1200),
     Mutant("a snapshot forgets a quarantine", codec.dump_state, "name not in _DERIVED and", 'name not in (*_DERIVED, "quarantined") and', first=381),
     Mutant("a question whose time is up waits on", attempts.ring, 'climb(draft, asked, "its time was up")', "pass"),
     Mutant("a question is answered where it should climb", attempts.ring, "expires_at_ms is not None and expires_at_ms <= draft.at_ms", "True"),
@@ -224,5 +230,19 @@ MUTANTS = [
     Mutant("a snapshot forgets the routes", codec.load_state, '_each(_of(Route))(plain.get("routes", ()))', "()"),
     Mutant("new routes are not taken up", graph.revise, "state.routes if patch.routes is None else patch.routes", "state.routes"),
     Mutant("a question that is sent on keeps its time", evolve._keep_alarm, 'state.alarms.pop(f"?{asked.id}", None)', "pass"),
+    Mutant("a loop is seen a round too late", talk.raise_question, "len(command.like) + 1 >=", "len(command.like) >="),
+    Mutant("a loop is left though it waits for its answer", talk.raise_question, "if then is m.Then.NOTE and", "if"),
+    Mutant("the rounds of a loop are not told", talk._leave_loop, '{"rounds": list(rounds)}', '{"rounds": list(rounds[1:])}'),
+    Mutant("a loop's change and its question come together", talk._leave_loop, "return apply(draft, patch, rounds[-1])", "apply(draft, patch, rounds[-1])"),
+    Mutant("the answer of a loop is nobody else's", talk.answer, "_rounds_of(draft, asked) if ends else []", "[]"),
+    Mutant("a loop that is left as it is answers its rounds", talk.answer, 'and by != "timeout" and value not in question.refusals', ""),
+    Mutant("another loop is not taken up", graph.revise, "patch.loops or state.loops", "state.loops"),
+    Mutant("the twin forgets what a loop is", state.State.fork, "loops=self.loops", "loops=Loops()"),
+    Mutant("a snapshot forgets what a loop is", codec.load_state, '_of(Loops)(plain.get("loops", {}))', "Loops()"),
+    Mutant("a round leads out of two loops", likeness.Likeness.look, "if name not in self.led_to]", "]"),
+    Mutant("a loop is left while it is asked about", likeness.Likeness.look, "((), still) if still else", ""),
+    Mutant("questions of one topic are not the same", likeness.Likeness.add, "if topic:", "if False:"),
+    Mutant("a circle is asked about again and again", waiting.about_circle, "not tasks or _is_known(state, tasks)", "not tasks"),
+    Mutant("rework goes on in a loop", people._red, "and loop is None", ""),
     Mutant("a delivered note is sent again and again", evolve._progressed, "state.notes.pop(number, None)", "pass"),
 ]  # fmt: skip

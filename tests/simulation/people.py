@@ -11,9 +11,11 @@ from random import Random
 
 from fleet.core import messages as m
 from fleet.core.plan import (
+    FAILED,
     JOIN,
     Ask,
     Failure,
+    Loops,
     Need,
     NeedsChange,
     Patch,
@@ -23,8 +25,12 @@ from fleet.core.plan import (
     Route,
     Step,
     Swap,
+    basis_of,
 )
 from fleet.core.state import Standing, State, StepState, answers_to
+from fleet.files.rework import course_of
+from fleet.files.rounds import loop_at
+from fleet.files.waiting import WAITS_FOR, is_task
 from fleet.views.inputs import inputs_of
 from support.plans import check_again, fleet, gate_again, join, phase, plan, rework, step, task
 
@@ -33,6 +39,7 @@ LABELS = ("left", "right")
 BUDGETED = ("agents", "box")
 ROLES = ("architect", "lead")
 """Whose answers are worked out by steps; everybody else is a person."""
+TEXTS = ("?", "Which colour has the button?", "Has the button which colour?", "Why?", "Who is ann?")
 TOPICS, KINDS, SEVERITIES = ("", "auth", "data"), ("text", "choice", "approval"), ("", "high")
 
 
@@ -41,7 +48,24 @@ def some_plan(dice: Random) -> Plan:
     found = _some_graph(dice)
     names = [name for name in BUDGETED if dice.random() < 0.3]
     routes = some_routes(dice) if dice.random() < 0.5 else ()
-    return replace(found, budgets={n: some_amounts(dice) for n in names}, routes=routes)
+    loops = some_loops(dice) if dice.random() < 0.5 else Loops()
+    budgets = {name: some_amounts(dice) for name in names}
+    return replace(found, budgets=budgets, routes=routes, loops=loops)
+
+
+def some_loops(dice: Random) -> Loops:
+    """What is a loop, and what follows: changes of the plan, some of which cannot be, or a question
+    to somebody.
+    """
+
+    def change() -> Revise:
+        needs = ("nobody",) if dice.random() < 0.2 else ()
+        uses = {"box": 1} if dice.random() < 0.5 else {}
+        return Revise(patch=Patch(put=(step("loop", *needs, kind="adapt", uses=uses),)))
+
+    asked = Ask(message="", whom=dice.choice(["person", *ROLES]))
+    rungs = [change() if dice.random() < 0.6 else asked for _ in range(dice.randint(0, 2))]
+    return Loops(after=dice.randint(2, 4), then=tuple(rungs))
 
 
 def some_routes(dice: Random) -> tuple[Route, ...]:
@@ -124,9 +148,11 @@ def _fleet_plan(dice: Random) -> Plan:
         for letter in "AB"[: dice.randint(1, 2)]:
             one = f"{name}{letter}"
             after = [*before, *(tasks if dice.random() < 0.4 else [])]
-            attempts, wait = dice.randint(1, 3), dice.choice([0, 1000])
+            attempts, wait = dice.randint(1, 6), dice.choice([0, 1000])
             released = dice.random() < 0.5
-            parts.append(task(one, *after, released=released, attempts=attempts, backoff_ms=wait))
+            steps = task(one, *after, released=released, attempts=attempts, backoff_ms=wait)
+            steps[-1] = replace(steps[-1], params={"task": {"agent": "ann"}})
+            parts.append(steps)
             tasks.append(one)
         parts.append(phase(name, tasks, auto=dice.random() < 0.5))
         before = [f"{name}/merge"]
@@ -220,7 +246,7 @@ def hostile_outcome(dice: Random, state: State, one: StepState, mark: str) -> m.
 def _by_kind(dice: Random, state: State, one: StepState, mark: str) -> m.Outcome | None:
     kind, name = one.step.kind, one.step.id
     if kind == "check" and dice.random() < 0.35:
-        return _red(state, one)
+        return _red(dice, state, one)
     if kind == "gate":
         values = [answer.value for answer in answers_to(state, name)]
         if "approve" not in values:
@@ -242,14 +268,22 @@ def _by_kind(dice: Random, state: State, one: StepState, mark: str) -> m.Outcome
     return None
 
 
-def _red(state: State, one: StepState) -> m.Outcome:
+def _red(dice: Random, state: State, one: StepState) -> m.Outcome:
     number = int(one.step.params["round"]) + 1
     works = [key for key in inputs_of(state, one.step.id) if "/work" in key]
+    items = [{"text": text, "met": dice.random() < 0.3, "why": "no"} for text in "ab"]
+    items.append({"text": "c", "met": False, "why": dice.choice(["none", "wrong"])})
+    found = {"commit": dice.choice(["c1", "c2"]), "deliverables": items}
+    loop = loop_at(course_of(state), one.step, found, state.loops.after)
     patch = None
-    if works and number <= int(one.step.params["attempts"]):
+    if works and loop is None and number <= int(one.step.params["attempts"]):
         patch = rework(one.step, state.steps[works[0]].step, number)
     return m.Outcome(
-        ending=m.Ending.FAILED, failure=Failure.TASK, text="deliverables missing", patch=patch
+        ending=m.Ending.FAILED,
+        failure=Failure.TASK,
+        text="deliverables missing",
+        patch=patch,
+        evidence={**found, **({"loop": loop.plain()} if loop else {})},
     )
 
 
@@ -307,9 +341,10 @@ def some_patch(dice: Random, state: State) -> Patch:
     if dice.random() < 0.4:
         budgets = {dice.choice(BUDGETED): some_amounts(dice) if dice.random() < 0.8 else {}}
     routes = some_routes(dice) if dice.random() < 0.1 else None
+    loops = some_loops(dice) if dice.random() < 0.1 else None
     return Patch(
         put=tuple(put), needs=changed, drop=drop, stop=stop, limits=limits, budgets=budgets,
-        routes=routes,
+        routes=routes, loops=loops,
     )  # fmt: skip
 
 
@@ -322,6 +357,18 @@ def small_patch(dice: Random, state: State) -> Patch:
         return Patch(drop=(dice.choice(over),))
     if dice.random() < 0.2:
         return Patch(budgets={dice.choice(BUDGETED): some_amounts(dice)})
+    if dice.random() < 0.15:  # two that were worked out against one plan: the second is late
+        basis = dice.choice([basis_of(state.about), f"b{state.revision - 1}"])
+        return Patch(about={"basis": f"b{state.revision}"}, basis=basis)
+    asking = [one.step for one in state.questions.values() if one.question.then is m.Then.LADDER]
+    if asking and dice.random() < 0.3:
+        name = dice.choice(asking)
+        again = replace(
+            state.steps[name].step,
+            id=f"{name}x{state.revision}",
+            needs=(Need(step=name, on=FAILED),),
+        )
+        return Patch(put=(again,), stop=(name,), reason="begins again")
     open_ones = [one for one in state.steps.values() if not one.settled]
     if not open_ones:
         return Patch()
@@ -336,8 +383,23 @@ def asking(dice: Random, state: State) -> m.Command:
     """A question of a step that runs, or other ways for all questions to go."""
     if dice.random() < 0.2:
         return m.RevisePlan(patch=Patch(routes=some_routes(dice)))
-    question = some_question(dice, message="?", choices=("yes", "no"))
+    tasks = [name for name in state.steps if is_task(state, name)]
+    about = {WAITS_FOR: dice.choice(tasks)} if tasks and dice.random() < 0.4 else {}
+    choices = ("yes", "no") if dice.random() < 0.5 else ()
+    question = some_question(dice, message=dice.choice(TEXTS), choices=choices, about=about)
     return m.RaiseQuestion(question=question, step=dice.choice([*state.running, ""]))
+
+
+def forged(dice: Random, state: State, question: m.Question) -> m.RaiseQuestion:
+    """A question that is said to be a loop, of whatever was asked and of what was not."""
+    known = [*state.questions, *state.answers, "r.q9"]
+    like = tuple(dice.choice(known) for _ in range(dice.randint(0, 3)))
+    about = {"rounds": [dice.choice(known)], "loop": dice.choice(known)}
+    loop = replace(question, about=about) if dice.random() < 0.5 else None
+    if dice.random() < 0.3:
+        question = replace(question, kind="loop", about={**question.about, **about})
+    step = dice.choice([*state.running, ""])
+    return m.RaiseQuestion(question=question, step=step, like=like, loop=loop)
 
 
 def words_of(dice: Random, state: State, one: StepState) -> list[m.Command]:
@@ -404,9 +466,10 @@ def hostile_wish(dice: Random, state: State) -> m.Command:
         (3, m.RevisePlan(patch=some_patch(dice, state))),
         (0.25, m.CancelRun()),
         (1, m.RaiseQuestion(question=note, step=dice.choice([name, ""]))),
+        (1, forged(dice, state, note)),
         (3, some_answer(dice, state, dice.choice(asked))),
         (2, m.EscalateQuestion(id=dice.choice(asked), reason="hurry")),
-        (1, m.CheckIn(step=name, done="a", next="b", blockers=("c",))),
+        (1, m.CheckIn(step=name, done="a", next="b", blockers=("c", dice.choice(names)))),
         (2, m.SendNote(step=name, text="hurry")),
         (1, m.ReportProgress(step=name, attempt=attempt, facts={"head": dice.random()})),
         (1, m.ReportOutcome(

@@ -24,8 +24,9 @@ from fleet.core import state as states
 from fleet.core.plan import MINUTE_MS, NEVER, PER_MINUTE, Failure, Revise
 from fleet.core.state import State
 from fleet.errors import Rejected
+from fleet.runtimes.loops import Loops, is_forged, may_close_circle
 from simulation import people
-from simulation.checkers import Observer, limits_hold, promise
+from simulation.checkers import Observer, limits_hold, loops_are_left, promise, same_questions
 
 FAULTS = (
     "lose",
@@ -97,11 +98,13 @@ class World:
         self.old: list[Mail] = []
         self.attempts: dict[Key, Attempt] = {}
         self.journal: list[tuple[str, str]] = []
+        self.decided: dict[str, list[m.Event]] = {}
         self.results: dict[str, str] = {}
         self.snapshots: dict[str, tuple[int, str]] = {}
         self.states: dict[str, State] = {}
         self.seen: dict[str, Observer] = {}
         self.ledger = fleet_ledger.ledger_of([], people.LIMITS)
+        self.loops = Loops(self.events_of)
         self.starts: dict[str, list[int]] = {}
         self.rests: dict[str, int] = {}
         self.tally = Tally()
@@ -277,6 +280,11 @@ class World:
         self.tally.commands += 1
         look = self.dice.random() < 0.3
         before = _shown(state) if look else ""
+        if isinstance(command, m.RaiseQuestion) and state and not is_forged(command):
+            command = self.loops.fill(state, command)
+            known = same_questions(self.events_of(run), state, command)
+            told = command.question.about.get("loop", "")
+            promise((command.like, told) == known, f"{command} is like {known}")
         try:
             events = kernel.decide(state, command)
         except Rejected as rejected:
@@ -286,6 +294,8 @@ class World:
             return f"rejected: {rejected.text}"
         promise(not look or _shown(state) == before, "decide changes nothing")
         self.crash_point()
+        if isinstance(command, m.RaiseQuestion):
+            loops_are_left(self.events_of(run), command, events, state.loops)
         lines = [codec.dumps(event) for event in events]
         self.journal += [(run, line) for line in lines]
         if mail:
@@ -303,6 +313,9 @@ class World:
         if run in self.states:
             ticked = isinstance(command, m.Tick)
             self.seen[run].at_rest(self.states[run], ticked=ticked)
+        if may_close_circle(command) and state is not None:
+            for question in list(self.loops.circles(self.states[run], events)):
+                self.tell(run, replace(question, at_ms=self.clock))
         if self.chance("torn") and self.dice.random() < 0.2:
             raise Crash
         return "done"
@@ -330,6 +343,8 @@ class World:
             for name in state.steps[event.step].step.uses:
                 self.rests.pop(name, None)
         state = self.states[run] = folding.evolve(state, decoded)
+        self.decided.setdefault(run, []).append(decoded)
+        self.loops.hear(run, decoded)
         if isinstance(event, m.AttemptEnded):
             for name in observer.closed & set(event.outcome.blames):
                 self.ledger.pause(name, NEVER)
@@ -350,6 +365,10 @@ class World:
                     promise(len(minute) <= people.LIMITS[name], "a launch rate is kept")
         observer.after(state, event)
         limits_hold(list(self.seen.values()), people.LIMITS)
+
+    def events_of(self, run: str) -> list[m.Event]:
+        """What a run has decided so far."""
+        return self.decided.get(run, [])
 
     @staticmethod
     def is_now(event: m.RetryScheduled) -> bool:
@@ -416,6 +435,7 @@ class World:
     def recover(self) -> None:
         """Forgets everything in memory, folds the journal (or snapshot and tail), and compares."""
         lived, self.states = self.states, {}
+        self.loops = Loops(self.events_of)
         for run, line in self.journal:
             self.states[run] = folding.evolve(self.states.get(run), codec.loads_event(line))
         for run, state in lived.items():

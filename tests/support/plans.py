@@ -145,7 +145,7 @@ def rework(check: Step, work: Step, number: int) -> Patch:
                 uses=check.uses,
                 ladder=check.ladder,
                 needs=(Need(step=new_work),),
-                params={**check.params, "round": number},
+                params={**check.params, "round": number, "spent": number - 1},
             ),
         ),
         needs={one: NeedsChange(add=(Need(step=new_check),), remove=(check.id,)) for one in before},

@@ -182,7 +182,7 @@ def test_questions_come_in_the_order_of_what_they_cost(run):
     assert found["questions"][0] | {"id": "", "asked_at": ""} == {
         "id": "", "step": "one/work", "task": "one", "kind": "text", "message": "one/work",
         "choices": [], "whom": "person", "topic": "t", "by": "", "asked_at": "", "slack_days": 0,
-        "default": None, "expires_at": None, "pattern": None,
+        "default": None, "expires_at": None, "pattern": None, "answering": None, "climbs_at": None,
     }  # fmt: skip
 
 

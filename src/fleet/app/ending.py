@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fleet.app.inbox import rework_patch
 from fleet.app.launching import begun, chosen, running_state, word_of
 from fleet.app.place import FleetPlace
 from fleet.app.telling import tell
@@ -17,7 +16,7 @@ from fleet.core import messages as m
 from fleet.core.messages import Then
 from fleet.core.state import Standing, State
 from fleet.errors import FleetError, Rejected
-from fleet.files.rejudging import by_hand
+from fleet.files.rejudging import asked_rework, by_hand
 from fleet.files.rework import after_failure, course_of, next_round
 from fleet.views.tasks import TaskSteps, tasks_of
 
@@ -95,7 +94,7 @@ def retry(place: FleetPlace, ids: Sequence[str]) -> list[str]:
 def _retry(place: FleetPlace, state: State, name: str, task: TaskSteps) -> None:
     asked = _ladder_question(state, task)
     if asked is not None:
-        patch = _judging_again(state, asked) or rework_patch(state, asked, BY_HAND)
+        patch = _judging_again(state, asked) or asked_rework(course_of(state), asked.step, BY_HAND)
         value = "retry" if patch is None else "rework"
         tell(place, [m.AnswerQuestion(id=asked.id, value=value, patch=patch)])
         return

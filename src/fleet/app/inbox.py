@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fleet.app.calendars import clock_of
 from fleet.app.place import FleetPlace, fold
-from fleet.app.telling import tell
+from fleet.app.telling import actor, tell
 from fleet.core import messages as m
 from fleet.errors import NotFound, Rejected
+from fleet.views.decisions import why_not
 from fleet.views.flows import number_of
 from fleet.views.forecast import planned_of
 from fleet.views.status import question_row, task_asked_about
 
 if TYPE_CHECKING:
-    from fleet.core.plan import Patch
     from fleet.core.state import Answered, OpenQuestion, State
 
 
@@ -81,14 +80,23 @@ def answer(place: FleetPlace, name: str, value: str, note: str = "", by: str = "
     `by` is who answers: whoever runs this process, if nothing is said.
     """
     state, asked = find_question(place, name)
+    agent = (by or actor()).removeprefix("agent:") if (by or actor()).startswith("agent:") else ""
+    why = why_not(state.known, asked, agent) if agent else ""
+    if why:
+        raise Rejected(f"{asked.id} is not answered: {why}", hint="somebody else answers it")
     if asked.question.kind == "number" and number_of(value) is None:
         raise Rejected(f"{value!r} is no number", hint=f"fleet answer {asked.id} NUMBER")
+    patch = None
+    if value == "rework":
+        from fleet.files.rejudging import asked_rework
+        from fleet.files.rework import course_of
+
+        patch = asked_rework(course_of(state), asked.step, note)
     if value == "approve":
         from fleet.app.proposing import approve_change
 
         if approve_change(place, state, asked, note, by):
             return asked.id
-    patch = rework_patch(state, asked, note) if value == "rework" else None
     tell(
         place,
         [m.AnswerQuestion(id=asked.id, value=value, note=note, patch=patch)],
@@ -98,29 +106,15 @@ def answer(place: FleetPlace, name: str, value: str, note: str = "", by: str = "
     return asked.id
 
 
-def rework_patch(state: State, asked: OpenQuestion, note: str) -> Patch | None:
-    """Returns the patch that a person's `rework` stands for: one more round of the task, or, where
-    a verifier asks, of those that it does not pass.
+def escalate(place: FleetPlace, name: str, reason: str = "") -> tuple[str, str]:
+    """Sends an open question on to the next whom its routes name, and returns its id and whose it
+    is then; raises Rejected for one that is a person's already.
     """
-    from fleet.files.rejudging import by_hand
-    from fleet.files.rework import course_of, next_round
-
-    one = state.known(asked.step)
-    if one is None or one.step.kind != "check":
-        return None
-    steps = {n: s.step for n, s in state.steps.items() if s.step.whole == one.step.whole}
-    reason = note or "a person asked for rework"
-    course = course_of(state)
-    patch = by_hand(course, one, reason=reason) or next_round(
-        one.step, steps, reason=reason, on="failed", before=course.waiting_for(one.step.id)
-    )
-    put = [
-        replace(step, params={**step.params, "note": note})
-        if step.kind == "agent" and "verifies" not in step.params
-        else step
-        for step in patch.put
-    ]
-    return replace(patch, put=tuple(put))
+    state, asked = find_question(place, name)
+    tell(place, [m.EscalateQuestion(id=asked.id, reason=reason)], run=state.run)
+    after = place.run_state(state.run)
+    now = after.questions.get(asked.id) if after is not None else None
+    return asked.id, now.question.whom if now is not None else ""
 
 
 def approve(place: FleetPlace, name: str, note: str = "", *, always: bool = False) -> str:

@@ -19,8 +19,10 @@ from fleet.core.state import CLOSED, SETTLED_STANDINGS, Standing, State
 from fleet.errors import FleetError, NotFound, Rejected
 from fleet.views.tasks import (
     TaskSteps,
+    answering,
     kept_back,
     name_of,
+    needing_people,
     phases_of,
     state_of,
     tasks_of,
@@ -182,8 +184,7 @@ def refusals_of(state: State, tasks: Sequence[str]) -> list[str]:
 def word_of(state: State, task: TaskSteps) -> str:
     """Returns the state of a task in one word."""
     phase = phases_of(state).get(str(task.facts.get("phase") or ""))
-    asked = {question.step for question in state.questions.values()}
-    return state_of(task, phase, asked)
+    return state_of(task, phase, needing_people(state))
 
 
 def releasable(state: State, tasks: Sequence[str]) -> tuple[str, ...]:
@@ -322,14 +323,22 @@ def _hold(place: FleetPlace, ids: Sequence[str], *, every: bool, end: bool) -> l
         live = [step for step in steps if step in state.running] or steps[:1]
         if every and end and live[0] not in state.running:
             continue
-        reason = "stopped by hand" if end else "paused by hand"
-        commands += [m.HoldStep(step=step, stop=end, reason=reason) for step in live]
+        commands += [_holds(step, end=end) for step in live]
         held.append(task)
+    if every and end:  # those who answer have no task
+        live = [name for name, one in answering(state).items() if one.step.id in state.running]
+        held += live
+        commands += [_holds(answering(state)[name].step.id, end=True) for name in live]
     if commands:
         tell(place, commands)
     if end:
         wait_until_quiet(place, held)
     return held
+
+
+def _holds(step: str, *, end: bool) -> m.Command:
+    reason = "stopped by hand" if end else "paused by hand"
+    return m.HoldStep(step=step, stop=end, reason=reason)
 
 
 def wait_until_quiet(place: FleetPlace, tasks: Sequence[str]) -> None:

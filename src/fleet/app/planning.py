@@ -36,6 +36,8 @@ def check(place: FleetPlace) -> dict[str, Any]:
         from fleet.harnesses.demands import unmet
 
         problems = unmet(fleet)
+        if not problems:
+            lower(place.followed(place.run_state()))
     except InvalidPlan as invalid:
         problems = invalid.problems
     return {
@@ -92,7 +94,7 @@ def _problem(problem: Problem) -> dict[str, Any]:
 
 def plan(place: FleetPlace, limits: Mapping[str, int] | None = None) -> PlanView:
     """Returns the plan as everybody is shown it; `limits` come before those of the documents."""
-    fleet = place.documents
+    fleet = place.followed(place.run_state())
     start = fleet.settings.start or _first_launch(place)
     calendar = calendar_of({"start": start, "calendar": _calendar(fleet)})
     from fleet.files.verifiers import order_of

@@ -18,7 +18,7 @@ from fleet.app.calendars import calendar_of
 from fleet.app.place import PLAN_RUN, FleetPlace, require_documents
 from fleet.app.reporting import raise_question
 from fleet.app.revising import RACES, bring_up_to_date
-from fleet.app.telling import tell
+from fleet.app.telling import actor, tell
 from fleet.core import messages as m
 from fleet.core.plan import basis_of
 from fleet.errors import FleetError, Rejected
@@ -112,6 +112,8 @@ def adapt(
         return {**worked.plain(), "state": "would apply" if free else "would ask"}
     if free:
         worked = _apply(place, wanted, worked, lambda patch: (m.RevisePlan(patch=patch), PLAN_RUN))
+        if worked.revision is None:  # somebody else has made the very same change meanwhile
+            return {**worked.plain(), "state": "taken"}
         state = place.run_state()
         assert state is not None, "a run that was revised is in the journal"
         return {**worked.plain(), "state": "applied", "revision": state.revision}
@@ -155,6 +157,8 @@ def approve_change(
     change = _change_of(state, asked)
     if change is None:
         return False
+    if (by or actor()) == asked.by and asked.by.startswith("agent:"):
+        raise Rejected("an agent does not approve its own change", hint="leave it to a person")
     worked = _work_out(place, change)
     if worked.revision is not None and state.run != PLAN_RUN:
         # Killed after this, the answer is still to be given, and finds the plan changed.

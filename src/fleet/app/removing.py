@@ -16,7 +16,13 @@ from fleet.core import messages as m
 from fleet.core.plan import Step
 from fleet.core.state import CLOSED, Standing, State, StepState
 from fleet.errors import Rejected
-from fleet.views.tasks import TaskSteps, phases_of, state_of, tasks_of
+from fleet.views.tasks import (
+    TaskSteps,
+    needing_people,
+    phases_of,
+    state_of,
+    tasks_of,
+)
 
 if TYPE_CHECKING:
     from fleet.adapters.git import NotRemovable, Proof, Repository, Start, Worktree
@@ -93,7 +99,7 @@ class Scene:
         if task is None or self.state is None:
             return ""
         phase = phases_of(self.state).get(str(task.facts.get("phase") or ""))
-        return state_of(task, phase, {one.step for one in self.state.questions.values()})
+        return state_of(task, phase, needing_people(self.state))
 
     def name(self, target: Target) -> str:
         """Returns the name under which what is rescued of a target is kept."""

@@ -82,6 +82,7 @@ def ask(
     text: str,
     *,
     topic: str = "",
+    severity: str = "",
     choices: Sequence[str] = (),
     wait_s: float | None = None,
     expires_s: float | None = None,
@@ -91,7 +92,7 @@ def ask(
 ) -> tuple[str, str | None]:
     """Raises a question of this session's task; returns its id and, when waited for, the answer.
 
-    After `expires_s` the `default` answers it; raises FleetError for one that is no choice,
+    After `expires_s` the `default` answers it; raises FleetError for one that is no choice. Raises
     NotFound for a task to wait for that is not there, and Rejected for the session's own.
     """
     if default is not None and (expires_s is None or (choices and default not in choices)):
@@ -100,7 +101,10 @@ def ask(
             f"{default!r} answers nothing",
             hint=f"one of: {listed}" if expires_s is not None else "say also when, by --expires",
         )
+    if severity and severity not in SEVERITIES:
+        raise FleetError(f"{severity!r} is no severity", hint=f"one of: {', '.join(SEVERITIES)}")
     run, task, _ = session or session_facts()
+    about: dict[str, object] = {"severity": severity} if severity else {}
     text, choices = _masked(text), [_masked(one) for one in choices]
     question = m.Question(
         message=text,
@@ -109,7 +113,7 @@ def ask(
         topic=topic,
         expires_at_ms=None if expires_s is None else int((time.time() + expires_s) * 1000),
         default=default,
-        about=_awaited(place, run, task, waits_for) if waits_for else {},
+        about=about | (_awaited(place, run, task, waits_for) if waits_for else {}),
     )
     name = raise_question(place, question, run, task)
     if wait_s is not None:

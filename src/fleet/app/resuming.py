@@ -16,7 +16,7 @@ from fleet.app.telling import changes, ensure_coordinator, tell
 from fleet.core import messages as m
 from fleet.core.plan import Failure
 from fleet.core.state import SETTLED_STANDINGS, Standing
-from fleet.views.tasks import TaskSteps, tasks_of
+from fleet.views.tasks import TaskSteps, answering, tasks_of
 
 if TYPE_CHECKING:
     from fleet.app.place import FleetPlace
@@ -37,6 +37,7 @@ def resume(place: FleetPlace, ids: Sequence[str]) -> list[str]:
     tasks = chosen(place, state, ids) if ids else [name for name in steps if name in lost | held]
     commands: list[m.Command] = [m.ResumeRun()] if state.paused else []
     holds = [step for name in tasks for step in _held_steps(steps[name])]
+    holds += [one.step.id for one in answering(state).values() if one.held and not ids]
     if holds:
         commands.append(m.ReleaseStep(steps=tuple(holds)))
     for name in state.quarantined:

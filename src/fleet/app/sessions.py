@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fleet.app.launching import running_state
-from fleet.app.place import FleetPlace, resolve_task
+from fleet.app.place import PLAN_RUN, FleetPlace, resolve_task
 from fleet.app.telling import bring_back
 from fleet.core.state import Standing
 from fleet.errors import FleetError, NotFound, Rejected
@@ -43,11 +44,15 @@ def attach_argv(place: FleetPlace, name: str) -> list[str]:
 
 
 def _worked(place: FleetPlace, name: str) -> tuple[State, str, list[StepState]]:
-    """Returns the run of what a name means, a task or `RUN/STEP` of a workflow, how it is called,
-    and the steps of its agent, the oldest first; raises NotFound, and Ambiguous.
+    """Returns the run of what a name means, a task, `RUN/STEP` of a workflow, or a question that an
+    agent answers, how it is called, and the steps of its agent, the oldest first; raises NotFound,
+    and Ambiguous.
     """
     from fleet.app.runs import find_run, is_run
 
+    answers = _answering(place, name)
+    if answers is not None:
+        return answers
     run, _, step = name.partition("/")
     if not step or not is_run(place, run):
         state = running_state(place)
@@ -60,6 +65,18 @@ def _worked(place: FleetPlace, name: str) -> tuple[State, str, list[StepState]]:
     if not works:
         raise NotFound("agent at the step", step, [one.step.id for one in agents])
     return found, f"{found.run}/{step}", works
+
+
+def _answering(place: FleetPlace, name: str) -> tuple[State, str, list[StepState]] | None:
+    """Returns the same of a question at whose answer an agent works or has worked, else None."""
+    run, _, number = name.rpartition(".")
+    if not re.fullmatch(r"q\d+", number or name):
+        return None
+    state = place.run_state(run or PLAN_RUN)
+    found = f"{run or PLAN_RUN}.{number or name}"
+    works = [one for one in state.steps.values() if one.step.whole == found] if state else []
+    works = [one for one in works if one.step.kind == "agent"]
+    return (state, found, works) if state is not None and works else None
 
 
 def log_path(place: FleetPlace, name: str, attempt: int | None) -> tuple[Path, State, str, int]:

@@ -212,17 +212,18 @@ def _run_called(name: str, known: Sequence[str]) -> str:
 def report(place: FleetPlace) -> dict[str, Any]:
     """Returns `fleet.report/1`: what ran, how long, how it ended and what it used."""
     from fleet import codec
+    from fleet.views.loops import loops_of
     from fleet.views.report import attempts_of, report_of
 
     state = place.run_state() or planned_state(place)
-    attempts = []
+    clock, events = clock_of(state), []
     reader = place.reader()
     if reader is not None:
         with closing(reader):
-            rows = reader.events(PLAN_RUN)
-            attempts = attempts_of(codec.loads_event(row.body) for row in rows)
+            events = [codec.loads_event(row.body) for row in reader.events(PLAN_RUN)]
     fleet = str(state.about.get("fleet") or state.name)
-    return report_of(fleet, state, attempts, clock_of(state))
+    loops = loops_of(events, clock.time_of)
+    return report_of(fleet, state, attempts_of(events), clock, loops)
 
 
 def gate(place: FleetPlace, phase: str | None = None) -> list[dict[str, Any]]:

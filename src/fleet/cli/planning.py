@@ -202,6 +202,9 @@ def plan(
     form: Annotated[
         str | None, typer.Option("--format", metavar="F", help="mermaid, svg, dot, ics or csv.")
     ] = None,
+    revision: Annotated[
+        int | None, typer.Option(metavar="N", help="The plan as it was then.")
+    ] = None,
     width: Annotated[int | None, typer.Option(min=40, help="Columns to print in.")] = None,
 ) -> None:
     """Show the schedule: table, bars, critical path, slack, load and warnings."""
@@ -210,7 +213,12 @@ def plan(
 
     with usage():
         limits = read_limits(limit or [], agents)
-    view = plan_of(here(ctx), limits)
+    if revision is not None:
+        from fleet.app.revisions import plan_at
+
+        view = plan_at(here(ctx), revision, limits)
+    else:
+        view = plan_of(here(ctx), limits)
     if as_json:
         from fleet.views.plan import plain
 

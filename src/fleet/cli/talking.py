@@ -42,15 +42,25 @@ def inbox(ctx: typer.Context, as_json: Json = False) -> None:
 def answer(
     ctx: typer.Context,
     question: Annotated[str, typer.Argument(metavar="ID", help="A question.")],
-    value: Annotated[str, typer.Argument(help="The answer.")],
+    value: Annotated[str | None, typer.Argument(metavar="[VALUE]", help="The answer.")] = None,
     note: Annotated[str, typer.Option(help="A word beside it.")] = "",
+    escalate: Annotated[
+        bool, typer.Option("--escalate", help="Have the next one asked, instead of an answer.")
+    ] = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Answer a question."""
+    """Answer a question, or send it on."""
     from fleet.app.inbox import answer as give
+    from fleet.app.inbox import escalate as send_on
 
+    if escalate == (value is not None):
+        raise typer.BadParameter("give VALUE or --escalate")
     if dry_run:
-        would_decide(ctx, f"answer {value!r} to", question)
+        would_decide(ctx, "escalate" if value is None else f"answer {value!r} to", question)
+        return
+    if value is None:
+        name, whom = send_on(here(ctx), question, note)
+        say(f"escalated {name}: {whom.removeprefix('@')} is asked now")
         return
     say(f"answered {give(here(ctx), question, value, note)}: {value}")
 
@@ -114,6 +124,32 @@ def would_decide(ctx: typer.Context, verb: str, question: str) -> None:
     say(f"would {verb} {question_line(asked.id, asked.question.message)}")
 
 
+@app.command(rich_help_panel=TALK)
+def decisions(
+    ctx: typer.Context,
+    export: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write a record a file into a folder.")
+    ] = None,
+    as_json: Json = False,
+    dry_run: DryRun = False,
+) -> None:
+    """List what was decided: answers by roles and people, and what tasks say."""
+    from fleet.app import deciding
+
+    place = here(ctx)
+    if export is not None:
+        written = deciding.export(place, export, dry_run=dry_run)
+        say("\n".join(str(path) for path in written) or "every record is there already")
+        return
+    found = deciding.decisions(place)
+    if as_json:
+        say_json(found)
+    else:
+        from fleet.render.decisions import decisions_text
+
+        say(decisions_text(found["decisions"], columns(None)))
+
+
 @app.command(rich_help_panel=INSIDE)
 def checkin(
     ctx: typer.Context,
@@ -137,6 +173,7 @@ def ask(
     ctx: typer.Context,
     text: Annotated[str, typer.Argument(help="The question.")],
     topic: Annotated[str, typer.Option(help="What it is about.")] = "",
+    severity: Annotated[str, typer.Option(help="low, medium, high or critical.")] = "",
     choice: Annotated[list[str] | None, typer.Option(help="A possible answer.")] = None,
     wait_s: Annotated[
         float | None,
@@ -166,6 +203,7 @@ def ask(
         here(ctx),
         text,
         topic=topic,
+        severity=severity,
         choices=choice or [],
         wait_s=wait_s,
         expires_s=expires_s,

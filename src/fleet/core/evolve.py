@@ -154,7 +154,7 @@ def _swapped(state: State, event: m.ParamsSwapped) -> None:
         kind=step.kind,
         params={**step.params, **event.params},
         needs=step.needs,
-        uses=step.uses,
+        uses=step.uses if event.uses is None else event.uses,
         ladder=step.ladder,
         span_ms=step.span_ms,
         whole=step.whole,

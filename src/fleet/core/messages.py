@@ -329,6 +329,7 @@ class ParamsSwapped(Told):
     step: str
     rung: int
     params: Mapping[str, object]
+    uses: Mapping[str, int] | None = None
 
 
 @record()

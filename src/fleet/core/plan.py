@@ -24,7 +24,6 @@ SUCCEEDED, FAILED, SETTLED = "succeeded", "failed", "settled"
 PER_MINUTE, MINUTE_MS = "/min", 60_000
 """A limit whose name ends so bounds the starts of its users in any minute, not their number."""
 
-
 NEVER = 1 << 62
 """When a rest without an end is over, in milliseconds of the epoch."""
 
@@ -66,9 +65,10 @@ class Retry:
 
 @record()
 class Swap:
-    """A rung: try once more with other params (another agent, another model)."""
+    """A rung: try once more with other params (another agent or model), and what these use."""
 
     params: Mapping[str, object]
+    uses: Mapping[str, int] | None = None
     on: frozenset[Failure] = frozenset({Failure.TASK})
 
 

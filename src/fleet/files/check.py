@@ -17,6 +17,7 @@ from fleet.core.plan import circle
 from fleet.errors import Place, Problem, did_you_mean
 from fleet.files import checkpoints
 from fleet.files.documents import Rung, TaskDocument
+from fleet.files.escalations import escalations_hold
 from fleet.files.fleet import Fleet
 from fleet.files.harnesses import harnesses_hold
 from fleet.files.loops import loops_hold
@@ -293,6 +294,7 @@ PROBLEMS: tuple[Callable[[Fleet], Found], ...] = (
     verdicts_have_a_form,
     tasks_known,
     rungs_known,
+    escalations_hold,
     loops_hold,
     secrets_known,
     servers_hold,

@@ -1,40 +1,172 @@
 """Who is asked: routes from questions to agents and people, and the steps that ask or answer.
 
-A name that begins with `@`, or the word `person`, is a person's; anything else is an agent's role
-or an agent's id. Nothing is asked here and nothing answered: routes and steps are made, which lower
-with the plan, and the kernel puts the steps of a route behind a question that goes its way.
+    escalations: [{topic | kind | severity, to: ROLE | AGENT | @NAME | person, within: 30m}]
+
+`person`, and a name that begins with `@`, is a person's; anything else is an agent's id or a role
+that an agent has, else an error. Each agent that is named answers by steps of its own,
+
+    Q/brief -> Q/work -> Q/answer
+
+which the kernel puts into the plan for each question Q that goes its way. Pure: nothing is asked or
+answered here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Final
 
-from fleet.core.plan import Need, Step
+from fleet.core.plan import PERSON, Need, Retry, Route, Step
+from fleet.errors import Problem, did_you_mean
+from fleet.files.ladders import TROUBLE
+from fleet.files.tasks import Texts, agent_params, agent_starts, agent_uses
 
-PERSON: Final = "person"
-"""Whoever looks at the inbox."""
+if TYPE_CHECKING:
+    from fleet.files.documents import AgentDocument, Rung
+    from fleet.files.fleet import Fleet
+
+KINDS: Final = (
+    "text", "choice", "confirm", "number", "escalation", "loop", "approval", "approve", "budget",
+    "quarantine",
+)  # fmt: skip
+"""What questions there are, as `kind` of an escalation names them."""
+
+TRIES: Final = 2
+"""How often an agent may say something that is no answer before somebody else is asked."""
 
 
 def is_person(name: str) -> bool:
-    """Returns whether a name is that of a person, whom no agent answers for."""
+    """Returns whether a name is a person's, for whom no agent answers."""
     return name == PERSON or name.startswith("@")
 
 
-def consult_step(
-    id: str,  # noqa: A002 - as in `Step`
-    question: str,
+def player_of(fleet: Fleet, name: str) -> AgentDocument | None:
+    """Returns the agent of that id, else the first agent, by id, that has the role."""
+    playing = [one for one in fleet.agents.values() if name in one.roles]
+    return fleet.agents.get(name) or next(iter(playing), None)
+
+
+def routes_of(fleet: Fleet, texts: Texts) -> tuple[Route, ...]:
+    """Returns where the questions of a fleet's runs go: those that name an agent or a role, then
+    the escalations in their order.
+    """
+    told = fleet.settings.escalations
+    names = [str(one["to"]) for one in told]
+    names += [rung.escalate for rung, *_ in _rungs(fleet) if rung.escalate]
+    names += [str(one.get("escalate") or "") for one in fleet.settings.loops.get("then") or ()]
+    steps: dict[str, tuple[Step, ...]] = {}
+    for name in names:
+        agent = None if is_person(name) else player_of(fleet, name)
+        if agent is not None and name not in steps:
+            uses = {**agent_uses(agent), **agent_starts(fleet, agent), "agents": 1}
+            steps[name] = answering_steps(
+                agent_params(fleet, agent, texts),
+                uses,
+                rules=texts.keep(fleet.settings.rules),
+                timeout_ms=agent.limits.timeout_ms,
+                idle_ms=agent.limits.idle_ms,
+            )
+    return (
+        *by_name(steps),
+        *(
+            Route(
+                whom=str(one["to"]),
+                topic=one.get("topic", ""),
+                kind=one.get("kind", ""),
+                severity=one.get("severity", ""),
+                steps=steps.get(str(one["to"]), ()),
+                limit_ms=one.get("within_ms"),
+            )
+            for one in told
+        ),
+    )
+
+
+def by_name(steps: dict[str, tuple[Step, ...]]) -> tuple[Route, ...]:
+    """Returns the routes of questions that ask for somebody by name, from who answers how."""
+    return tuple(Route(whom=name, steps=found) for name, found in steps.items())
+
+
+def answering_steps(
+    agent: dict[str, Any],
+    uses: dict[str, int],
     *,
-    to: str,
-    topic: str = "",
-    needs: Sequence[Need],
-    whole: str,
-) -> Step:
-    """Returns a step that asks a role, an agent or a person; its output is {answer, by, reason}."""
-    return Step(
-        id=id,
-        kind="consult",
-        params={"question": question, "to": to, "topic": topic},
-        needs=tuple(needs),
-        whole=whole,
+    rules: str,
+    timeout_ms: int | None = None,
+    idle_ms: int | None = None,
+) -> tuple[Step, ...]:
+    """Returns the steps by which an agent answers a question, as a route holds them."""
+    trouble = Retry(times=2, backoff_ms=2_000, on=TROUBLE)
+    return (
+        Step(id="brief", kind="inquiry", params={"agent": agent["id"]}, ladder=(trouble,)),
+        Step(
+            id="work",
+            kind="agent",
+            params={
+                "name": "A question for you",
+                "agent": agent,
+                "rules": rules,
+                "answers": True,
+                "timeout_s": None if timeout_ms is None else timeout_ms / 1000,
+                "idle_s": None if idle_ms is None else idle_ms / 1000,
+            },
+            needs=(Need(step="brief"),),
+            uses=uses,
+            ladder=(Retry(times=TRIES - 1), trouble),
+        ),
+        Step(id="answer", kind="answer", needs=(Need(step="work"),), ladder=(trouble,)),
+    )
+
+
+# --- what is wrong --------------------------------------------------------------------------------
+
+
+def escalations_hold(fleet: Fleet) -> Iterator[Problem]:
+    """Yields each name that is neither a person's nor any agent's or role's, and each kind of
+    question that there is not.
+    """
+    if ("fleet", "") in fleet.broken:
+        return
+    for number, one in enumerate(fleet.settings.escalations):
+        at = ("escalations", number)
+        if one.get("kind", KINDS[0]) not in KINDS:
+            place = fleet.place("fleet", "", *at, "kind")
+            hint = did_you_mean(one["kind"], KINDS) or f"one of: {', '.join(KINDS)}"
+            yield Problem(f"no question is of the kind {one['kind']!r}", place, hint)
+        yield from _known(fleet, str(one["to"]), "fleet", "", *at, "to")
+    for number, one in enumerate(fleet.settings.loops.get("then") or ()):
+        if one.get("escalate"):
+            at = ("loops", number)
+            yield from _known(fleet, one["escalate"], "fleet", "", "loops", "then", number)
+    for rung, kind, name, path in _rungs(fleet):
+        if rung.escalate:
+            yield from _known(fleet, rung.escalate, kind, name, *path)
+
+
+def _rungs(fleet: Fleet) -> Iterator[tuple[Rung, str, str, tuple[str | int, ...]]]:
+    """Yields each rung of a task or an assumption with where it stands: document and path."""
+    for task in fleet.tasks.values():
+        found: list[tuple[Iterable[Rung], tuple[str | int, ...]]] = [
+            (task.on_failure, ("on_failure",))
+        ]
+        found += [
+            (assumption.on_failure, ("assumptions", number, "on_failure"))
+            for number, assumption in enumerate(task.assumptions)
+        ]
+        for rungs, path in found:
+            for number, rung in enumerate(rungs):
+                yield rung, "task", task.id, (*path, number)
+
+
+def _known(
+    fleet: Fleet, name: str, kind: str, document: str, *path: str | int
+) -> Iterator[Problem]:
+    if is_person(name) or player_of(fleet, name) is not None or fleet.is_known("agent", name):
+        return
+    roles = [role for agent in fleet.agents.values() for role in agent.roles]
+    hint = did_you_mean(name, [*fleet.agents, *roles])
+    yield Problem(
+        f"no agent has the role {name!r}, or is called so",
+        fleet.place(kind, document, *path),
+        hint or f"write role: {name} in agents/, or @{name} for a person",
     )

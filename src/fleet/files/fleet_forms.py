@@ -15,6 +15,7 @@ from fleet.files.fields import (
     CommandForm,
     Commands,
     Count,
+    Duration,
     EnvName,
     Flag,
     Id,
@@ -137,15 +138,20 @@ class PhaseForm(Form):
 
 
 class EscalationForm(Form):
-    """Whom questions of a topic or a kind go to."""
+    """Whom questions of a topic, a kind or a severity go to, and for how long."""
 
     topic: Text | None = None
     kind: Text | None = None
+    severity: Literal["low", "medium", "high", "critical"] | None = None
     to: Text
+    within_ms: Duration | None = Field(
+        None, validation_alias="within", serialization_alias="within_ms"
+    )
 
     @model_validator(mode="after")
     def _whole(self) -> EscalationForm:
-        exactly_one(self, ("topic", "kind"), "an escalation")
+        if not {"topic", "kind", "severity"} & self.model_fields_set:
+            raise ValueError("an escalation names a topic, a kind or a severity")
         return self
 
 

@@ -6,22 +6,35 @@ Pure: what `on_failure` says comes after the retries; whoever says nothing has a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
-from fleet.core.plan import Ask, Patch, Retry, Revise, Rung
+from fleet.core.plan import Ask, Failure, Patch, Retry, Revise, Rung, Swap
 from fleet.files.adapting import adapt_step
 from fleet.files.trouble import TROUBLE, machine_ladder, trouble
 
 if TYPE_CHECKING:
     from fleet.files.documents import TaskDocument
 
+NOT_THE_MACHINES: Final = frozenset({Failure.TASK, Failure.AGENT})
+"""Failures that another agent may not have."""
+
 __all__ = ["TROUBLE", "check_ladder", "checkpoint_ladder", "machine_ladder", "work_ladder"]
 
 
-def work_ladder(task: TaskDocument, attempts: int) -> tuple[Rung, ...]:
-    """Returns the ladder of a task's work, which has so many attempts."""
+def work_ladder(
+    task: TaskDocument, attempts: int, others: Sequence[Mapping[str, Any]] = ()
+) -> tuple[Rung, ...]:
+    """Returns the ladder of a task's work, which has so many attempts; then each of the `others`
+    ({agent, uses}) has one.
+    """
     again = Retry(times=attempts - 1, backoff_ms=task.backoff_ms or 0)
-    return (again, trouble(10_000), *_last(task, f"{task.id} failed.", ("retry", "skip", "fail")))
+    swaps = [
+        Swap(params={"agent": one["agent"]}, uses=one["uses"], on=NOT_THE_MACHINES)
+        for one in others
+    ]
+    last = _last(task, f"{task.id} failed.", ("retry", "skip", "fail"))
+    return (again, trouble(10_000), *swaps, *last)
 
 
 def check_ladder(task: TaskDocument) -> tuple[Rung, ...]:
@@ -48,8 +61,9 @@ def _last(task: TaskDocument, message: str, choices: tuple[str, ...]) -> tuple[R
     for rung in task.on_failure:
         if rung.fail:
             return tuple(found)
-        if rung.ask:
-            return (*found, Ask(message=rung.question or message, whom=rung.ask, choices=choices))
+        whom = rung.ask or rung.escalate
+        if whom:
+            return (*found, Ask(message=rung.question or message, whom=whom, choices=choices))
         if rung.adapt:
             found.append(_adapt(task.id, rung.adapt, len(found)))
     return (*found, Ask(message=message, choices=choices))

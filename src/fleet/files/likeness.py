@@ -4,7 +4,7 @@ Words are compared without order, endings and those that only make a sentence; r
 is left in spite of slips. A rephrased question adds or loses words; another question has *other*
 words in their place, so what is unmatched on both sides weighs most. Candidates are found by their
 rarest words, as prefix filtering does it (Chaudhuri, Ganti, Kaushik, 2006), so a question costs no
-more among 100,000 than what resembles it. Pure: an index follows from a state and what it hears.
+more among 100,000 than what resembles it. Pure: an index follows from the events of its run.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from rapidfuzz import fuzz, process
 
@@ -139,6 +139,7 @@ class Likeness:
     asked: dict[int, list[str]] = field(default_factory=dict)
     """The first of forms that ask the same -> the questions that have them, oldest first."""
     topics: dict[str, int] = field(default_factory=dict)
+    raised: dict[str, m.QuestionRaised] = field(default_factory=dict)
     led_to: dict[str, str] = field(default_factory=dict)
     """A question that came into a loop -> what followed: the id of a question or a step."""
 
@@ -166,6 +167,7 @@ class Likeness:
         """Takes up what a run has decided: a question, and what followed a loop."""
         match event:
             case m.QuestionRaised() if is_round(event.question, event.step):
+                self.raised[event.id] = event
                 self.add(event.id, event.question)
                 self._lead_to(event.id, event.question.about.get("loop"))
             case m.QuestionRaised():
@@ -251,15 +253,11 @@ class Likeness:
         return self.holding.get(key, ())
 
 
-def likeness_of(state: State) -> Likeness:
-    """Returns the index of a run as it stands, as it would be had it heard every event."""
+def likeness_of(events: Iterable[m.Event]) -> Likeness:
+    """Returns the index of a run that has decided so far, oldest first."""
     found = Likeness()
-    everything: dict[str, Any] = {**state.questions, **state.answers}
-    for name in sorted(everything, key=_number):
-        one = everything[name]
-        found.hear(m.QuestionRaised(id=name, question=one.question, step=one.step))
-    for step in (one.step for one in state.steps.values() if "rounds" in one.step.params):
-        found._follow(step.id, step.params["rounds"])  # noqa: SLF001  its own index
+    for event in events:
+        found.hear(event)
     return found
 
 

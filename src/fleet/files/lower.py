@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from fleet.core.plan import Plan, Step, check, plan_of
 from fleet.errors import InvalidPlan
 from fleet.files.checkpoints import checkpoint_steps
+from fleet.files.escalations import routes_of
 from fleet.files.gates import phase_steps
 from fleet.files.loops import loops_of
 from fleet.files.tasks import (
@@ -77,6 +78,7 @@ def lower(fleet: Fleet) -> tuple[Plan, Mapping[str, str]]:
         },
         budgets={name: found for name, told in bounds(fleet).items() if (found := budget(told))},
         about=_about(fleet, order),
+        routes=routes_of(fleet, texts),
     )
     plan = replace(plan, loops=loops_of(fleet.settings))
     check(plan)

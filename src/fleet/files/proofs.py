@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from fleet.core.plan import Need, NeedsChange, Patch, Step
 from fleet.errors import Problem, did_you_mean
 from fleet.files.adapting import adapt_step
+from fleet.files.consulting import consult_step
 from fleet.files.documents import Assumption, Check, Estimate, Proof, Proves, TaskDocument
-from fleet.files.escalations import consult_step
 from fleet.files.names import id_problem
 
 if TYPE_CHECKING:

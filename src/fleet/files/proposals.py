@@ -88,7 +88,7 @@ def text_of(change: Mapping[str, Any]) -> str:
     return "\n".join(lines).rstrip()
 
 
-_LEFT: Final = "goes on, if it has begun; what waits for it waits for what was put before it, too"
+_LEFT: Final = "goes on, if it has begun; what waits for it waits for all of that, too"
 
 
 def shows(message: str, change: Mapping[str, Any]) -> bool:
@@ -108,6 +108,8 @@ def _task_lines(task: Mapping[str, Any]) -> list[str]:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, Mapping) and value.keys() == {"likely"}:  # an estimate, in normal form
+        value = value["likely"]
     if isinstance(value, str) and "\n" in value:
         return "\n" + "\n".join(f"        {line}" for line in value.splitlines())
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -123,7 +125,7 @@ def changed(raws: Raws, change: Change, problems: list[Problem]) -> dict[tuple[s
     told = change.told
     for number, name in enumerate(told.get("drop") or ()):
         if draft.knows(name, ("drop", number)):
-            del draft.raws["task", name]
+            draft.drop(name)
     for number, task in enumerate(told.get("add") or ()):
         draft.add(task, ("add", number))
     for number, one in enumerate(told.get("insert") or ()):
@@ -157,6 +159,20 @@ class _Draft:
         tasks = [known for kind, known in self.raws if kind == "task"]
         self.say(f"there is no task {name!r}", path, did_you_mean(name, tasks))
         return False
+
+    def drop(self, name: str) -> None:
+        """Takes a task out, also of the phase that lists it."""
+        del self.raws["task", name]
+        top = self.raws.get(("fleet", ""))
+        phases = top.values.get("phases") or () if top is not None else ()
+        if top is not None and any(name in (one.get("tasks") or ()) for one in phases):
+            told = [
+                {**one, "tasks": [task for task in one["tasks"] if task != name]}
+                if one.get("tasks")
+                else one
+                for one in phases
+            ]
+            self.raws["fleet", ""] = replace(top, values={**top.values, "phases": told})
 
     def add(self, task: Mapping[str, Any], path: Path, phase: str = "") -> str:
         """Adds a task and returns its id, an empty text where that cannot be."""

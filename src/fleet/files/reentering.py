@@ -134,7 +134,8 @@ class _Draft:
         return False
 
     def say(self, task: str, text: str, hint: str = "") -> None:
-        """Adds a problem where the change speaks of a task."""
+        """Adds a problem where the change speaks of a task, which is enough to say of it."""
+        self.accounted.add(task)
         self.problems.append(Problem(text, self.change.at(_path_to(self.change, task)), hint))
 
     def end(self, one: StepState, step: Step | None = None) -> None:

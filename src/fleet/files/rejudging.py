@@ -162,6 +162,30 @@ def by_hand(
     return send_back(course, check.step, tries, moved=moved, reason=reason)
 
 
+def asked_rework(course: Course, step: str, note: str, *, by: str = "A person") -> Patch | None:
+    """Returns the patch that the answer `rework` stands for: one more round of the task whose check
+    asked, or, where a verifier asked, of those that it does not pass; None for any other step.
+    """
+    one = course.look(step)
+    if one is None or one.step.kind != "check":
+        return None
+    reason = note or "rework was asked for"
+    patch = by_hand(course, one, reason=reason) or next_round(
+        one.step,
+        rounds_of(course, one.step.whole),
+        reason=reason,
+        on=FAILED,
+        before=course.waiting_for(step),
+    )
+    put = [
+        replace(step, params={**step.params, "note": note, "note_from": by})
+        if step.kind == "agent" and "verifies" not in step.params
+        else step
+        for step in patch.put
+    ]
+    return replace(patch, put=tuple(put))
+
+
 def judge_again(
     draft: Rejudging,
     verifier: str,

@@ -25,7 +25,7 @@ OF_A_PHASE = ("gate", "merge")
 OF_A_TASK = ("worktree", "agent", "check")
 """Kinds of which a task may come to have several, one for each of its rounds."""
 
-OF_A_ROUND = ("round", "spent", "before", "note", "note_from", "verdicts", "renews")
+OF_A_ROUND = ("round", "spent", "before", "note", "note_from", "verdicts", "renews", "swapped")
 """Params that belong to one round of a task, whatever its documents say."""
 
 
@@ -75,12 +75,15 @@ def revision_of(state: State, before: Plan, after: Plan) -> Revision:
     draft.lines += ["~ loops"] if before.loops != after.loops else []
     free = [name for name in before.budgets if name not in after.budgets]
     draft.lines += [f"- budget {name}" for name in free]
+    routes = after.routes if after.routes != before.routes else None
+    draft.lines += [] if routes is None else ["~ whom questions go to"]
     patch = Patch(
         put=tuple(draft.put),
         drop=tuple(draft.drop),
         limits=limits | dict.fromkeys(lifted, UNLIMITED),
         budgets={**budgets, **{name: {} for name in free}},
         about=after.about,
+        routes=routes,
         loops=after.loops if after.loops != before.loops else None,
         reason="; ".join(["the documents were edited", *map(_kept_words, draft.kept)]),
     )

@@ -87,6 +87,23 @@ def next_round(
     return Patch(put=(again, judged), needs=instead(check, judged.id), reason=reason)
 
 
+def handed_over(
+    check: Step, siblings: Mapping[str, Step], *, reason: str, spent: int, before: Iterable[str]
+) -> Patch | None:
+    """Returns the same where the tries are used up, for the next of those who work at the task then
+    (`others` of the check: {agent, uses}), who has one; None where nobody is left.
+    """
+    used, others = int(str(check.params.get("swapped") or 0)), check.params.get("others")
+    assert isinstance(others, list | tuple), "a check's others are a list"
+    if used >= len(others):
+        return None
+    check = replace(check, params={**check.params, "swapped": used + 1})
+    patch = next_round(check, siblings, reason=reason, spent=spent, before=before)
+    again, judged = patch.put
+    params = {**again.params, "agent": others[used]["agent"]}
+    return replace(patch, put=(replace(again, params=params, uses=others[used]["uses"]), judged))
+
+
 def after_failure(
     work: Step,
     check: Step,

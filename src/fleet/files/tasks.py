@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,19 +56,18 @@ def task_steps(
 ) -> list[Step]:
     """Returns the steps of a task; `before` is the step that ends the phase before, or empty."""
     uses = {"agents": 1, **task.uses}
-    needs = [Need(step=name) for name in order.needs[task.id]]
-    if before:
-        needs.append(Need(step=before))
+    waits = (*order.needs[task.id], *([before] if before else []))
     agent = fleet.agents.get(task.agent)
     attempts = task.attempts or (agent.limits.attempts if agent else None) or ATTEMPTS
     limit = order.limits.get(task.id)
+    others = _others(fleet, task, texts)
     tree, work, check = (f"{task.id}/{stem}" for stem in ("worktree", "work", "check"))
     steps = [
         Step(
             id=tree,
             kind="worktree",
             params=_worktree(fleet, task),
-            needs=tuple(needs),
+            needs=tuple(Need(step=name) for name in waits),
             uses={**uses, **({limit: 1} if limit else {})},
             ladder=machine_ladder(f"The worktree of {task.id} could not be made."),
             whole=task.id,
@@ -76,18 +75,17 @@ def task_steps(
         )
     ]
     if agent is not None:
-        steps.append(
-            Step(
-                id=work,
-                kind="agent",
-                params=_work(fleet, task, agent, phase, texts),
-                needs=(Need(step=tree),),
-                uses={**agent_uses(agent), **agent_starts(fleet, agent), **uses},
-                ladder=work_ladder(task, attempts),
-                span_ms=int(task.days.likely * DAY_MS),
-                whole=task.id,
-            )
+        worked = Step(
+            id=work,
+            kind="agent",
+            params=_work(fleet, task, agent, phase, texts),
+            needs=(Need(step=tree),),
+            uses={**agent_uses(agent), **agent_starts(fleet, agent), **uses},
+            ladder=work_ladder(task, attempts, others),
+            span_ms=int(task.days.likely * DAY_MS),
+            whole=task.id,
         )
+        steps.append(worked)
     return [
         *steps,
         Step(
@@ -95,8 +93,9 @@ def task_steps(
             kind="check",
             params={
                 **_check(fleet, task, attempts),
+                **({"others": others} if others and not task.verifies else {}),
                 **_judges(fleet, task, texts),
-                **(_judging(fleet, task, order) if limit else {}),
+                **_judging(fleet, task, order),
             },
             needs=(Need(step=steps[-1].id),),
             uses={"checks": 1, **({limit: 1} if limit else {})},
@@ -111,6 +110,18 @@ def task_steps(
             whole=task.id,
         ),
     ]
+
+
+def _others(fleet: Fleet, task: TaskDocument, texts: Texts) -> list[dict[str, Any]]:
+    """Returns who works at a task in turn once its own agent has no attempt left: {agent, uses}."""
+    found, agent = [], fleet.agents.get(task.agent)
+    for rung in task.on_failure:
+        if agent is None or not (rung.agent or rung.model):
+            break
+        agent = fleet.agents[rung.agent] if rung.agent else replace(agent, model=rung.model)
+        uses = {**agent_uses(agent), **agent_starts(fleet, agent), "agents": 1, **task.uses}
+        found.append({"agent": agent_params(fleet, agent, texts), "uses": uses})
+    return found
 
 
 def comes_in(task: TaskDocument) -> list[str]:
@@ -298,7 +309,11 @@ def _judges(fleet: Fleet, task: TaskDocument, texts: Texts) -> dict[str, object]
 
 
 def _judging(fleet: Fleet, task: TaskDocument, order: Order) -> dict[str, object]:
-    """Returns what the check of a verifier knows of those that it judges, and of who else does."""
+    """Returns what the check of a verifier knows of those that it judges, and of who else does;
+    nothing for other tasks.
+    """
+    if task.id not in order.limits:
+        return {}
     return {
         "limit": order.limits[task.id],
         "verifies": [

@@ -7,6 +7,7 @@ not known here, only working days from 0.
 
 from __future__ import annotations
 
+from bisect import bisect_right, insort
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -72,7 +73,7 @@ def _links(
     activities: list[Activity], slots: Mapping[str, Slot], limits: Mapping[str, int]
 ) -> dict[str, list[str]]:
     """Returns who takes over units from whom, for tasks that could start earlier by their needs."""
-    held: dict[str, list[tuple[float, str]]] = {
+    held: dict[str, list[tuple[float, str]]] = {  # sorted
         name: [(0.0, "")] * units for name, units in limits.items()
     }
     links: dict[str, list[str]] = {}
@@ -84,10 +85,10 @@ def _links(
         for name, units in one.uses.items():
             if name not in held:
                 continue
-            free = sorted(unit for unit in held[name] if unit[0] <= slot.early_start)
-            for unit in free[-units:]:
-                held[name].remove(unit)
-                held[name].append((slot.early_end, one.id))
-                if unit[0] > met:
-                    links.setdefault(one.id, []).append(unit[1])
-    return {name: list(dict.fromkeys(found)) for name, found in links.items()}
+            free = bisect_right(held[name], slot.early_start, key=lambda unit: unit[0])
+            taken = held[name][max(free - units, 0) : free]
+            del held[name][max(free - units, 0) : free]
+            links.setdefault(one.id, []).extend(who for at, who in taken if at > met)
+            for _ in taken:
+                insort(held[name], (slot.early_end, one.id))
+    return {name: list(dict.fromkeys(found)) for name, found in links.items() if found}

@@ -10,16 +10,17 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from fleet.errors import Problem
+from fleet.files.escalations import is_person, player_of
 from fleet.files.tasks import account_of, budget
 
 if TYPE_CHECKING:
-    from fleet.files.documents import AgentDocument, Assumption, Rung, TaskDocument
+    from fleet.files.documents import AgentDocument, Assumption, TaskDocument
     from fleet.files.fleet import Fleet
 
 Found = Iterator[tuple[tuple[str | int, ...], str]]
 """Where a key stands in its document, and what it is called before people."""
 
-SETTINGS = ("escalations", "notify")
+SETTINGS = ("notify",)
 """Keys of coordination.md that nothing obeys yet."""
 
 MEASURED = {
@@ -68,10 +69,11 @@ def _of_task(task: TaskDocument, agent: AgentDocument | None) -> Found:
         elif check.agent and task.verifies:
             yield ("checks", number), "a check by an agent of a task that verifies others"
     for number, rung in enumerate(task.on_failure):
-        if _is_later(rung):
-            yield ("on_failure", number), "another rung than `adapt`, `ask` or `fail`"
-        elif any(one.ask or one.fail for one in task.on_failure[:number]):
-            yield ("on_failure", number), "a rung after `ask` or `fail`"
+        before = task.on_failure[:number]
+        if any(one.ask or one.fail or one.escalate for one in before):
+            yield ("on_failure", number), "a rung after one with which a ladder ends"
+        elif (rung.agent or rung.model) and any(one.adapt for one in before):
+            yield ("on_failure", number), "another agent or model after `adapt`"
 
 
 def _of_verifier(fleet: Fleet, task: TaskDocument) -> Found:
@@ -86,10 +88,6 @@ def _of_verifier(fleet: Fleet, task: TaskDocument) -> Found:
 
 def _is_shut_in(agent: AgentDocument) -> bool:
     return agent.sandbox.kind != "none"
-
-
-def _is_later(rung: Rung) -> bool:
-    return bool(rung.agent or rung.model or rung.escalate)
 
 
 def _of_assumption(assumption: Assumption, number: int) -> Found:
@@ -147,6 +145,10 @@ def _of_accounts(fleet: Fleet) -> Found:
 
 def _of_settings(fleet: Fleet) -> Found:
     yield from _of_accounts(fleet)
+    for number, one in enumerate(fleet.settings.escalations):
+        answers = None if is_person(str(one["to"])) else player_of(fleet, str(one["to"]))
+        if answers is not None and _is_shut_in(answers):
+            yield ("escalations", number, "to"), "the sandboxed agent of a role that answers"
     named = [phase for phase in fleet.phases if not phase.implicit]
     for number, phase in enumerate(named):
         if phase.land == "pr" and phase.merge == "auto":

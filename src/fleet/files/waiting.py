@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final
 
@@ -57,7 +57,7 @@ def circle_of(state: State, task: str) -> tuple[str, ...]:
     """Returns a circle of waiting that a task is in or waits for, its first name again at the end;
     phases between them are named too. Empty when there is none.
     """
-    ring = circle(_Waits(state, task))
+    ring = circle(_Waits(state, task)) if is_task(state, task) else ()
     names = [state.steps[step].step.whole or step for step in ring]
     short = [name for n, name in enumerate(names) if n == 0 or name != names[n - 1]]
     return tuple(short) if len(short) > 2 else ()
@@ -114,7 +114,7 @@ def about_circle(
     found = [one for one in state.questions.values() if _is_between(state, one, tasks)]
     if not tasks or _is_known(state, tasks):
         return None
-    rounds = [round_of(state, one.id, when) for one in found]
+    rounds = [round_of(state, one, when) for one in found]
     why = f"tasks wait for one another in a circle: {' -> '.join(ring)}"
     about = {CIRCLE: tasks, "rounds": [one.id for one in found]}
     return _offer(change_for(state, tasks, why, rounds), about)
@@ -128,11 +128,10 @@ def about_loop(state: State, rounds: Sequence[Round]) -> m.Question:
     why = f"the same was asked {len(rounds)} times"
     asks = all(isinstance(rung, Ask) and rung.whom == PERSON for rung in state.loops.then)
     if asks and len(tasks) > 1:
-        found = _offer(change_for(state, tasks, why, rounds), {})
-    else:
-        lines = [f"{why[0].upper()}{why[1:]}:", *(one.line() for one in rounds)]
-        found = m.Question(message="\n".join(lines))
-    return replace(found, topic=next((one.topic for one in reversed(rounds) if one.topic), ""))
+        return _offer(change_for(state, tasks, why, rounds), {})
+    lines = [f"{why[0].upper()}{why[1:]}:", *(one.line() for one in rounds)]
+    topic = next((one.topic for one in reversed(rounds) if one.topic), "")
+    return m.Question(message="\n".join(lines), topic=topic)
 
 
 def change_for(
@@ -160,31 +159,26 @@ def change_for(
     }
     works = {state.steps[step].step.whole for step in state.running}
     change: dict[str, Any] = {
-        "insert": [
-            {"task": task, "before": first},
-            *({"task": name, "before": one} for one in others),
-        ],
+        "insert": [{"task": task, "before": [first, *others]}],
         "reason": f"{why}\n{asked}" if asked else why,
     }
     stopped = [one for one in (first, *others) if one in works]
     return {**change, "running": dict.fromkeys(stopped, "stop")} if stopped else change
 
 
-def round_of(state: State, name: str, when: Callable[[int], str]) -> Round:
-    """Returns a question of a run, open or answered, as it is told again."""
-    asked = state.questions.get(name)
-    answered = state.answers.get(name)
-    known = asked or answered
-    assert known is not None, "only what was asked is told again"
-    said = f"answered {answered.value!r}" if answered is not None else ""
-    one = state.known(known.step)
+def round_of(
+    state: State, asked: OpenQuestion | m.QuestionRaised, when: Callable[[int], str]
+) -> Round:
+    """Returns a question that was asked in a run as it is told again."""
+    one, answered = state.known(asked.step), state.answers.get(asked.id)
+    said = f", answered {answered.value!r}" if answered is not None else ""
     return Round(
-        id=name,
+        id=asked.id,
         task=one.step.whole if one is not None else "",
-        text=known.question.message,
-        by=asked.by if asked is not None else "",
-        at=when(asked.at_ms) if asked is not None else said,
-        topic=known.question.topic,
+        text=asked.question.message,
+        by=asked.by,
+        at=f"{when(asked.at_ms)}{said}",
+        topic=asked.question.topic,
     )
 
 
@@ -194,6 +188,7 @@ def _offer(change: dict[str, Any], about: dict[str, Any]) -> m.Question:
         kind="loop",
         choices=CHOICES,
         refusals=CHOICES[1:],
+        topic="plan",
         about={**about, "proposal": change},
     )
 

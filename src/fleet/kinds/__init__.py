@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from fleet.adapters.tmux import Tmux
     from fleet.core.messages import Command
     from fleet.core.plan import Patch, Plan, Step
-    from fleet.core.state import Answered, StepState
+    from fleet.core.state import Answered, OpenQuestion, StepState
     from fleet.errors import FleetError
 
 KINDS: dict[str, str] = {
@@ -59,6 +59,8 @@ KINDS: dict[str, str] = {
     "tool": "fleet.kinds.tool",
     "verify": "fleet.kinds.verify",
     "consult": "fleet.kinds.consult",
+    "inquiry": "fleet.kinds.inquiry",
+    "answer": "fleet.kinds.answer",
     "adapt": "fleet.kinds.adapt",
 }
 """Kind -> the module that is it; nothing is imported until it is used."""
@@ -187,12 +189,21 @@ class Work:
     """Looks up how any step of the run stands now, to be read only; None for none."""
     behind: Callable[[str], Sequence[str]] = lambda _name: ()
     """Returns the steps that need a step now."""
+    asked: Callable[[str], OpenQuestion | None] = lambda _name: None
+    """Looks up a question of the run that is open now; None for none."""
+    decided: Callable[[], Sequence[Answered]] = lambda: ()
+    """Returns all answers of the run so far, oldest first."""
     _folder: Path | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def params(self) -> Mapping[str, Any]:
         """The step's params, as its document was lowered."""
         return self.step.params
+
+    @property
+    def task(self) -> str:
+        """What the step works at, as its agent is told: the task, else the composite."""
+        return str(self.params.get("task") or self.step.whole)
 
     @property
     def key(self) -> str:

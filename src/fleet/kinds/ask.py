@@ -16,7 +16,7 @@ from fleet.files.flows.scope import Scope
 from fleet.files.proposals import PROPOSAL_CHARS, text_of
 from fleet.kinds import Work
 from fleet.kinds.flow import at_once, attempt, failed, otherwise
-from fleet.views.flows import as_text, number_of
+from fleet.views.flows import as_text, before, number_of
 
 APPROVALS = ("approve", "adapt")
 CHOICES = {"confirm": ("yes", "no"), **dict.fromkeys(APPROVALS, ("approve", "reject"))}
@@ -57,6 +57,9 @@ def _answered(work: Work, scope: Scope) -> Outcome:
 
 def _approved(work: Work, scope: Scope, answer: Answered) -> Outcome:
     step = scope.step
+    why = "" if answer.by == "timeout" else _not_theirs(work, scope, answer.by)
+    if why:
+        return _asked(work, scope, why)
     output = {"approved": answer.value == "approve", "by": answer.by, "note": answer.note}
     if output["approved"]:
         return Outcome(ending=Ending.SUCCEEDED, label="approve", output=output)
@@ -68,12 +71,30 @@ def _approved(work: Work, scope: Scope, answer: Answered) -> Outcome:
     return Outcome(ending=Ending.SUCCEEDED, label="reject", output=output, patch=patch)
 
 
-def _asked(work: Work, scope: Scope, before: str) -> Outcome:
+def _not_theirs(work: Work, scope: Scope, by: str) -> str:
+    """Returns that an answer does not count, where it is not of whom the step names, or of an agent
+    that has worked at what is approved; nothing when it counts.
+    """
+    name = by.removeprefix("agent:")
+    done: Any = [one.step.params.get("agent") for one, _ in before(work.look, scope.one)]
+    if by.startswith("agent:") and any(told and told["id"] == name for told in done):
+        return f"{name} cannot approve its own work. "
+    wanted = str(scope.step.get("by") or "person").removeprefix("@")
+    played = scope.bundle["agents"].get(wanted)
+    theirs = {wanted, f"agent:{wanted}"} | ({f"agent:{played['agent']['id']}"} if played else set())
+    if wanted == "person" or by in theirs or by.startswith("mcp:"):  # it was offered to the role
+        return ""
+    return f"{wanted} approves this, not {name}. "
+
+
+def _asked(work: Work, scope: Scope, first: str) -> Outcome:
     step = scope.step
     kind = step["type"] if step["type"] != "prompt" else step.get("input", "text")
     about: dict[str, Any] = {"workflow": scope.form["name"], "step": work.step.whole}
     if kind == "adapt":
-        about["proposal"] = scope.evaluate(step["patch"])
+        told = step["patch"]
+        named = isinstance(told, str)  # what the documents say is no template
+        about["proposal"] = scope.bundle["patches"][told] if named else scope.evaluate(told)
         message = text_of(about["proposal"])
         if len(message) > PROPOSAL_CHARS:
             return failed(f"a patch of {len(message)} characters is more than a person reads")
@@ -82,7 +103,7 @@ def _asked(work: Work, scope: Scope, before: str) -> Outcome:
     choices = CHOICES.get(kind, tuple(step.get("choices") or ()))
     late_ms = step.get("timeout_ms")
     question = Question(
-        message=f"{before}{message}",
+        message=f"{first}{message}",
         kind="approval" if kind in APPROVALS else kind,
         choices=choices,
         whom=str(step.get("by") or step.get("to") or "person").removeprefix("@"),

@@ -17,7 +17,7 @@ def settle(work: Work) -> Outcome:
         return Outcome(ending=Ending.ASKED, question=_question(work))
     answer = work.answers[-1]
     if not answer.value:
-        text = f"nobody answered: {work.params['question']}"
+        text = f"nobody answered: {work.params['message']}"
         return Outcome(ending=Ending.FAILED, failure=Failure.TASK, text=text)
     output = {"answer": answer.value, "by": answer.by, "reason": answer.note}
     return Outcome(ending=Ending.SUCCEEDED, text=answer.value, output=output)
@@ -26,7 +26,7 @@ def settle(work: Work) -> Outcome:
 def _question(work: Work) -> Question:
     params = work.params
     return Question(
-        message=str(params["question"]),
+        message=str(params["message"]),
         whom=str(params["to"]),
         topic=str(params.get("topic") or ""),
         then=Then.AGAIN,

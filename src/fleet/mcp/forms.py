@@ -113,6 +113,10 @@ class Answer(Form):
     note: Annotated[Words, Field(description="A word beside it; why it is rejected.")] = ""
 
 
+class Decisions(Form):
+    """List what was decided in all runs: answers by roles and people, and what tasks say."""
+
+
 class CheckIn(OfTask):
     """Report the day's work of a task: what is done, what comes next, what is in the way."""
 
@@ -128,6 +132,7 @@ class Ask(OfTask):
 
     question: Annotated[Words, Field(min_length=1, description="The question.")]
     topic: Annotated[str, Field(max_length=200, description="What it is about.")] = ""
+    severity: Literal["", "low", "medium", "high", "critical"] = ""
     choices: Annotated[list[Name], Field(description="Possible answers.")] = []
     expires_s: Annotated[
         float | None, Field(ge=0, description="Close it after so many seconds.")

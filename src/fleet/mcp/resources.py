@@ -4,6 +4,7 @@
     fleet://tasks                 fleet.status/1
     fleet://tasks/TASK            fleet.task/1
     fleet://findings              fleet.findings/1
+    fleet://decisions             fleet.decisions/1
     fleet://briefs/RUN/STEP       the brief of the step's latest attempt, as Markdown
 
 Names in an address are percent-encoded; an address is a client's text, so what it names is looked
@@ -16,7 +17,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
-from fleet.app import offering, planning, reporting, watching
+from fleet.app import deciding, offering, planning, reporting, watching
 from fleet.app.inbox import live_states
 from fleet.app.place import FleetPlace
 from fleet.errors import NotFound
@@ -29,6 +30,7 @@ PAGES: Final[Mapping[str, str]] = {
     "plan": "The schedule: tasks with days, slack and critical path.",
     "tasks": "How every task stands: the daily check-in.",
     "findings": "What agents have found beside their tasks.",
+    "decisions": "What was decided: answers by roles and people, and what tasks say.",
 }
 TEMPLATES: Final[Mapping[str, tuple[str, str]]] = {
     "tasks/{task}": ("How one task stands.", JSON),
@@ -63,6 +65,8 @@ def read(place: FleetPlace, address: str) -> tuple[Any, str]:
             return watching.task_status(place, task), JSON
         case "findings", []:
             return reporting.findings(place), JSON
+        case "decisions", []:
+            return deciding.decisions(place), JSON
         case "briefs", [run, step]:
             path = offering.brief_path(place, run, step)
             if path is not None and path.is_file():

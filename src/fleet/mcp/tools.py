@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from fleet.app import inbox, offering, proposing, remembering, reporting, runs, workflows
+from fleet.app import deciding, inbox, offering, proposing, remembering, reporting, runs, workflows
 from fleet.app.place import FleetPlace
 from fleet.app.telling import keep_going
 from fleet.errors import Rejected
@@ -106,6 +106,7 @@ def _ask(caller: Caller, form: forms.Ask) -> Mapping[str, Any]:
         caller.place,
         form.question,
         topic=form.topic,
+        severity=form.severity,
         choices=form.choices,
         expires_s=form.expires_s,
         default=form.default,
@@ -159,6 +160,9 @@ TOOLS: Final[Mapping[str, Tool]] = {
     "run_status": Tool(forms.RunStatus, _status, looks=True),
     "inbox": Tool(forms.Inbox, lambda caller, _: inbox.inbox(caller.place), looks=True),
     "answer": Tool(forms.Answer, _answer),
+    "decisions": Tool(
+        forms.Decisions, lambda caller, _: deciding.decisions(caller.place), looks=True
+    ),
     "checkin": Tool(forms.CheckIn, _check_in),
     "ask": Tool(forms.Ask, _ask),
     "done": Tool(forms.Done, _done),

@@ -99,7 +99,8 @@ def how_to(asked: Mapping[str, Any], columns: int) -> list[str]:
         together = "   ".join(told)
         return [together] if width(together) <= columns else told
     said = "|".join(shlex.quote(line(one)) for one in choices)
-    return [f"fleet answer {name} {said or _meant(asked)}"]
+    climbs = [f"fleet answer {name} --escalate"] if asked.get("answering") else []
+    return [f"fleet answer {name} {said or _meant(asked)}", *climbs]
 
 
 def _meant(asked: Mapping[str, Any]) -> str:

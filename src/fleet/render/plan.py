@@ -70,7 +70,12 @@ def _headline(view: PlanView, columns: int) -> list[str]:
         f"{view.start} to {view.finish}",
         f"{days_text(view.duration_days)} for {days_text(view.work_days)} of work",
     ]
-    return wrapped(", ".join(parts), columns)
+    told = wrapped(", ".join(parts), columns)
+    if view.revision is not None:
+        one = view.revision
+        by = f" by {one.by}" if one.by else ""
+        told = [*wrapped(f"revision {one.number}{by}, {one.at}: {one.reason}", columns), *told]
+    return told
 
 
 def _table(view: PlanView, columns: int, marks: Marks, *, colour: bool) -> list[str]:

@@ -73,6 +73,12 @@ def _shown(one: Mapping[str, Any]) -> str:
     return str(one["file"] or "its word")
 
 
+def _followed(loop: Mapping[str, Any]) -> str:
+    """Returns what followed a loop, and how that ended where it was a question."""
+    ended = f": {line(str(loop['ended']))}" if loop["ended"] else ""
+    return f"{loop['follow'] or 'no more rework'}{ended}"
+
+
 def _days(planned: float | None, actual: float | None) -> str:
     return f"{_number(planned)} days planned, {_number(actual)} taken"
 
@@ -109,6 +115,20 @@ def _tables(report: Mapping[str, Any], *, wide: bool) -> list[Table]:
         for one in report["attempts"]
         if one.get("policy")
     ]
+    tried = ["ATTEMPT", "ENDED", *used[1:], *(["CONTEXT"] if wide else []), "LAST WORD"]
+    return [
+        ("PHASES", ["PHASE", "MERGE", *days, *used], phases, 0),
+        ("ACCOUNTS", ["ACCOUNT", "AGENTS", *used], accounts if len(accounts) > 1 else [], 0),
+        ("AGENTS", ["AGENT", "TASKS", *used], agents, 0),
+        ("TASKS", ["TASK", "STATE", *days, *used], tasks, 0),
+        *_judged(report),
+        ("ATTEMPTS", tried, attempts, len(tried) - 1),
+        ("DECIDED BY PATTERN", ["ATTEMPT", "ALLOWED", "DENIED", "LAST"], decided, 3),
+    ]
+
+
+def _judged(report: Mapping[str, Any]) -> list[Table]:
+    """Returns the tables of what was proved, shown, verified and found to go in circles."""
     verdicts = [
         [one["step"], "passed" if one["passed"] else "not passed",
          ", ".join(f"{task} {sha[:10]}" for task, sha in one["commits"].items()),
@@ -123,17 +143,17 @@ def _tables(report: Mapping[str, Any], *, wide: bool) -> list[Table]:
         [one["task"], line(str(one["text"])), _shown(one), (one["commit"] or "-")[:10]]
         for one in report.get("evidence") or ()
     ]
-    tried = ["ATTEMPT", "ENDED", *used[1:], *(["CONTEXT"] if wide else []), "LAST WORD"]
+    loops = [
+        [one["kind"], ", ".join(one["tasks"]) or "-",
+         ", ".join(str(told["id"]) for told in one["rounds"]) or "-",
+         line(str(one["why"])), _followed(one)]
+        for one in report.get("loops") or ()
+    ]  # fmt: skip
     return [
-        ("PHASES", ["PHASE", "MERGE", *days, *used], phases, 0),
-        ("ACCOUNTS", ["ACCOUNT", "AGENTS", *used], accounts if len(accounts) > 1 else [], 0),
-        ("AGENTS", ["AGENT", "TASKS", *used], agents, 0),
-        ("TASKS", ["TASK", "STATE", *days, *used], tasks, 0),
         ("PROOFS", ["PROOF", "OF", "TAKEN FOR GRANTED", "FOUND"], proofs, 2),
         ("EVIDENCE", ["TASK", "WHAT", "SHOWN BY", "COMMIT"], shown, 1),
         ("VERDICTS", ["CHECK", "ENDED", "OF", "FOUND"], verdicts, 3),
-        ("ATTEMPTS", tried, attempts, len(tried) - 1),
-        ("DECIDED BY PATTERN", ["ATTEMPT", "ALLOWED", "DENIED", "LAST"], decided, 3),
+        ("LOOPS", ["LOOP", "OF", "ROUNDS", "WHY", "THEN"], loops, 3),
     ]
 
 

@@ -107,11 +107,15 @@ def inbox_text(questions: Sequence[Mapping[str, Any]], columns: int = 100) -> st
     lines = []
     for one in questions:
         cells = [one["id"], one["task"] or one["step"], one["kind"], _ride(one["slack_days"])]
-        cells += [f"for {one['whom']}" if one.get("whom", "person") != "person" else ""]
+        whom = str(one.get("whom") or "person").removeprefix("@")
+        cells += [f"for {whom}" if whom != "person" else ""]
         cells += [f"about {one['topic']}" if one.get("topic") else ""]
         lines.append(cut("  ".join(line(str(cell)) for cell in cells if cell), columns))
         lines += wrapped(str(one["message"]), columns, "    ")
         choices = one["choices"]
+        if one.get("answering"):
+            limit = f" until {moment(one['climbs_at'])[5:16]}" if one.get("climbs_at") else ""
+            lines += wrapped(f"{one['answering']} works at the answer{limit}", columns, "    ")
         if one.get("expires_at"):
             default = one.get("default")
             then = f": then {default}" if default else ""

@@ -75,11 +75,14 @@ QUIET = ("ended", "idle", "failed")
 
 
 def _needs_you(status: Mapping[str, Any], columns: int) -> list[str]:
-    questions = status["questions"]
-    if not questions:
-        return []
-    shown = inbox_text(questions, columns - 2).splitlines()
-    return ["", f"NEEDS YOU ({len(questions)})", *[f"  {one}" for one in shown]]
+    """Returns the questions for people, and then those that agents answer."""
+    lines: list[str] = []
+    for head, answered in (("NEEDS YOU", False), ("BEING ANSWERED", True)):
+        found = [one for one in status["questions"] if bool(one.get("answering")) is answered]
+        if found:
+            shown = inbox_text(found, columns - 2).splitlines()
+            lines += ["", f"{head} ({len(found)})", *[f"  {one}" for one in shown]]
+    return lines
 
 
 def _proofs(status: Mapping[str, Any], columns: int) -> list[str]:
@@ -264,7 +267,7 @@ def _drift(status: Mapping[str, Any], columns: int) -> list[str]:
 def next_commands(status: Mapping[str, Any]) -> list[str]:
     """Returns the one to three commands that a person would most likely type next."""
     found = []
-    if status["questions"] or status.get("inbox"):
+    if status.get("inbox", len(status["questions"])):
         found.append("fleet inbox")
     for phase in status["phases"]:
         if phase["gate"] == "open" and not phase["merged_as"]:

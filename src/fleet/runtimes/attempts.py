@@ -129,6 +129,8 @@ class Attempts:
             plan_step=lambda name: state.steps[name].step if name in state.steps else None,
             look=state.known,
             behind=lambda name: [one for one, _ in state.dependents.get(name, ())],
+            asked=state.questions.get,
+            decided=lambda: list(state.answers.values()),
             now_ms=now_ms(),
             world=self.world,
             report=report,

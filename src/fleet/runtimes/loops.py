@@ -2,13 +2,13 @@
 
 Which earlier questions are the same as a new one is filled in before a run decides on it, as times
 are; that the tasks of a run wait for one another is told to it as one more question. All of it
-follows from the run's state: after a crash it is found again, and nothing is kept but an index.
+follows from what the run has decided: after a crash it is found again in the journal.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,9 @@ from fleet.core.state import State
 
 if TYPE_CHECKING:
     from fleet.files.likeness import Likeness
+
+TELLING = ('"is":"question-raised"', '"is":"plan-revised"')
+"""What stands in the events by which questions and what follows loops are told."""
 
 MINE = frozenset({"loop", "rounds", "circle"})
 """What only the run itself asks about."""
@@ -30,13 +33,16 @@ def is_forged(command: m.RaiseQuestion) -> bool:
 
 
 class Loops:
-    """The questions that each run was asked, as far as a new one was told to it."""
+    """The questions that each run was asked; `told` gives what a run has decided that can matter
+    here, and more, when a run asks for the first time.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, told: Callable[[str], Iterable[m.Event]]) -> None:
+        self.told = told
         self.known: dict[str, Likeness] = {}
 
     def forget(self, run: str) -> None:
-        """Lets go of what is known of a run; it is read from its state when it is needed again."""
+        """Lets go of what is known of a run; it is read again when it is needed."""
         self.known.pop(run, None)
 
     def hear(self, run: str, event: m.Event) -> None:
@@ -54,9 +60,9 @@ class Loops:
         if not is_round(command.question, command.step) or state.known(command.step) is None:
             return command
         if state.run not in self.known:
-            self.known[state.run] = likeness_of(state)
-        question = command.question
-        like, follow = self.known[state.run].look(state, question)
+            self.known[state.run] = likeness_of(self.told(state.run))
+        known, question = self.known[state.run], command.question
+        like, follow = known.look(state, question)
         if follow:
             about = {**question.about, "loop": follow}
             return replace(command, question=replace(question, about=about))
@@ -69,7 +75,7 @@ class Loops:
             by=command.by,
             topic=question.topic,
         )
-        rounds = [*(round_of(state, name, clock) for name in like), now]
+        rounds = [*(round_of(state, known.raised[name], clock) for name in like), now]
         return replace(command, like=like, loop=about_loop(state, rounds))
 
     def circles(self, state: State, events: Iterable[m.Event]) -> Iterator[m.RaiseQuestion]:

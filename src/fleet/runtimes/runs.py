@@ -22,7 +22,7 @@ from fleet.core.ledger import Ledger, grant, ledger_of, next_opening
 from fleet.core.plan import Failure
 from fleet.core.state import State, Uses, next_wakeup, uses_of, wants
 from fleet.errors import Rejected
-from fleet.runtimes.loops import Loops, may_close_circle
+from fleet.runtimes.loops import TELLING, Loops, may_close_circle
 from fleet.views.runs import outputs_of
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Runs:
         self.seqs: dict[str, int] = {}
         self.snapshots: dict[str, int] = {}
         self.ledger = Ledger()
-        self.loops = Loops()
+        self.loops = Loops(self._asked)
         self.taken: dict[tuple[str, str], Uses] = {}
         self.open = Uncommitted()
         self.begun: deque[tuple[str, str]] = deque()
@@ -228,6 +228,13 @@ class Runs:
             case _:
                 pass
         return state
+
+    def _asked(self, run: str) -> Iterator[m.Event]:
+        """Yields what a run has decided about questions and its plan, oldest first."""
+        rows = [row.body for row in self.reader.events(run)]
+        for body in (*rows, *(one[3] for one in self.open.events if one[0] == run)):
+            if any(word in body for word in TELLING):
+                yield codec.loads_event(body)
 
     def _rest_accounts(self, state: State, outcome: m.Outcome) -> None:
         """Books the rest of an account that turned an attempt away, or crashed too often."""

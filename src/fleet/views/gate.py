@@ -7,6 +7,7 @@ verified and from where the branches stand now.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from fleet.core.state import Standing, State, StepState, answers_to
@@ -16,6 +17,7 @@ from fleet.views.status import Clock, Observed, Seen
 from fleet.views.tasks import (
     PhaseSteps,
     TaskSteps,
+    needing_people,
     phases_before,
     phases_of,
     state_of,
@@ -34,7 +36,7 @@ def gate_of(
     attempt of a step or which person, and what names the content that it was found of.
     """
     tasks, phase = tasks_of(state), phases_of(state)[name]
-    asked = {question.step for question in state.questions.values()}
+    asked = needing_people(state)
     conditions = [
         condition("phase", f"{before} has landed", "not yet", met=False)
         for before in phases_before(state, phase)
@@ -82,7 +84,7 @@ class _Task:
     seen: Seen
     clock: Clock
 
-    def conditions(self, asked: set[str]) -> list[dict[str, Any]]:
+    def conditions(self, asked: AbstractSet[str]) -> list[dict[str, Any]]:
         """Returns what the gate asks of the task; all that was found at a commit is met no more
         once the branch has moved.
         """

@@ -26,8 +26,8 @@ def proof_row(task: TaskSteps) -> dict[str, Any] | None:
         (one for one in (kept or {}).get("checks") or () if one.get("target") is not None), {}
     )
     then = [f"{name} {value}" for rung in told["then"] for name, value in rung.items()]
-    done = task.follows and all(
-        one.standing in (Standing.SUCCEEDED, Standing.SKIPPED) for one in task.follows
+    done = task.remedies and all(
+        one.standing in (Standing.SUCCEEDED, Standing.SKIPPED) for one in task.remedies
     )
     return {
         "of": told["of"],

@@ -18,7 +18,14 @@ from fleet.core.state import CLOSED, State
 from fleet.views.forecast import Forecast, planned_of
 from fleet.views.proofs import evidence_rows, proof_row
 from fleet.views.status import Clock, phase_order, run_state
-from fleet.views.tasks import PhaseSteps, TaskSteps, phases_of, state_of, tasks_of
+from fleet.views.tasks import (
+    PhaseSteps,
+    TaskSteps,
+    needing_people,
+    phases_of,
+    state_of,
+    tasks_of,
+)
 from fleet.views.verdicts import verdicts_of
 
 RUNNING = "running"
@@ -94,7 +101,11 @@ def _begun(event: m.AttemptStarted, step: Step | None) -> Attempt:
 
 
 def report_of(
-    fleet: str, state: State, attempts: Sequence[Attempt], clock: Clock
+    fleet: str,
+    state: State,
+    attempts: Sequence[Attempt],
+    clock: Clock,
+    loops: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Returns the report of a run, with the keys that the reference tells of `fleet.report/1`."""
     tasks, phases = tasks_of(state), phases_of(state)
@@ -107,7 +118,7 @@ def report_of(
             by_task.setdefault(one.whole, []).append(one)
             by_agent.setdefault(one.agent, []).append(one)
             by_account.setdefault(one.account, []).append(one)
-    asked = frozenset(question.step for question in state.questions.values())
+    asked = needing_people(state)
     scene = _Scene(tasks, phases, asked, by_task, planned, clock)
     rows = {name: _task_row(scene, name, task) for name, task in tasks.items()}
     order = phase_order(tasks, phases)
@@ -139,6 +150,7 @@ def report_of(
         "proofs": [{"id": name, **row} for name, task in tasks.items() if (row := proof_row(task))],
         "evidence": [row for name, task in tasks.items() for row in evidence_rows(name, task)],
         "verdicts": [told for task in tasks.values() for told in verdicts_of(task)],
+        "loops": [dict(one) for one in loops],
         "attempts": [_attempt_row(one, clock) for one in attempts],
     }
 

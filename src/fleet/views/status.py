@@ -19,6 +19,7 @@ from fleet.views.tasks import (
     PhaseSteps,
     TaskSteps,
     kept_back,
+    needing_people,
     phases_before,
     phases_of,
     state_of,
@@ -85,7 +86,7 @@ def status_of(fleet: str, state: State, observed: Observed, clock: Clock) -> dic
     outlook = forecast(
         state.about, tasks, [names for _, names in order], clock.day_of, clock.now_day
     )
-    asked = frozenset(question.step for question in state.questions.values())
+    asked = needing_people(state)
     scene = _Scene(state, phases, observed, clock, outlook, asked)
     rows = [_task_row(scene, name, task) for name, task in tasks.items()]
     ended = {
@@ -105,7 +106,7 @@ def status_of(fleet: str, state: State, observed: Observed, clock: Clock) -> dic
         "slip_causes": [{"task": name, "days": days} for name, days in outlook.slip_causes],
         "run": {"id": state.run, "state": run_state(state), "revision": state.revision},
         "coordinator": dict(observed.coordinator),
-        "inbox": len(state.questions),
+        "inbox": sum(not asked.steps for asked in state.questions.values()),
         "spend": _spend(tasks),
         "tasks": rows,
         "phases": [
@@ -350,7 +351,7 @@ def task_asked_about(state: State, asked: OpenQuestion, outlook: Forecast) -> st
 def question_row(asked: OpenQuestion, task: str, outlook: Forecast, clock: Clock) -> dict[str, Any]:
     """Returns one open question as every door shows it."""
     question = asked.question
-    expires_ms = question.expires_at_ms
+    expires_ms, climbs_ms = question.expires_at_ms, asked.climbs_at_ms
     return {
         "id": asked.id,
         "step": asked.step,
@@ -359,6 +360,8 @@ def question_row(asked: OpenQuestion, task: str, outlook: Forecast, clock: Clock
         "message": question.message,
         "choices": list(question.choices),
         "whom": question.whom,
+        "answering": question.whom if asked.steps else None,
+        "climbs_at": None if climbs_ms is None else clock.time_of(climbs_ms),
         "topic": question.topic,
         "by": asked.by,
         "asked_at": clock.time_of(asked.at_ms),

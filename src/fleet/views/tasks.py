@@ -23,10 +23,13 @@ STATES = (
 """Every state that a task can be in."""
 
 LAST = 1 << 30
-_ORDER = ("worktree", "agent", "check", "gate", "adapt", "consult")
+REMEDIES = ("adapt", "consult")
+"""Kinds of steps that follow a task's failure, or a proof's: while one is open, it is not over."""
 
-JUDGES = ("check", "gate", "adapt", "consult")
+JUDGES = ("check", "gate", *REMEDIES)
 """Kinds of a task's steps that come when its work is done."""
+
+_ORDER = ("worktree", "agent", *JUDGES)
 
 LINE = ("waiting", "ready", "starting", "working", "checking", "verified", "accepted", "merged")
 """States in the order in which a task that fares well comes by them."""
@@ -44,10 +47,11 @@ class TaskSteps:
     checks: list[StepState] = field(default_factory=list)
     judges: list[StepState] = field(default_factory=list)
     """The agents among its checks, at work."""
+    remedies: list[StepState] = field(default_factory=list)
+    """What follows its failure, or what a proof disproves: a change of the plan, a word of somebody.
+    """
     gates: list[StepState] = field(default_factory=list)
     """Of a checkpoint: who signs for what its checks have found; the last one counts."""
-    follows: list[StepState] = field(default_factory=list)
-    """Of a proof: what follows because its assumption does not hold."""
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -71,7 +75,7 @@ class TaskSteps:
         """All steps but the join, first to last."""
         first = [self.worktree] if self.worktree else []
         rounds = [*self.renewals, *self.works, *self.judges, *self.checks]
-        rounds += [*self.gates, *self.follows]
+        rounds += [*self.gates, *self.remedies]
         return sorted([*first, *rounds], key=_place)
 
     @property
@@ -200,8 +204,8 @@ def tasks_of(state: State) -> dict[str, TaskSteps]:
             task.checks.append(one)
         elif one.step.kind == "gate":
             task.gates.append(one)
-        elif one.step.kind in ("adapt", "consult"):
-            task.follows.append(one)
+        elif one.step.kind in REMEDIES:
+            task.remedies.append(one)
     return tasks
 
 
@@ -231,8 +235,23 @@ def phases_before(state: State, phase: PhaseSteps) -> list[str]:
     ]
 
 
+def needing_people(state: State) -> frozenset[str]:
+    """Returns the steps with an open question at whose answer no agent works."""
+    return frozenset(asked.step for asked in state.questions.values() if not asked.steps)
+
+
+def answering(state: State) -> dict[str, StepState]:
+    """Returns the steps of agents at work, or about to be, at the answers to questions, by
+    question.
+    """
+    found = [
+        (name, state.known(step)) for name, asked in state.questions.items() for step in asked.steps
+    ]
+    return {name: one for name, one in found if one is not None and one.step.kind == "agent"}
+
+
 def state_of(task: TaskSteps, phase: PhaseSteps | None, asked: AbstractSet[str]) -> str:
-    """Returns the one word for a task; `asked` are steps with an open question."""
+    """Returns the one word for a task; `asked` are steps with a question that needs a person."""
     join = task.join
     if join.standing is Standing.SKIPPED:
         return "skipped"
@@ -248,14 +267,20 @@ def state_of(task: TaskSteps, phase: PhaseSteps | None, asked: AbstractSet[str])
             return "merged"
         return "accepted" if phase is not None and name in phase.pinned else "verified"
     if current is None:
+        remedy = next((one for one in task.remedies if one.standing not in CLOSED), None)
+        if remedy is not None:
+            asks = remedy.standing is Standing.ASKING or remedy.step.id in asked
+            return "needs-you" if asks else "waiting"
         failed = any(one.standing is Standing.FAILED for one in task.inner)
         return "failed" if failed else "unreached"
     return _unsettled(current, asked)
 
 
 def _unsettled(one: StepState, asked: AbstractSet[str]) -> str:
-    if one.standing is Standing.ASKING or one.step.id in asked:
+    if one.step.id in asked:
         return "needs-you"
+    if one.standing is Standing.ASKING:
+        return "waiting"  # somebody is at work at the answer
     if one.held:
         return "stopped" if one.attempt else "held"
     kind = "check" if "judged" in one.step.params else one.step.kind
@@ -287,12 +312,19 @@ def waiting_for(
 ) -> list[str]:
     """Returns what a task that does not run waits for, each in words."""
     first = next((one for one in task.inner if one.standing not in CLOSED), None)
+    if first is None and any(one.standing not in CLOSED for one in task.remedies):
+        return ["what follows its failure"]
     if first is None or first.standing is Standing.RUNNING:
         return []
     waits = [
         name_of(state, need.step)
         for need in first.step.needs
         if (one := state.known(need.step)) is not None and one.standing not in CLOSED
+    ]
+    waits += [
+        f"{asked.question.whom} to answer {asked.id}"
+        for asked in state.questions.values()
+        if asked.step == first.step.id and asked.steps
     ]
     if waits:
         return waits

@@ -167,7 +167,8 @@ def _climb(draft: Draft, step: str, outcome: m.Outcome) -> None:
                 _schedule(draft, step, number, draft.at_ms + wait_ms)
                 return
             case Swap() if not spent:
-                draft.emit(m.ParamsSwapped, step=step, rung=number, params=rung.params)
+                told = {"params": rung.params, "uses": rung.uses}
+                draft.emit(m.ParamsSwapped, step=step, rung=number, **told)
                 _schedule(draft, step, number, draft.at_ms)
                 return
             case Revise() if not patch_problems(draft.state, rung.patch):

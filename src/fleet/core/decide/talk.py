@@ -112,10 +112,14 @@ def answer(
     asked = draft.state.questions[name]
     question, step = asked.question, asked.step
     draft.emit(m.QuestionAnswered, id=name, value=value, note=note, by=by)
+    ends = question.kind == LOOP and by != "timeout" and value not in question.refusals
+    rounds = _rounds_of(draft, asked) if ends else []
+    for other in rounds:
+        if other.id in draft.state.questions:
+            answer(draft, other.id, question.message if question.choices else value, by, note)
     one = draft.state.known(step)
     if one is None:
         return
-    rounds = _rounds_of(draft, asked) if question.kind == LOOP and not question.choices else []
     hears = step in draft.state.running and all(other.step != step for other in rounds)
     if question.then in (m.Then.NOTE, m.Then.REPLY) and hears:
         text = f"Answer to your question {question.message!r}: {value or 'nobody gave one'}"
@@ -129,9 +133,6 @@ def answer(
     if question.then is m.Then.LADDER and one.standing is Standing.ASKING and value != "retry":
         standing = Standing.SKIPPED if value == "skip" and not revised else Standing.FAILED
         settle(draft, step, standing, note, by=by)
-    for other in rounds:
-        if other.id in draft.state.questions:
-            answer(draft, other.id, value, by, note)
 
 
 def _rounds_of(draft: Draft, loop: OpenQuestion) -> list[OpenQuestion]:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-_FENCED: Final = re.compile(r"```[a-z]*\n(.*?)\n```", re.DOTALL)
+FENCED: Final = re.compile(r"```[a-z]*\n(.*?)\n```", re.DOTALL)
 
 
 def answered(said: str, schema: Mapping[str, Any]) -> tuple[Any, str]:
@@ -17,7 +17,7 @@ def answered(said: str, schema: Mapping[str, Any]) -> tuple[Any, str]:
 
     It stands alone, or in the last fenced block.
     """
-    texts = [said, *reversed(_FENCED.findall(said))]
+    texts = [said, *reversed(FENCED.findall(said))]
     for text in texts:
         try:
             value = json.loads(text)

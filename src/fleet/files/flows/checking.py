@@ -21,6 +21,7 @@ from fleet.files.flows.inputs import fits
 from fleet.files.flows.reading import Page, read_pages
 from fleet.files.flows.sandbox import Refused
 from fleet.files.form import Form
+from fleet.files.proposals import is_empty
 from fleet.files.source import Unreadable
 from fleet.files.validate import problems_within
 
@@ -145,8 +146,8 @@ class Check:
         if kind == "shell" and "{%" in str(step["command"]):
             hint = "set the state before"
             self.say("a command takes expressions, no statements", (*at, "command"), hint)
-        if kind == "adapt" and not any(step["patch"].get(key) for key in ("add", "needs", "drop")):
-            self.say("a patch has `add`, `needs` or `drop`", (*at, "patch"))
+        if kind == "adapt" and not isinstance(step["patch"], str) and is_empty(step["patch"]):
+            self.say("a patch has `add`, `insert`, `needs` or `drop`", (*at, "patch"))
 
     def _ids(self, steps: Sequence[Mapping[str, Any]]) -> None:
         first: dict[str, Where] = {}

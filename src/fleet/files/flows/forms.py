@@ -195,25 +195,37 @@ class MovedForm(Form):
     remove: list[Id] | None = None
 
 
+class InsertedForm(Form):
+    """A task, or the id of one, and where it goes."""
+
+    task: Id | dict[Text, AnyJson]
+    before: Names | None = None
+    after: Names | None = None
+
+
 class PatchForm(Form):
     """A change of the fleet's plan."""
 
     reason: Text | None = None
     add: list[dict[Text, AnyJson]] | None = None
+    insert: (
+        Annotated[
+            list[InsertedForm],
+            BeforeValidator(one_or_many, json_schema_input_type=InsertedForm | list[InsertedForm]),
+        ]
+        | None
+    ) = None
     needs: dict[Id, MovedForm] | None = None
     drop: list[Id] | None = None
-
-
-def _written_out(value: object) -> object:
-    if isinstance(value, str):
-        raise ValueError("patches by name are not carried out by this version: write it out here")
-    return value
+    running: dict[Id, Literal["stop", "leave"]] | None = None
 
 
 class AdaptForm(StepForm):
-    """Proposes a change of the fleet's plan to a person."""
+    """Proposes a change of the fleet's plan to a person: a patch of coordination.md by its name, or
+    one that is written out.
+    """
 
-    patch: Annotated[PatchForm, BeforeValidator(_written_out)]
+    patch: Annotated[Id | PatchForm, Field(union_mode="left_to_right")]
     by: Text | None = None
     otherwise: Steps | None = Field(default=None, alias="else")
 

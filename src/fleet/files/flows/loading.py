@@ -142,7 +142,7 @@ class Loader:
     def _bundle(self, main: _Known, path: Path) -> Loaded:
         texts = Texts()
         workflows, links = {main.key: main}, dict[str, str]()
-        agents, servers = dict[str, Any](), dict[str, Any]()
+        agents, servers, patches = dict[str, Any](), dict[str, Any](), dict[str, Any]()
         todo = [(main, "")]
         needs: dict[str, dict[str, Where]] = {}
         while todo:
@@ -150,6 +150,7 @@ class Loader:
             needs[one.key] = {}
             self._roles(one, agent, agents, texts)
             servers |= self._servers(one)
+            patches |= self._patches(one)
             for at, name in _called(one.workflow):
                 called = self._find(name, path, one, at)
                 if called is None:
@@ -174,6 +175,7 @@ class Loader:
             "agents": agents,
             "functions": dict(settings.functions),
             "servers": servers,
+            "patches": patches,
             "base": settings.base,
             "trees": f"{self.fleet.root}.worktrees",
             "rules": texts.keep(settings.rules) if settings.rules else "",
@@ -248,6 +250,16 @@ class Loader:
             if server in settings.mcp_servers and name not in settings.functions:
                 found[server] = server_params(settings, server)
         return found
+
+    def _patches(self, one: _Known) -> dict[str, Any]:
+        """Returns the patches of coordination.md that a document names, and notes unknown ones."""
+        known = self.fleet.settings.patches
+        named = [(at, s["patch"]) for at, s in walk(one.workflow.steps) if s["type"] == "adapt"]
+        for at, name in named:
+            if isinstance(name, str) and name not in known:
+                hint = did_you_mean(name, known) or "set it under patches: in coordination.md"
+                self._say(one, f"no patch {name!r}", (*at, "patch"), hint)
+        return {name: known[name] for _, name in named if isinstance(name, str) and name in known}
 
     def _client(
         self, one: _Known, at: Where, tool: str, agents: dict[str, Any], texts: Texts

@@ -30,7 +30,6 @@ from fleet.core.messages import Ending, Outcome
 from fleet.core.plan import Failure
 from fleet.core.state import DeliverNote
 from fleet.errors import FleetError, NotFound, Rejected
-from fleet.files.flows.answering import answered
 from fleet.harnesses import Report
 from fleet.harnesses.confinement import facts, leave
 from fleet.harnesses.secrets import known, mask, scrub
@@ -41,6 +40,7 @@ from fleet.kinds.agent.preparing import (
     backing_in,
     driver_of,
     given,
+    meant,
     note_stopped,
     number_of,
     prepare,
@@ -79,9 +79,7 @@ async def run(work: Work) -> Outcome:
     folder = AttemptFolder(work.folder)
     place = work.worktree
     if place is None:
-        return _failed(
-            Failure.INFRA, f"no step tells where the worktree of {work.params['task']} is"
-        )
+        return _failed(Failure.INFRA, f"no step tells where the worktree of {work.task} is")
     before = work.world.endings.pop(str(place["path"]), None)
     if before is not None:
         await before
@@ -268,7 +266,7 @@ def _outcome(
     said = given(folder)
     said = report.output if said is None else said
     limit = SAID_BYTES
-    if "flow" in work.params or "schema" in work.params:
+    if work.params.keys() & {"flow", "schema", "answers"}:
         limit = FLOW_SAID_BYTES
     output: dict[str, Any] = {
         "worktree": dict(turns.place),
@@ -282,8 +280,8 @@ def _outcome(
         output["backing"] = backing
     if turns.green:
         output["judged"] = {name: turns.judged[name] for name in JUDGED}
-    if work.params.get("schema"):
-        output["value"], wrong = answered(output["said"], work.params["schema"])
+    if work.params.get("schema") or work.params.get("answers"):
+        output["value"], wrong = meant(work, output["said"])
         if wrong:
             told = f"{work.params['agent']['id']}: {wrong}"
             found = _evidence(work, folder, launch)
@@ -305,7 +303,7 @@ def _head(work: Work, place: Mapping[str, Any]) -> str | None:
         path=Path(place["path"]),
         branch=str(place["branch"]),
         start=str(place["start"]),
-        key=f"{work.run}/{work.params['task']}",
+        key=f"{work.run}/{work.task}",
         admin=Path(place["admin"]),
         common=repo.common,
     )

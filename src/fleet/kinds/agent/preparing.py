@@ -13,8 +13,9 @@ from typing import Any, Final
 
 from fleet.adapters import hooks
 from fleet.adapters.attempts import AttemptFolder, ExitRecord, Launch, session_name, tail
-from fleet.core.plan import PER_MINUTE, Failure
+from fleet.core.plan import PER_MINUTE, QUESTION, Failure
 from fleet.errors import Rejected
+from fleet.files.answers import spoken
 from fleet.files.flows.answering import answered
 from fleet.harnesses import AgentFacts, Harness, Preparation, Report, find_harness, policies
 from fleet.harnesses import brief as briefs
@@ -49,7 +50,7 @@ def account_of(work: Work) -> str:
 
 def session_of(work: Work) -> str:
     """Returns the name of the attempt's tmux session."""
-    return session_name(str(work.params["task"]), work.run, work.step.id, work.attempt)
+    return session_name(work.task, work.run, work.step.id, work.attempt)
 
 
 def prepare(
@@ -77,7 +78,7 @@ def prepare(
     prepared = harness.prepare(facts, brief, folder.path, path, resumed)
     _lay_out(prepared, folder, held)
     own = work.environment(
-        task=str(work.params["task"]),
+        task=work.task,
         branch=str(place["branch"]),
         worktree=str(path),
         port=place.get("port"),
@@ -245,7 +246,7 @@ def _text(work: Work, digest: object) -> str:
     try:
         return (work.world.state / "texts" / str(digest)).read_text(encoding="utf-8")
     except OSError as lost:
-        raise Rejected(f"the text {digest} of {work.params['task']} is not there: {lost}") from lost
+        raise Rejected(f"the text {digest} of {work.task} is not there: {lost}") from lost
 
 
 def _where(evidence: Mapping[str, Any]) -> str:
@@ -257,7 +258,8 @@ def _made(work: Work) -> Mapping[str, Any]:
     told = (
         one["output"]
         for name, one in work.inputs.items()
-        if name.startswith(f"{work.step.whole}.brief") and one.get("output")
+        if name.startswith((f"{work.step.whole}.brief", f"{work.step.whole}/brief"))
+        and one.get("output")
     )
     return next(told, {})
 
@@ -280,10 +282,19 @@ def _verdicts(work: Work) -> list[tuple[str, Mapping[str, Any]]]:
 
 def _misspoken(work: Work, before: AttemptFolder, report: Report) -> str:
     """Returns why what an attempt said last is not what was asked for, nothing when it is."""
-    if not work.params.get("schema"):
-        return ""
     said = given(before)
-    return answered(report.output or "" if said is None else said, work.params["schema"])[1]
+    return meant(work, report.output or "" if said is None else said)[1]
+
+
+def meant(work: Work, said: str) -> tuple[Any, str]:
+    """Returns the value of what was said last, where one is asked for: by a schema, or as the
+    answer to a question that is open; and why it will not do, empty when it does.
+    """
+    if work.params.get("answers"):
+        asked = work.asked(str(work.params[QUESTION]))
+        return spoken(said, asked.question) if asked is not None else (None, "")
+    schema = work.params.get("schema")
+    return answered(said, schema) if schema else (None, "")
 
 
 def _judges(work: Work, place: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -309,7 +320,7 @@ def _brief(work: Work, place: Mapping[str, Any], harness: Harness) -> str:
     ]
     judges, verdicts = _judges(work, place), _verdicts(work)
     if not judges:
-        task = str(params.get("reworks") or params["task"])
+        task = str(params.get("reworks") or work.task)
         earlier += [
             f"`{whose}` judged this at commit {str(one['verdict']['commits'].get(task))[:12]} and "
             f"sent it back:\n\n{briefs.verdict(one, task)}"
@@ -327,8 +338,8 @@ def _brief(work: Work, place: Mapping[str, Any], harness: Harness) -> str:
             earlier.append(f"The attempt before this one failed: {wrong}")
     return briefs.write(
         briefs.Told(
-            task=str(params["task"]),
-            name=str(params.get("name") or params["task"]),
+            task=work.task,
+            name=str(params.get("name") or work.task),
             agent=str(agent.get("name") or agent["id"]),
             branch=str(place["branch"]),
             worktree=str(place["path"]),

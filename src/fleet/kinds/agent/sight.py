@@ -180,7 +180,7 @@ class Sight:
     def _block(self, hint: str, mark: str = "") -> None:
         """Asks a person to look, once for each thing that there is to be seen."""
         if self.asked != hint + mark:
-            task = self.work.params["task"]
+            task = self.work.task
             text = f"{task} waits in its terminal: {hint}. To answer: fleet attach {task}"
             self.concern.ask(text)
             self.asked = hint + mark

@@ -72,7 +72,7 @@ class Silence:
                 send = self.work.world.tmux.send
                 await self.work.world.in_thread(send, session_of(self.work), NUDGE)
             return False
-        self.concern.ask(f"{self.work.params['task']} has shown no progress for {self.idle_s:g} s.")
+        self.concern.ask(f"{self.work.task} has shown no progress for {self.idle_s:g} s.")
         return False
 
     def _is_long_ago(self, heard_s: float) -> bool:
@@ -105,7 +105,7 @@ def _worked_s(work: Work, place: Mapping[str, Any]) -> float:
         path=tree,
         branch=str(place["branch"]),
         start=str(place["start"]),
-        key=f"{work.run}/{work.params['task']}",
+        key=f"{work.run}/{work.task}",
         admin=admin,
         common=work.world.repository.common,
     )

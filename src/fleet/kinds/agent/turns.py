@@ -62,7 +62,7 @@ class Turns:
     async def _judge(self, stop: str, answer: Path) -> bool:
         """Judges the turn that has ended and answers it; returns whether the session may end."""
         self.said = str(read(self.folder / SESSION / "stops" / stop).get("said") or "")
-        if "flow" in self.work.params:  # nothing is committed in a workflow's step: its end is one
+        if self.work.params.keys() & {"flow", "answers"}:  # nothing is committed: its end is one
             await self.work.world.in_thread(_answer, answer, {"block": False, "reason": ""})
             return self.interactive
         self.judging = True

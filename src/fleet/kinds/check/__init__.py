@@ -21,7 +21,7 @@ from fleet.core.messages import Ending, Outcome
 from fleet.core.plan import Failure
 from fleet.errors import FleetError
 from fleet.files.proofs import DISPROVED, following
-from fleet.files.rework import next_round
+from fleet.files.rework import handed_over, next_round
 from fleet.kinds import Work
 from fleet.kinds.check import evidence
 from fleet.kinds.check.commands import Stopped, judge_all
@@ -159,6 +159,9 @@ def _red(work: Work, found: Findings) -> Outcome:
     if again and any(step.kind == "agent" for step in rounds.values()):
         before = work.course.waiting_for(work.step.id)
         patch = next_round(work.step, rounds, reason=text[:500], spent=found.tries, before=before)
+    elif work.params.get("others") and any(step.kind == "agent" for step in rounds.values()):
+        before = work.course.waiting_for(work.step.id)
+        patch = handed_over(work.step, rounds, reason=text[:500], spent=found.tries, before=before)
     return Outcome(
         ending=Ending.FAILED, failure=Failure.TASK, text=text, evidence=found.plain(), patch=patch
     )

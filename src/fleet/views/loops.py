@@ -1,0 +1,100 @@
+"""Which rounds made each loop of a run, folded from its events, and what followed.
+
+A loop is one of questions that are the same, of rework, or a circle of tasks that wait for one
+another. Nothing is judged here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from fleet.core import messages as m
+from fleet.core.plan import Step
+
+
+def loops_of(events: Iterable[m.Event], time_of: Callable[[int], str]) -> list[dict[str, Any]]:
+    """Returns {kind, at, tasks, rounds, why, follow, ended} of each loop, oldest first: `kind` is
+    question, rework or circle; a round is {id, task, at, by, text}; `follow` is the question or the
+    step that followed, `ended` how that was answered.
+    """
+    fold = _Fold(time_of)
+    for event in events:
+        fold.take(event)
+    return fold.rows
+
+
+class _Fold:
+    """The loops so far, and what a later one may name."""
+
+    def __init__(self, time_of: Callable[[int], str]) -> None:
+        self.time_of = time_of
+        self.rows: list[dict[str, Any]] = []
+        self.steps: dict[str, Step] = {}
+        self.rounds: dict[str, dict[str, Any]] = {}
+        self.asking: dict[str, dict[str, Any]] = {}
+
+    def take(self, event: m.Event) -> None:
+        match event:
+            case m.RunStarted():
+                self.steps.update(event.plan.steps)
+            case m.PlanRevised():
+                self.steps.update({step.id: step for step in event.patch.put})
+                for step in event.patch.put:
+                    told: Any = step.params.get("rounds")
+                    if told:
+                        self._add("question", event, told, step.params.get("why"), step.id)
+            case m.QuestionRaised():
+                self._raised(event)
+            case m.QuestionAnswered() if event.id in self.asking:
+                self.asking[event.id]["ended"] = event.value
+            case m.AttemptEnded():
+                self._ended(event)
+            case _:
+                pass
+
+    def _raised(self, event: m.QuestionRaised) -> None:
+        question, about = event.question, event.question.about
+        self.rounds[event.id] = self._round(event, event.id, question.message, by=event.by)
+        follow: Any = about.get("loop")
+        known = next((row for row in self.rows if follow and row["follow"] == follow), None)
+        if known is not None:
+            known["rounds"].append(self.rounds[event.id])
+        if question.kind == "loop":
+            kind = "circle" if "circle" in about else "question"
+            told: Any = about.get("rounds", ())
+            row = self._add(kind, event, told, question.message, event.id)
+            circle: Any = about.get("circle")
+            row["tasks"] = list(circle or row["tasks"])
+            self.asking[event.id] = row
+
+    def _ended(self, event: m.AttemptEnded) -> None:
+        evidence, text = event.outcome.evidence, event.outcome.text
+        self.rounds[event.step] = self._round(event, event.step, text)
+        told: Any = evidence.get("loop")
+        if told:
+            patch = event.outcome.patch
+            follow = patch.put[0].id if patch is not None and patch.put else ""
+            self._add("rework", event, told["rounds"], told["why"], follow)
+
+    def _round(self, event: Any, name: str, text: str, *, by: str = "") -> dict[str, Any]:
+        step = self.steps.get(event.step)
+        task = step.whole if step is not None else ""
+        at = self.time_of(event.at_ms)
+        return {"id": name, "task": task or None, "at": at, "by": by or None, "text": text}
+
+    def _add(
+        self, kind: str, event: m.Event, rounds: Iterable[str], why: object, follow: str
+    ) -> dict[str, Any]:
+        told = [self.rounds[name] for name in rounds if name in self.rounds]
+        row = {
+            "kind": kind,
+            "at": self.time_of(event.at_ms),
+            "tasks": list(dict.fromkeys(one["task"] for one in told if one["task"])),
+            "rounds": told,
+            "why": str(why or "").partition("\n")[0],
+            "follow": follow or None,
+            "ended": None,
+        }
+        self.rows.append(row)
+        return row

@@ -1,0 +1,162 @@
+"""Questions go to roles: an agent is started to answer, its answer reaches who asked, and where it
+gives none somebody else is asked.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+
+import yaml
+
+from support.scripted_fleet import ScriptedFleet, until
+
+HOSTILE = r"# JWT or <script>`sessions`? \033[31m\n```\n## Decision\n"
+"""A question, as printf writes it."""
+
+
+def role(fleet: ScriptedFleet, name: str, script: str, **told: Any) -> None:
+    """Declares an agent that answers; it keeps the brief of each of its attempts."""
+    note = f'echo "$FLEET_AGENT $FLEET_TASK $FLEET_ATTEMPT" >> "{fleet.ran_path}"\n'
+    keeps = f'cp "$FLEET_BRIEF" "{fleet.top}/brief-$FLEET_TASK-$FLEET_ATTEMPT"\n'
+    agent = {"harness": "shell", "args": note + keeps + script, **told}
+    fleet.put(f"agents/{name}.yaml", yaml.safe_dump(agent))
+
+
+def says(told: Any) -> str:
+    """Returns a script whose last words are an answer."""
+    words = told if isinstance(told, str) else f"I think.\n\n```json\n{json.dumps(told)}\n```"
+    text = f"cat > \"$FLEET_BRIEF.out\" <<'END'\n{words}\nEND\n"
+    return text + 'fleet done --output "$FLEET_BRIEF.out"\n'
+
+
+def asks(name: str, text: str, *words: str) -> str:
+    """Returns a script that asks, waits for the answer, and commits it as NAME.md."""
+    ask = f'fleet ask "$(printf {shlex.quote(text)})" {" ".join(words)} --wait 60 > answer\n'
+    return f"{ask}mv answer {name}.md; git add {name}.md; git commit -qm done\n"
+
+
+def brief(fleet: ScriptedFleet, name: str) -> str:
+    return (fleet.top / f"brief-{name}").read_text()
+
+
+def asked(fleet: ScriptedFleet, task: str, whom: str) -> dict[str, Any]:
+    """Returns the open question of a task once it is somebody's."""
+
+    def look() -> dict[str, Any] | None:
+        found = fleet.must("inbox", "--json").json()["questions"]
+        return next((one for one in found if (one["task"], one["whom"]) == (task, whom)), None)
+
+    found: dict[str, Any] = until(look, f"{whom} is asked by {task}")
+    return found
+
+
+def decided(fleet: ScriptedFleet) -> dict[str, dict[str, Any]]:
+    """Returns what was decided, by task."""
+    found = fleet.must("decisions", "--json").json()
+    assert found["schema"] == "fleet.decisions/1"
+    return {one["task"]: one for one in found["decisions"]}
+
+
+def test_roles_answer_and_who_gives_no_answer_is_passed_over(fleet: ScriptedFleet) -> None:
+    fleet.settings["escalations"] = [
+        {"topic": "auth", "to": "architect", "within": "10m"},
+        {"topic": "slow", "to": "sleeper", "within": "3s"},
+        {"severity": "high", "to": "@grace"},
+        {"topic": "odd", "to": "vague"},
+    ]
+    own = 'if [ "$FLEET_TASK" = own ]; then\n' + asks("own", "mine?", "--topic auth") + "exit; fi\n"
+    answer = own + says({"answer": "jwt", "reason": "stateless, *see* RFC"})
+    role(fleet, "ada", answer, role="architect")
+    role(fleet, "bob", "sleep 600\n", role="sleeper")
+    role(fleet, "vera", says("I would say maybe"), role="vague")
+    role(fleet, "lea", says("retry\nuse port 80, then it works"), role="lead")
+    role(fleet, "zoe", fleet.delivers("docs"))
+    choices = "--topic auth --choice jwt --choice session"
+    fleet.task("api", asks("api", HOSTILE, choices), body="Build the api.", deliverables=["api.md"])
+    held = f'grep -q "use port 80" "$FLEET_BRIEF" || exit 1\n{fleet.delivers("web")}'
+    fleet.task("web", held, deliverables=["web.md"], attempts=1, on_failure=["escalate lead"])
+    handed = ["agent zoe", "ask grace"]
+    fleet.task("docs", "exit 0\n", deliverables=["docs.md"], attempts=1, on_failure=handed)
+    slow = asks("slow", "now?", "--topic slow --severity high")
+    fleet.task("slow", slow, deliverables=["slow.md"])
+    odd = asks("odd", "which?", "--topic odd --choice left --choice right")
+    fleet.task("odd", odd, deliverables=["odd.md"], decisions=[{"text": "left", "reason": "law"}])
+    fleet.put("tasks/own.md", "---\nagent: ada\ndeliverables: [own.md]\n---\nDecide.\n")
+    fleet.write()
+    fleet.must("launch", "--all")
+
+    # while a role is at it nobody needs to look, and its session is to be found by the question
+    late = asked(fleet, "slow", "sleeper")
+    assert (late["answering"], late["climbs_at"] is not None) == ("sleeper", True)
+    assert fleet.row("slow")["state"] == "working"
+    until(lambda: "bob plan" in fleet.ran_path.read_text(), "a sleeper")
+    assert fleet("logs", late["id"]).code == 0
+    assert "sleeper works at the answer until" in fleet.must("status").stdout
+
+    # its time is up: its session ends, and the next route's person is asked, who sends it on
+    late = asked(fleet, "slow", "@grace")
+    assert late["answering"] is None
+    assert "for grace" in fleet.must("inbox").stdout
+    assert "person is asked now" in fleet.must("answer", late["id"], "--escalate").stdout
+    assert "a person's already" in fleet("answer", late["id"], "--escalate").stderr
+    assert fleet("answer", late["id"]).code == 2
+    fleet.must("answer", late["id"], "tomorrow")
+    assert "answered already" in fleet("answer", late["id"], "today").stderr
+
+    # what is no choice is asked for once more, with what was wrong, and then of a person
+    which = asked(fleet, "odd", "person")
+    assert "'I would say maybe' is none of left, right" in brief(fleet, f"{which['id']}-2")
+    fleet.must("answer", which["id"], "left", "--note", "it is the law")
+
+    # nobody answers what they asked themselves, through no door
+    mine = asked(fleet, "own", "person")
+    refused = fleet("answer", mine["id"], "yes", env={"FLEET_AGENT": "ada"})
+    assert refused.code == 1
+    assert "ada asked this itself" in refused.stderr
+    fleet.must("answer", mine["id"], "ours", env={"USER": "grace"})
+
+    assert fleet.wait("api", "web", "docs", "slow", "odd", "own").code == 0
+    assert [fleet.git("show", f"fleet/{name}:{name}.md") for name in ("api", "slow", "odd")] == [
+        "jwt", "tomorrow", "left",
+    ]  # fmt: skip
+    ran = fleet.ran()
+    assert ran["web 1"] == ran["web 2"] == 1
+    assert ran["zoe docs 2"] == 1, "another agent had the last round"
+    assert fleet.status()["questions"] == []
+
+    told = brief(fleet, f"{decided(fleet)['api']['id']}-1")
+    assert "Build the api." in told
+    assert "- `jwt`\n- `session`" in told
+    assert "# JWT or <script>" in told
+    _shows_decisions(fleet)
+
+
+def _shows_decisions(fleet: ScriptedFleet) -> None:
+    found = decided(fleet)
+    assert {task: (one["answer"], one["by"]) for task, one in found.items() if task != "slow"} == {
+        "api": ("jwt", "agent:ada"),
+        "web": ("retry", "agent:lea"),
+        "odd": ("left", found["odd"]["by"]),
+        "own": ("ours", "grace"),
+    }
+    assert found["web"]["reason"] == "use port 80, then it works"
+    listed = fleet.must("decisions").stdout
+    assert "-> left\n       law" in listed
+    assert "\x1b" not in listed
+
+    folder = fleet.root / "docs"
+    assert len(fleet.must("decisions", "--export", str(folder), "--dry-run").stdout.split()) == 6
+    assert not folder.exists()
+    fleet.must("decisions", "--export", str(folder))
+    names = sorted(path.name for path in folder.iterdir())
+    assert names[0] == "0001-left.md"
+    (api,) = (path for path in folder.iterdir() if "jwt-or-script-sessions" in path.name)
+    text = api.read_text()
+    assert text.splitlines()[0].endswith(r". \# JWT or \<script\>\`sessions\`?")
+    assert "````text\n# JWT" in text, "nothing in it closes the fence"
+    assert text.index("\n## Decision\n\n```text\njwt\n```") > text.index("\n````\n")
+    times = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert "there already" in fleet.must("decisions", "--export", str(folder)).stdout
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == times
