@@ -4,13 +4,20 @@ gives none somebody else is asked.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
 
-from support.scripted_fleet import ScriptedFleet, until
+from support.crash_walks import OF_AN_ANSWER
+from support.scripted_fleet import PATIENCE_S, ScriptedFleet, until
 
 HOSTILE = r"# JWT or <script>`sessions`? \033[31m\n```\n## Decision\n"
 """A question, as printf writes it."""
@@ -85,8 +92,33 @@ def test_roles_answer_and_who_gives_no_answer_is_passed_over(fleet: ScriptedFlee
     fleet.task("odd", odd, deliverables=["odd.md"], decisions=[{"text": "left", "reason": "law"}])
     fleet.put("tasks/own.md", "---\nagent: ada\ndeliverables: [own.md]\n---\nDecide.\n")
     fleet.write()
-    fleet.must("launch", "--all")
+    (point,) = OF_AN_ANSWER
+    with dying(fleet, point):
+        fleet.must("launch", "--all")
+        _plays(fleet)
+    _shows_decisions(fleet)
 
+
+@contextlib.contextmanager
+def dying(fleet: ScriptedFleet, point: str) -> Iterator[None]:
+    """Has a coordinator at work that dies at a point, and insists that it did."""
+    up = subprocess.Popen(
+        [sys.executable, "-m", "fleet", "up"],
+        cwd=fleet.root,
+        env={**os.environ, "FLEET_CRASH_AT": point},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        until(lambda: fleet.coordinator() == up.pid, "the coordinator that is to die")
+        yield
+        assert up.wait(PATIENCE_S) == -signal.SIGKILL, f"{point} was never passed"
+    finally:
+        up.kill()
+        up.wait()
+
+
+def _plays(fleet: ScriptedFleet) -> None:
     # while a role is at it nobody needs to look, and its session is to be found by the question
     late = asked(fleet, "slow", "sleeper")
     assert (late["answering"], late["climbs_at"] is not None) == ("sleeper", True)
@@ -130,7 +162,10 @@ def test_roles_answer_and_who_gives_no_answer_is_passed_over(fleet: ScriptedFlee
     assert "Build the api." in told
     assert "- `jwt`\n- `session`" in told
     assert "# JWT or <script>" in told
-    _shows_decisions(fleet)
+    assert (
+        fleet.ran()["ada plan.q1 1"] + sum(fleet.ran()[f"ada plan.q{n} 1"] for n in range(2, 9))
+        == 1
+    ), "the coordinator's death asks nobody twice"
 
 
 def _shows_decisions(fleet: ScriptedFleet) -> None:

@@ -131,14 +131,20 @@ def no_circles(fleet: Fleet) -> Found:
         task = fleet.tasks[min(ring, key=lambda one: (one not in fleet.origins, one))]
         start = ring.index(task.id)
         ring = (*ring[start:-1], *ring[:start], task.id)
-        key = "dependencies" if ring[1] in task.dependencies else "verifies"
+        first, *others = [_wait(fleet, one, ring[n + 1]) for n, one in enumerate(ring[:-1])]
         text = f"tasks wait for each other in a circle: {' -> '.join(ring)}"
-        if len(ring) == 2:
+        if not others:
             text = f"task {task.id!r} waits for itself"
-        hint = "drop it" if len(ring) == 2 else "drop one of these"
-        yield Problem(text, _at(fleet, task)(key), hint)
+        listed = ", ".join(map(str, others))
+        yield Problem(text, first, f"drop one of these; {listed}" if others else "drop it")
         for name in ring:
             graph.pop(name, None)
+
+
+def _wait(fleet: Fleet, name: str, other: str) -> Place:
+    """Returns where a task says that it waits for another one."""
+    key = "dependencies" if other in fleet.tasks[name].dependencies else "verifies"
+    return fleet.place("task", name, key)
 
 
 def phases_in_order(fleet: Fleet) -> Found:

@@ -128,7 +128,7 @@ def _tables(report: Mapping[str, Any], *, wide: bool) -> list[Table]:
 
 
 def _judged(report: Mapping[str, Any]) -> list[Table]:
-    """Returns the tables of what was proved, shown, verified and found to go in circles."""
+    """Returns the tables of what was proved, shown, judged, and seen to go in circles."""
     verdicts = [
         [one["step"], "passed" if one["passed"] else "not passed",
          ", ".join(f"{task} {sha[:10]}" for task, sha in one["commits"].items()),

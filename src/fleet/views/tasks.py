@@ -48,8 +48,7 @@ class TaskSteps:
     judges: list[StepState] = field(default_factory=list)
     """The agents among its checks, at work."""
     remedies: list[StepState] = field(default_factory=list)
-    """What follows its failure, or what a proof disproves: a change of the plan, a word of somebody.
-    """
+    """What follows its failure, or what a proof disproves: a changed plan, a word of somebody."""
     gates: list[StepState] = field(default_factory=list)
     """Of a checkpoint: who signs for what its checks have found; the last one counts."""
 
