@@ -10,14 +10,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from fleet.app.calendars import calendar_of
 from fleet.app.place import PLAN_RUN, FleetPlace, require_documents
 from fleet.app.reporting import raise_question
-from fleet.app.revising import RACES, bring_up_to_date, foreseen
+from fleet.app.revising import (
+    RACES,
+    approve_edit,
+    bring_up_to_date,
+    foreseen,
+    landed_edits,
+)
 from fleet.app.telling import actor, tell
 from fleet.core import messages as m
 from fleet.core.plan import basis_of
@@ -156,6 +162,12 @@ def approve_change(
     """Approves a question of the plan's own run, or of a workflow's step, that proposes a change of
     the plan, and applies it; returns False for one that proposes none.
     """
+    from fleet.runtimes.arrivals import ABOUT as EDIT
+    from fleet.runtimes.arrivals import FILES
+
+    if EDIT in asked.question.about and (asked.by, state.run) == (FILES, PLAN_RUN):
+        approve_edit(place, state, asked, note, by)
+        return True
     change = _change_of(state, asked)
     if change is None:
         return False
@@ -230,7 +242,7 @@ def _work_out(
 
     require_documents()
     state = foreseen(place) if looks else _state(place)
-    followed = followed_by(state)
+    followed = replace(followed_by(state), stead=landed_edits(place, state))
     prepared = prepare(place.root, place.state, wanted, followed, demands.require)
     if prepared.taken:
         return _Worked(state, prepared, None)
