@@ -136,7 +136,7 @@ def test_usage_errors_exit_2_and_say_what_is_wrong(run, line):
         ("resume --dry-run one", "nothing was launched yet"),
         ("wait one", "nothing was launched yet"),
         ("answer q1 yes", "no open question 'q1'"),
-        ("gate nowhere", "no phase 'nowhere'"),
+        ("gate nowhere", "no phase or checkpoint 'nowhere'"),
         ("logs one", "nothing was launched yet"),
         ("attach one", "nothing was launched yet"),
         ("done", "is not set"),

@@ -35,6 +35,9 @@ def proving_fleet(fleet: ScriptedFleet) -> None:
         "agents/bench.yaml",
         json.dumps({"harness": "shell", "args": LOAD.format(600) + COMMITTED + SHOWN}),
     )
+    said = 'echo "a schema for each tenant"'
+    ada = {"harness": "shell", "args": said, "role": "architect"}
+    fleet.put("agents/ada.yaml", json.dumps(ada))
     evidence = ["docs/*.md", "the load was real", {"text": "it counts", "command": "wc -l < p95"}]
     fast = {
         "text": "P95 stays below 200 ms",
@@ -75,9 +78,9 @@ def test_what_is_disproved_changes_the_plan_or_is_asked_before_it_is_built_on(
 
     fleet.must("launch", "--all")
     change = asked(fleet, "api-proof/adapt")
-    role = asked(fleet, "api-proof-3/consult")
-    assert "tenants are apart" in role["message"]
-    assert role["whom"] == "architect"
+    role = until(lambda: fleet.must("decisions", "--json").json()["decisions"], "an answer")[0]
+    assert "tenants are apart" in role["question"]
+    assert (role["answer"], role["by"]) == ("a schema for each tenant", "agent:ada")
     found = rows(fleet)
     assert (found["api-proof"]["holds"], found["api-proof"]["value"]) == (False, 600)
     assert found["api-proof"]["then"] == ["adapt add-cache"]
@@ -92,7 +95,6 @@ def test_what_is_disproved_changes_the_plan_or_is_asked_before_it_is_built_on(
 
     # what follows is done before anything rides on it
     fleet.must("approve", change["id"])
-    fleet.must("answer", role["id"], "a schema for each tenant")
     fleet.must("launch", "--all")
     assert fleet.wait("api").code == 0
     assert "cache.md" in fleet.git("show", "fleet/api:api.md").split()
@@ -139,7 +141,7 @@ def test_a_proof_that_shows_nothing_disproves_nothing(fleet: ScriptedFleet) -> N
         taken("gone", success={"measure": "no-such-program", "target": "<1"}),
         taken("missing", command="no-such-program"),
     ])  # fmt: skip
-    fleet.settings["patches"] = {"more": {"drop": [], "reason": "nothing"}}
+    fleet.settings["patches"] = {"more": {"add": [{"id": "more", "agent": "looker", "phase": "p"}]}}
     fleet.write()
     fleet.must("launch", "--all")
     mute, gone, missing = (asked(fleet, f"one-proof-{n}/check") for n in (2, 3, 4))

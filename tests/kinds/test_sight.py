@@ -22,7 +22,8 @@ def test_a_screen_is_read_once_for_what_was_drawn_and_never_for_nothing(tmp_path
     tmux = SimpleNamespace(screen=lambda name: read.append(name) or "Password: ")
     work: Any = SimpleNamespace(
         folder=tmp_path, facts={}, attempt=1, run="plan", report=told.append, tell=told.append,
-        step=SimpleNamespace(id="t/work"), params={"task": "t", "agent": {"harness": "shell"}},
+        step=SimpleNamespace(id="t/work"), task="t",
+        params={"task": "t", "agent": {"harness": "shell"}},
         world=SimpleNamespace(tmux=tmux, in_thread=called),
     )  # fmt: skip
     (tmp_path / "claim").touch()

@@ -44,6 +44,7 @@ OF_A_RESTORE = ("git.restore.after_files",)
 OF_A_PUSH = ("publish.before_push", "publish.after_push")
 OF_A_PULL_REQUEST = (*OF_A_PUSH, "publish.after_request")
 
+OF_AN_ANSWER = ("kinds.answer.before_outcome",)
 OF_A_WORKFLOW = ("journal.after_commit", "journal.before_commit", "kinds.shell.before_outcome")
 """Points at which every life of a coordinator may end, for each life gets further than the last."""
 

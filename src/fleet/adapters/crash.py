@@ -52,6 +52,7 @@ CRASH_POINTS: Final = (
     "kinds.agent.after_launch",
     "kinds.agent.before_outcome",
     "kinds.check.before_outcome",
+    "kinds.answer.before_outcome",
     "kinds.shell.before_outcome",
     "kinds.merge.after_assembly",
     "kinds.merge.before_land",

@@ -35,6 +35,9 @@ from fleet.errors import FleetError, Rejected
 
 MAIL_FORM: Final = '{"id": text, "sent_at_ms": integer, "actor": text, "command": {...}}'
 MAIL_BYTES: Final = 1 << 20
+PLAN_BYTES: Final = 1 << 27
+"""How long mail may be that carries a plan or a change of one, which nobody in a sandbox sends."""
+
 INSIDE: Final = "mailbox-inside"
 """The mailbox of those in a sandbox; they see it as `mailbox`."""
 
@@ -133,10 +136,17 @@ class Mailbox:
         # What `take` has refused; the coordinator logs and clears it.
         self.garbage: list[Garbage] = []
 
-    def post(self, command: Mapping[str, object], *, id: str | None = None, actor: str = "") -> str:  # noqa: A002
+    def post(
+        self,
+        command: Mapping[str, object],
+        *,
+        id: str | None = None,  # noqa: A002
+        actor: str = "",
+        most: int = MAIL_BYTES,
+    ) -> str:
         """Returns the mail's id once it is on disk under its final name.
 
-        Raises Rejected for more than MAIL_BYTES, FleetError where the disk refuses. The same id
+        Raises Rejected for more than `most` bytes, FleetError where the disk refuses. The same id
         may be posted again: it has one effect.
         """
         now_ns = time.time_ns()
@@ -151,9 +161,9 @@ class Mailbox:
         }
         # What is no text, half of a surrogate pair, could not be journaled: `?` stands for it.
         text = json.dumps(body, allow_nan=False, ensure_ascii=False).encode("utf-8", "replace")
-        if len(text) > MAIL_BYTES:
+        if len(text) > most:
             raise Rejected(
-                f"the command is {len(text)} bytes long, at most {MAIL_BYTES} are taken",
+                f"the command is {len(text)} bytes long, at most {most} are taken",
                 hint="put long text into a file and name the file",
             )
         draft = self._tmp / name
@@ -270,9 +280,10 @@ def _read(path: Path, folder: int, *, inside: bool) -> Mail:
     with open(handle, "rb") as file:  # noqa: PTH123
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise ValueError("no regular file")
-        raw = file.read(MAIL_BYTES + 1)
-    if len(raw) > MAIL_BYTES:
-        raise ValueError(f"longer than {MAIL_BYTES} bytes")
+        most = MAIL_BYTES if inside else PLAN_BYTES
+        raw = file.read(most + 1)
+    if len(raw) > most:
+        raise ValueError(f"longer than {most} bytes")
     body = json.loads(raw.decode(), parse_constant=_refuse_constant)
     if not isinstance(body, dict) or not isinstance(body.get("command"), dict):
         raise ValueError("no object with a command in it")  # noqa: TRY004  it is a text that is wrong

@@ -25,7 +25,7 @@ def check(place: FleetPlace) -> dict[str, Any]:
     try:
         fleet = place.documents
         counts = {
-            "tasks": len(fleet.tasks),
+            "tasks": sum(task.kind == "task" for task in fleet.tasks.values()),
             "agents": len(fleet.agents),
             "phases": len(fleet.phases),
         }
@@ -128,7 +128,7 @@ def _changed_together(place: FleetPlace) -> list[tuple[Place, str]]:
 def planned(fleet: Fleet, name: str, order: Order) -> PlannedTask:
     """Returns a task as the schedule sees it."""
     from fleet.files.lower import branch_of
-    from fleet.files.tasks import task_uses
+    from fleet.files.uses import task_uses
 
     task = fleet.tasks[name]
     days = task.days

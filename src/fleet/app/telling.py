@@ -47,13 +47,19 @@ def post(
     place: FleetPlace, commands: Iterable[Command], run: str = PLAN_RUN, by: str = ""
 ) -> list[str]:
     """Puts commands into the mailbox, in order; returns the ids under which results are kept."""
-    from fleet.adapters.mailbox import Mailbox
+    from fleet.adapters.mailbox import MAIL_BYTES, PLAN_BYTES, Mailbox
+    from fleet.core.messages import AnswerQuestion, RevisePlan, StartRun
 
+    plans = StartRun | RevisePlan | AnswerQuestion
     place.state.mkdir(mode=0o700, exist_ok=True)
     mailbox = Mailbox(place.state)
     who = by or actor()
     ids = [
-        mailbox.post({"run": run, **codec.encode(command), "by": who}, actor=who)
+        mailbox.post(
+            {"run": run, **codec.encode(command), "by": who},
+            actor=who,
+            most=PLAN_BYTES if isinstance(command, plans) else MAIL_BYTES,
+        )
         for command in commands
     ]
     mailbox.wake()

@@ -20,6 +20,7 @@ from fleet.app.telling import changes, ensure_coordinator, prepare_coordinator, 
 from fleet.core import messages as m
 from fleet.core.plan import SUCCEEDED, Need, Plan, Step, check, plan_of
 from fleet.errors import FleetError, InvalidPlan, NotFound, Rejected
+from fleet.files.escalations import routes_of_run
 from fleet.files.flows.bundle import text_of_bundle
 from fleet.files.flows.inputs import checked_inputs, read_inputs
 from fleet.files.flows.loading import (
@@ -32,7 +33,8 @@ from fleet.files.flows.loading import (
 )
 from fleet.files.flows.lowering import Spot, scope_steps
 from fleet.files.kept import keep_text
-from fleet.files.tasks import Texts, own_limits
+from fleet.files.tasks import Texts
+from fleet.files.uses import own_limits
 from fleet.views.runs import run_of
 
 if TYPE_CHECKING:
@@ -175,7 +177,10 @@ def _plan(
     thread = asked.thread or form["thread"]
     spot = Spot(bundle=digest, of=one.bundle["main"], run=run)
     names = {"outer": None, "inputs": dict(inputs), "thread": thread}
-    settings = place.documents.settings
+    settings, texts = place.documents.settings, Texts()
+    routes = routes_of_run(place.documents, one.bundle, texts)
+    for name, text in texts.items():
+        keep_text(place.state, name, text)
     plan = plan_of(
         one.workflow.name,
         scope_steps(one.bundle, spot, (), names),
@@ -187,6 +192,7 @@ def _plan(
             "file": form["file"],
             "roles": dict(asked.roles),
         },
+        routes=routes,
     )
     check(plan)
     return plan
@@ -259,7 +265,7 @@ def _put(
     """Puts the open questions of a run, each until an answer fits or somebody else gave one."""
     from fleet.app.inbox import answer
 
-    for asked in list(state.questions.values()):
+    for asked in [one for one in state.questions.values() if not one.steps]:
         wrong, is_open = "", partial(_is_open, place, state.run, asked.id)
         while asked.id not in left:
             value = ask(asked, wrong, is_open)

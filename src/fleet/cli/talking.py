@@ -192,7 +192,7 @@ def ask(
     as_json: Json = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Ask a person; the answer comes into the session or the next brief."""
+    """Ask a role or a person; the answer comes into the session or the next brief."""
     from fleet.app.reporting import ask as raise_question
     from fleet.app.reporting import session_facts
 

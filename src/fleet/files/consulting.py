@@ -1,4 +1,4 @@
-"""The step by which a plan asks a role or a person: its constructor, used by whatever lowers to one.
+"""The step by which a plan asks a role or a person: its constructor, for whatever lowers to one.
 
 Pure. Whom a question goes to is told in `escalations`, what the step does in `kinds.consult`.
 """

@@ -13,21 +13,22 @@ answered here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from fleet.core.plan import PERSON, Need, Retry, Route, Step
 from fleet.errors import Problem, did_you_mean
 from fleet.files.ladders import TROUBLE
-from fleet.files.tasks import Texts, agent_params, agent_starts, agent_uses
+from fleet.files.tasks import Texts, agent_params
+from fleet.files.uses import agent_starts, agent_uses
 
 if TYPE_CHECKING:
     from fleet.files.documents import AgentDocument, Rung
     from fleet.files.fleet import Fleet
 
 KINDS: Final = (
-    "text", "choice", "confirm", "number", "escalation", "loop", "approval", "approve", "budget",
-    "quarantine",
+    "text", "choice", "confirm", "number", "escalate", "escalation", "loop", "approval", "approve",
+    "budget", "quarantine",
 )  # fmt: skip
 """What questions there are, as `kind` of an escalation names them."""
 
@@ -63,8 +64,8 @@ def routes_of(fleet: Fleet, texts: Texts) -> tuple[Route, ...]:
                 agent_params(fleet, agent, texts),
                 uses,
                 rules=texts.keep(fleet.settings.rules),
-                timeout_ms=agent.limits.timeout_ms,
-                idle_ms=agent.limits.idle_ms,
+                timeout_s=_seconds(agent.limits.timeout_ms),
+                idle_s=_seconds(agent.limits.idle_ms),
             )
     return (
         *by_name(steps),
@@ -82,6 +83,28 @@ def routes_of(fleet: Fleet, texts: Texts) -> tuple[Route, ...]:
     )
 
 
+def routes_of_run(fleet: Fleet, bundle: Mapping[str, Any], texts: Texts) -> tuple[Route, ...]:
+    """Returns where the questions of a workflow's run go: those for its roles, as this run says who
+    plays them, then as all others of the fleet.
+    """
+    from fleet.files.flows.documents import walk
+
+    found: dict[str, tuple[Step, ...]] = {}
+    for form in bundle["workflows"].values():
+        for _, step in walk(form["steps"]):
+            name = str(step.get("to") or "").removeprefix("@") if step["type"] == "escalate" else ""
+            told = bundle["agents"].get(name)
+            if told is not None:
+                found[name] = answering_steps(
+                    told["agent"],
+                    told["uses"],
+                    rules=bundle.get("rules", ""),
+                    timeout_s=told["timeout_s"],
+                    idle_s=told["idle_s"],
+                )
+    return (*by_name(found), *routes_of(fleet, texts))
+
+
 def by_name(steps: dict[str, tuple[Step, ...]]) -> tuple[Route, ...]:
     """Returns the routes of questions that ask for somebody by name, from who answers how."""
     return tuple(Route(whom=name, steps=found) for name, found in steps.items())
@@ -92,8 +115,8 @@ def answering_steps(
     uses: dict[str, int],
     *,
     rules: str,
-    timeout_ms: int | None = None,
-    idle_ms: int | None = None,
+    timeout_s: float | None = None,
+    idle_s: float | None = None,
 ) -> tuple[Step, ...]:
     """Returns the steps by which an agent answers a question, as a route holds them."""
     trouble = Retry(times=2, backoff_ms=2_000, on=TROUBLE)
@@ -107,8 +130,8 @@ def answering_steps(
                 "agent": agent,
                 "rules": rules,
                 "answers": True,
-                "timeout_s": None if timeout_ms is None else timeout_ms / 1000,
-                "idle_s": None if idle_ms is None else idle_ms / 1000,
+                "timeout_s": timeout_s,
+                "idle_s": idle_s,
             },
             needs=(Need(step="brief"),),
             uses=uses,
@@ -116,6 +139,10 @@ def answering_steps(
         ),
         Step(id="answer", kind="answer", needs=(Need(step="work"),), ladder=(trouble,)),
     )
+
+
+def _seconds(ms: int | None) -> float | None:
+    return None if ms is None else ms / 1000
 
 
 # --- what is wrong --------------------------------------------------------------------------------

@@ -47,7 +47,9 @@ def check_ladder(task: TaskDocument) -> tuple[Rung, ...]:
 
 def checkpoint_ladder(name: str) -> tuple[Rung, ...]:
     """Returns the ladder of a checkpoint's check: nobody is sent back for what is red there."""
-    message = f"{name} stays closed. `retry` judges it again, at what its branches are then."
+    message = (
+        f"{name} stays closed (fleet gate {name}). `retry` judges again, at what is there then."
+    )
     return (trouble(2_000), Ask(message=message, choices=("retry", "skip", "fail")))
 
 

@@ -23,19 +23,10 @@ from fleet.files.checkpoints import checkpoint_steps
 from fleet.files.escalations import routes_of
 from fleet.files.gates import phase_steps
 from fleet.files.loops import loops_of
-from fleet.files.tasks import (
-    Texts,
-    bounds,
-    branch_of,
-    budget,
-    check_text,
-    judge,
-    own_limits,
-    plain,
-    task_steps,
-)
+from fleet.files.tasks import Texts, branch_of, check_text, judge, plain, task_steps
 from fleet.files.timing import timing
 from fleet.files.unsupported import not_carried_out
+from fleet.files.uses import bounds, budget, own_limits
 from fleet.files.verifiers import order_of
 
 if TYPE_CHECKING:

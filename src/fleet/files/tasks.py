@@ -7,23 +7,21 @@ of a phase, which takes it from here.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fleet.core.plan import JOIN, PER_MINUTE, Need, Step
+from fleet.core.plan import JOIN, Need, Step
 from fleet.files.ladders import check_ladder, machine_ladder, work_ladder
 from fleet.files.loops import rework_of
 from fleet.files.proofs import proof_facts
+from fleet.files.uses import agent_starts, agent_uses
 from fleet.files.verdicts import asked_of, schema
 
 if TYPE_CHECKING:
     from fleet.files.documents import (
-        AccountLimits,
         AgentDocument,
-        AgentLimits,
         Check,
         Phase,
         TaskDocument,
@@ -56,13 +54,12 @@ def task_steps(
 ) -> list[Step]:
     """Returns the steps of a task; `before` is the step that ends the phase before, or empty."""
     uses = {"agents": 1, **task.uses}
-    needs = [Need(step=name) for name in order.needs[task.id]]
-    if before:
-        needs.append(Need(step=before))
+    needs = [Need(step=name) for name in (*order.needs[task.id], *([before] if before else []))]
     agent = fleet.agents.get(task.agent)
     attempts = task.attempts or (agent.limits.attempts if agent else None) or ATTEMPTS
-    limit = order.limits.get(task.id)
     others = _others(fleet, task, texts)
+    limit = order.limits.get(task.id)
+    judging = {limit: 1} if limit else {}
     tree, work, check = (f"{task.id}/{stem}" for stem in ("worktree", "work", "check"))
     steps = [
         Step(
@@ -70,7 +67,7 @@ def task_steps(
             kind="worktree",
             params=_worktree(fleet, task),
             needs=tuple(needs),
-            uses={**uses, **({limit: 1} if limit else {})},
+            uses={**uses, **judging},
             ladder=machine_ladder(f"The worktree of {task.id} could not be made."),
             whole=task.id,
             released=False,
@@ -95,13 +92,12 @@ def task_steps(
             id=check,
             kind="check",
             params={
-                **_check(fleet, task, attempts),
-                **({"others": others} if others and not task.verifies else {}),
+                **_check(fleet, task, attempts, others),
                 **_judges(fleet, task, texts),
                 **(_judging(fleet, task, order) if limit else {}),
             },
             needs=(Need(step=steps[-1].id),),
-            uses={"checks": 1, **({limit: 1} if limit else {})},
+            uses={"checks": 1, **judging},
             ladder=check_ladder(task),
             whole=task.id,
         ),
@@ -132,59 +128,6 @@ def comes_in(task: TaskDocument) -> list[str]:
     it verifies.
     """
     return list(dict.fromkeys((*task.dependencies, *task.verifies)))
-
-
-def agent_uses(agent: AgentDocument) -> dict[str, int]:
-    """Returns what an agent's work takes besides a place among all agents: one of its own sessions
-    and one of its account's.
-    """
-    return {f"agent:{agent.id}": 1, f"account:{account_of(agent)}": 1}
-
-
-def task_uses(fleet: Fleet, task: TaskDocument) -> dict[str, int]:
-    """Returns what a task takes besides a place among all agents, as the schedule counts it."""
-    agent = fleet.agents.get(task.agent)
-    return {**(agent_uses(agent) if agent else {}), **task.uses}
-
-
-def account_of(agent: AgentDocument) -> str:
-    """Returns the account that an agent works on: as it says, else its harness's or program's."""
-    if agent.profile is not None:
-        return agent.account or agent.profile.account
-    program = agent.harness if isinstance(agent.harness, str) else agent.harness[0]
-    return agent.account or Path(program).name
-
-
-def agent_starts(fleet: Fleet, agent: AgentDocument) -> dict[str, int]:
-    """Returns the limits on launches, its own and its account's, that an agent's work counts to."""
-    bounded = {*fleet.settings.limits, *own_limits(fleet)}
-    names = [f"{name}{PER_MINUTE}" for name in agent_uses(agent)]
-    return {name: 1 for name in names if name in bounded}
-
-
-def own_limits(fleet: Fleet) -> dict[str, int]:
-    """Returns what agents and accounts say of their sessions at once and of their launches in a
-    minute, as limits.
-    """
-    found = {}
-    for name, told in bounds(fleet).items():
-        if told.sessions is not None:
-            found[name] = told.sessions
-        if told.launches_per_minute is not None:
-            found[f"{name}{PER_MINUTE}"] = told.launches_per_minute
-    return found
-
-
-def bounds(fleet: Fleet) -> dict[str, AgentLimits | AccountLimits]:
-    """Returns what agents and accounts are bounded by, by the limit that their work uses."""
-    agents = {f"agent:{name}": agent.limits for name, agent in fleet.agents.items()}
-    return {**agents, **{f"account:{n}": told for n, told in fleet.settings.accounts.items()}}
-
-
-def budget(limits: AgentLimits | AccountLimits) -> dict[str, float]:
-    """Returns what all attempts together may use in a run, nothing where that is not bounded."""
-    told = {"tokens": limits.tokens, "usd": limits.usd}
-    return {name: amount for name, amount in told.items() if amount is not None}
 
 
 def _worktree(fleet: Fleet, task: TaskDocument) -> dict[str, object]:
@@ -272,7 +215,9 @@ def agent_params(fleet: Fleet, agent: AgentDocument, texts: Texts) -> dict[str, 
     return told
 
 
-def _check(fleet: Fleet, task: TaskDocument, attempts: int) -> dict[str, object]:
+def _check(
+    fleet: Fleet, task: TaskDocument, attempts: int, others: Sequence[Mapping[str, Any]]
+) -> dict[str, object]:
     return {
         "task": task.id,
         "branch": branch_of(task),
@@ -282,11 +227,13 @@ def _check(fleet: Fleet, task: TaskDocument, attempts: int) -> dict[str, object]
         "metrics": [plain(asdict(one)) for one in task.metrics],
         **({"evidence": [_set(asdict(one)) for one in task.evidence]} if task.evidence else {}),
         **proof_facts(task),
+        **({"others": others} if others and not task.verifies else {}),
         "attempts": attempts,
         "spent": 0,
         "round": 1,
         "before": [task.id],
         **rework_of(fleet.settings),
+        **({"others": others} if others and not task.verifies else {}),
     }
 
 

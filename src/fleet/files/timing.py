@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from fleet.core.levelling import level
 from fleet.core.plan import PER_MINUTE
 from fleet.core.schedule import Activity, Slot, timetable
-from fleet.files.tasks import own_limits, task_uses
+from fleet.files.uses import own_limits, task_uses
 
 if TYPE_CHECKING:
     from fleet.files.fleet import Fleet

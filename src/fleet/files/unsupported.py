@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from fleet.errors import Problem
 from fleet.files.escalations import is_person, player_of
-from fleet.files.tasks import account_of, budget
+from fleet.files.uses import account_of, budget
 
 if TYPE_CHECKING:
     from fleet.files.documents import AgentDocument, Assumption, TaskDocument

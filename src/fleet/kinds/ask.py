@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from fleet.core.messages import Ending, Outcome, Question, Then
+from fleet.core.plan import PERSON
 from fleet.core.state import Answered
 from fleet.files.flows.scope import Scope
 from fleet.files.proposals import PROPOSAL_CHARS, text_of
@@ -79,10 +80,10 @@ def _not_theirs(work: Work, scope: Scope, by: str) -> str:
     done: Any = [one.step.params.get("agent") for one, _ in before(work.look, scope.one)]
     if by.startswith("agent:") and any(told and told["id"] == name for told in done):
         return f"{name} cannot approve its own work. "
-    wanted = str(scope.step.get("by") or "person").removeprefix("@")
+    wanted = str(scope.step.get("by") or PERSON).removeprefix("@")
     played = scope.bundle["agents"].get(wanted)
     theirs = {wanted, f"agent:{wanted}"} | ({f"agent:{played['agent']['id']}"} if played else set())
-    if wanted == "person" or by in theirs or by.startswith("mcp:"):  # it was offered to the role
+    if wanted == PERSON or by in theirs or by.startswith("mcp:"):  # it was offered to the role
         return ""
     return f"{wanted} approves this, not {name}. "
 
@@ -106,7 +107,7 @@ def _asked(work: Work, scope: Scope, first: str) -> Outcome:
         message=f"{first}{message}",
         kind="approval" if kind in APPROVALS else kind,
         choices=choices,
-        whom=str(step.get("by") or step.get("to") or "person").removeprefix("@"),
+        whom=str(step.get("by") or step.get("to") or PERSON).removeprefix("@"),
         topic="plan" if kind == "adapt" else str(step.get("topic") or ""),
         then=Then.AGAIN,
         expires_at_ms=None if late_ms is None else work.now_ms + late_ms,

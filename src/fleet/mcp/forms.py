@@ -126,8 +126,8 @@ class CheckIn(OfTask):
 
 
 class Ask(OfTask):
-    """Ask a person and return the question's id at once; the answer comes into the session or the
-    next brief, and for a client that works itself into the `notes` of its step.
+    """Ask a role or a person and return the question's id at once; the answer comes into the
+    session or the next brief, and for a client that works itself into the `notes` of its step.
     """
 
     question: Annotated[Words, Field(min_length=1, description="The question.")]

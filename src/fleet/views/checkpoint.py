@@ -27,7 +27,7 @@ def checkpoint_of(state: State, name: str, observed: Observed, clock: Clock) -> 
     scene = _Scene(state, task, tasks, observed, clock)
     items = scene.items()
     conditions = [*scene.needs(), *items, *scene.signs()]
-    skipped = task.join.standing is Standing.SKIPPED
+    skipped = task.is_waived and task.join.settled
     opened = task.join.standing is Standing.SUCCEEDED and all(one["met"] for one in conditions)
     return {
         "schema": "fleet.gate/1",

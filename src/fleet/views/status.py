@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from typing import Any
 
+from fleet.core.plan import QUESTION
 from fleet.core.state import CLOSED, OpenQuestion, Standing, State, StepState
 from fleet.records import record
 from fleet.views.forecast import Forecast, done_share, forecast, planned_share
@@ -107,7 +108,7 @@ def status_of(fleet: str, state: State, observed: Observed, clock: Clock) -> dic
         "run": {"id": state.run, "state": run_state(state), "revision": state.revision},
         "coordinator": dict(observed.coordinator),
         "inbox": sum(not asked.steps for asked in state.questions.values()),
-        "spend": _spend(tasks),
+        "spend": _spend(state, tasks),
         "tasks": rows,
         "phases": [
             _phase_row(state, name, phases[name], names) for name, names in order if name in phases
@@ -271,8 +272,9 @@ def _checkin(task: TaskSteps, clock: Clock) -> dict[str, Any] | None:
     }
 
 
-def _spend(tasks: Mapping[str, TaskSteps]) -> dict[str, Any]:
+def _spend(state: State, tasks: Mapping[str, TaskSteps]) -> dict[str, Any]:
     usages = [task.usage for task in tasks.values()]
+    usages += [dict(one.usage) for one in state.steps.values() if QUESTION in one.step.params]
     return {
         "usd": round(sum(usage.get("usd", 0) for usage in usages), 4),
         "tokens": sum(usage.get("tokens", 0) for usage in usages),
@@ -286,7 +288,7 @@ def _phase_row(state: State, name: str, phase: PhaseSteps, tasks: list[str]) -> 
     if landed is None:
         missing += [f"{before} is not landed" for before in phases_before(state, phase)]
         missing += [
-            f"{task} is not verified"
+            f"{task} is not {'passed' if _is_checkpoint(state, task) else 'verified'}"
             for task in tasks
             if state.steps[task].standing not in (Standing.SUCCEEDED, Standing.SKIPPED)
         ]
@@ -313,6 +315,11 @@ def _phase_row(state: State, name: str, phase: PhaseSteps, tasks: list[str]) -> 
         "merged_as": landed.get("commit") if landed else None,
         **({"undone": phase.undone.get("text")} if phase.undone else {}),
     }
+
+
+def _is_checkpoint(state: State, task: str) -> bool:
+    facts: Any = state.steps[task].step.params["task"]
+    return bool(facts.get("kind") == "checkpoint")
 
 
 def questions_of(state: State, outlook: Forecast, clock: Clock) -> list[dict[str, Any]]:

@@ -48,8 +48,7 @@ class TaskSteps:
     judges: list[StepState] = field(default_factory=list)
     """The agents among its checks, at work."""
     remedies: list[StepState] = field(default_factory=list)
-    """What follows its failure, or what a proof disproves: a change of the plan, a word of somebody.
-    """
+    """What follows its failure, or what a proof disproves: a changed plan, a word of somebody."""
     gates: list[StepState] = field(default_factory=list)
     """Of a checkpoint: who signs for what its checks have found; the last one counts."""
 
@@ -63,6 +62,12 @@ class TaskSteps:
     def is_checkpoint(self) -> bool:
         """Whether nobody works on it: it judges what others did, and is signed for."""
         return self.facts.get("kind") == "checkpoint"
+
+    @property
+    def is_waived(self) -> bool:
+        """Whether a person does without it, or without the last word of its checks or gates."""
+        last = (self.join, *self.checks[-1:], *self.gates[-1:])
+        return any(one.standing is Standing.SKIPPED for one in last)
 
     @property
     def inner(self) -> list[StepState]:

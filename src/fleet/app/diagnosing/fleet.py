@@ -23,9 +23,10 @@ def documents(place: FleetPlace) -> Finding:
         return finding(
             "documents", "error", f"{count} problems: {invalid.problems[0]}", "fleet check"
         )
+    tasks = [one for one in fleet.tasks.values() if one.kind == "task"]
     counts = ", ".join(
         counted(len(many), word)
-        for many, word in ((fleet.tasks, "task"), (fleet.agents, "agent"), (fleet.phases, "phase"))
+        for many, word in ((tasks, "task"), (fleet.agents, "agent"), (fleet.phases, "phase"))
     )
     if fleet.warnings:
         return finding("documents", "warning", f"{counts}; {fleet.warnings[0]}", "fleet check")

@@ -19,7 +19,8 @@ from fleet.files.flows.documents import Where, Workflow, step_at, walk
 from fleet.files.flows.inputs import wrong_inputs
 from fleet.files.flows.lowering import CLIENT, is_client_call, seconds
 from fleet.files.servers import server_params, tool_problem
-from fleet.files.tasks import Texts, agent_params, agent_starts, agent_uses
+from fleet.files.tasks import Texts, agent_params
+from fleet.files.uses import agent_starts, agent_uses
 
 if TYPE_CHECKING:
     from fleet.files.fleet import Fleet

@@ -133,8 +133,7 @@ def _lowered(
         )
         return [*judges, opener, join]
     flow["main"] = True
-    asked = step["type"] == "escalate" and role_of(bundle, step, spot.agent)
-    if kind == "agent" or asked or is_client_call(step):
+    if kind == "agent" or is_client_call(step):
         return agent_steps(bundle, spot, flow, step, needs)
     assert kind is not None, step["type"]
     kind = "evaluate" if kind == "set" and flow.get("tools") else kind

@@ -224,10 +224,13 @@ def _look(work: Work) -> tuple[Scene, Findings, git.Worktree]:
 def _spent(work: Work) -> tuple[int, int]:
     """Returns how many tries of the task are used up, and how often an agent was started for it."""
     tries, attempts = int(work.params.get("spent") or 0), 0
-    worked = any(name.startswith(f"{work.params['task']}/work") for name in work.inputs)
+    stems = {
+        name: name.removeprefix(f"{work.params['task']}/").partition(".")[0] for name in work.inputs
+    }
+    worked = "work" in stems.values()
     for name, one in work.inputs.items():
         told: Any = one.get("output") if isinstance(one.get("output"), Mapping) else {}
-        stem = name.removeprefix(f"{work.params['task']}/").partition(".")[0]
+        stem = stems[name]
         if stem == "worktree":  # where nobody works between, what is run there is one try
             tries += not worked
         elif stem == "work":
