@@ -1,8 +1,10 @@
 """What it costs to find out whether a question was asked before, and how often that is right.
 
-One line for `judgement`: 100,000 questions are recorded, and another one is looked for. Its floor is
-rapidfuzz alone, comparing the words of that one with those of all others. The corpora are those that
-the tests hold: distinct questions, and questions that were asked three times in other words.
+    main([])
+
+For `judgement`: 100,000 questions are recorded, and another one is looked for. Its floor is rapidfuzz
+alone, comparing the words of that one with those of all others. The corpora are those that the tests
+hold: distinct questions, and questions that were asked three times in other words.
 """
 
 from __future__ import annotations
@@ -20,6 +22,11 @@ CORPORA = Path(__file__).resolve().parents[2] / "tests/files/corpora"
 RECORDED, ASKED, SEED = 100_000, 300, 20_261_130
 FOUND_MS = 10.0
 SYLLABLES = "ba co di fu ga lo mi ne po ra se ti vo zu ker lan mon per sta tor".split()  # noqa: SIM905
+
+
+def main(_argv: Sequence[str]) -> int:
+    """Prints these lines alone; returns 1 when a target is missed."""
+    return scenes.show("asking", "scripts/bench asking", asked_before())
 
 
 def asked_before() -> list[scenes.Figure]:
