@@ -2,9 +2,9 @@
 
     main([])
 
-For `judgement`: 100,000 questions are recorded, and another one is looked for. Its floor is rapidfuzz
-alone, comparing the words of that one with those of all others. The corpora are those that the tests
-hold: distinct questions, and questions that were asked three times in other words.
+For `judgement`: 100,000 questions are recorded, and another one is looked for. Its floor is
+rapidfuzz alone, comparing the words of that one with those of all others. The corpora are those of
+the tests: distinct questions, and questions that were asked three times in other words.
 """
 
 from __future__ import annotations
