@@ -58,7 +58,11 @@ def proving_fleet(fleet: ScriptedFleet) -> None:
     fleet.task("api", seen, phase="p", assumptions=[fast, kept, apart, "the sun shines"])
     fleet.task("web", phase="q", dependencies=["api"])
     added = {"id": "cache", "agent": "cache", "phase": "p", "body": "Cache it."}
-    patch = {"add": [added], "needs": {"api": {"add": ["cache"]}}, "reason": "too slow"}
+    more = {"api": {"add": ["cache"]}, "known": {"add": ["cache"]}}
+    patch = {"add": [added], "needs": more, "reason": "too slow"}
+    known = {"id": "known", "needs": ["api-proof", "api-proof-2"], "before": ["api"],
+             "checks": ["test -e docs/load.md", "test -e cache.md"]}  # fmt: skip
+    fleet.settings["checkpoints"] = [known]
     fleet.settings["patches"] = {"add-cache": patch}
     fleet.write()
 
@@ -68,10 +72,10 @@ def test_what_is_disproved_changes_the_plan_or_is_asked_before_it_is_built_on(
 ) -> None:
     proving_fleet(fleet)
     plan = fleet.must("plan", "--json").json()
-    assert [(one["id"], one["task"], one["rides"]) for one in plan["proofs"]] == [
-        (name, "api", ["api", "web"]) for name in ("api-proof", "api-proof-2", "api-proof-3")
-    ]
-    assert "rides on it: api, web" in " ".join(fleet.must("plan").stdout.split())
+    rides = {one["id"]: (one["task"], one["rides"]) for one in plan["proofs"]}
+    assert rides["api-proof"] == rides["api-proof-2"] == ("api", ["api", "known", "web"])
+    assert rides["api-proof-3"] == ("api", ["api", "web"])
+    assert "rides on it: api, known, web" in " ".join(fleet.must("plan").stdout.split())
     days = {one["id"]: (one["kind"], one["days"]) for one in plan["tasks"]}
     assert days["api-proof"] == ("proof", 1)
     assert days["api-proof-3"] == ("proof", 0.5)
@@ -98,6 +102,9 @@ def test_what_is_disproved_changes_the_plan_or_is_asked_before_it_is_built_on(
     fleet.must("launch", "--all")
     assert fleet.wait("api").code == 0
     assert "cache.md" in fleet.git("show", "fleet/api:api.md").split()
+    # a checkpoint waits for what follows as well, and for what the change brings before it
+    assert fleet.row("known")["state"] in ("verified", "accepted")
+    assert fleet("gate", "known").code == 0
     brief = (fleet.top / "brief").read_text()
     assert "has disproved: P95 stays below 200 ms" in brief
     assert "P95: it measured 600 ms; < 200 is wanted" in brief

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from fleet.core.plan import Ask, Step
+from fleet.errors import InvalidPlan
+from fleet.files.load import load
+from fleet.files.proposals import Change
 from support.lowered_run import fleet, plan
 
 SETTINGS = """
@@ -66,3 +71,29 @@ def test_a_checkpoint_takes_no_days(tmp_path):
     slots = plan(tmp_path, settings=SETTINGS, **TASKS).about["schedule"]["slots"]
     assert slots["half"][:2] == [2, 2]
     assert slots["after"][0] == 2
+
+
+def test_a_change_of_the_plan_reaches_checkpoints_and_proofs(tmp_path):
+    told = {**TASKS, "two": "assumptions: [{text: x, proof: {command: m}}]"}
+    fleet(tmp_path, settings=SETTINGS, **told)
+    load_test = {"id": "load", "agent": "a"}
+    change = {
+        "insert": [{"task": load_test, "before": ["half"], "after": ["two-proof"]}],
+        "needs": {"all": {"add": ["three"], "remove": ["two"]}, "after": {"add": ["all"]}},
+    }
+    with pytest.raises(InvalidPlan) as refused:
+        load(tmp_path, use_cache=False, change=Change(change))
+    assert "in a circle: all -> three -> later -> all" in refused.value.problems[0].text
+    change["needs"]["all"] = {"add": ["load"], "remove": ["two"]}
+    found = load(tmp_path, use_cache=False, change=Change(change))
+    assert found.tasks["load"].phase == "p", "that of what the checkpoint stands on"
+    assert found.tasks["load"].dependencies == ("two-proof",)
+    assert found.tasks["half"].dependencies == ("one", "qa", "load")
+    assert found.tasks["all"].dependencies == ("half", "load")
+    assert found.tasks["after"].dependencies == ("all",)
+    wrong = Change({"drop": ["half"], "needs": {"after": {"add": ["two-proof-2"]}}})
+    with pytest.raises(InvalidPlan) as refused:
+        load(tmp_path, use_cache=False, change=wrong)
+    assert [one.text for one in refused.value.problems] == [
+        "there is no task 'half'", "there is no task 'two-proof-2'",
+    ]  # fmt: skip

@@ -49,6 +49,11 @@ def is_reference(text: str) -> bool:
     return bool(_REFERENCE.match(text))
 
 
+def proof_id(task: str, number: int) -> str:
+    """Returns the id of the proof of what a task takes for granted, by its number from 0."""
+    return f"{task}-proof" + (f"-{number + 1}" if number else "")
+
+
 def looks_like_path(text: str) -> bool:
     """Whether a text that may also be prose names a file: it has no space, and a folder, an ending
     or a glob.

@@ -19,7 +19,7 @@ from fleet.errors import Problem, did_you_mean
 from fleet.files.adapting import adapt_step
 from fleet.files.consulting import consult_step
 from fleet.files.documents import Assumption, Check, Estimate, Proof, Proves, TaskDocument
-from fleet.files.names import id_problem
+from fleet.files.names import id_problem, proof_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,8 +45,8 @@ def with_proofs(fleet: Fleet, problems: list[Problem]) -> Fleet:
         for number, assumption in enumerate(task.assumptions):
             if assumption.proof is None:
                 continue
+            name = proof_id(task.id, which)
             which += 1
-            name = f"{task.id}-proof" + (f"-{which}" if which > 1 else "")
             path = ("assumptions", number, "proof")
             wrong = _wrong(fleet, name, assumption.proof)
             if wrong is not None:

@@ -4,7 +4,8 @@
      after: [ids]}], needs: {task: {add: [ids], remove: [ids]}}, drop: [ids],
      running: {task: stop or leave}, reason}
 
-A change is applied to documents, never to a run: what a run makes of it follows from both plans.
+What needs, and what comes before something, may also be a checkpoint; what is needed, a proof. A
+change is applied to documents, never to a run: what a run makes of it follows from both plans.
 What a person is asked to approve is `text_of` a change, whole: the text follows from the change and
 from nothing else, so that what is approved can be held against what was shown.
 """
@@ -19,6 +20,7 @@ from typing import Any, Final
 
 from fleet.errors import Place, Problem, did_you_mean
 from fleet.files.fleet import Raw, place_in
+from fleet.files.names import proof_id
 
 PROPOSAL_CHARS: Final = 65_536
 """Characters of a change's text that a person can be asked to judge."""
@@ -131,10 +133,10 @@ def changed(raws: Raws, change: Change, problems: list[Problem]) -> dict[tuple[s
     for number, one in enumerate(told.get("insert") or ()):
         draft.insert(one, ("insert", number))
     for name, moved in (told.get("needs") or {}).items():
-        if draft.knows(name, ("needs", name)):
+        if name in draft.points or draft.knows(name, ("needs", name)):
             draft.move(name, moved, ("needs", name))
     for name in told.get("running") or ():
-        if ("task", name) not in raws:
+        if ("task", name) not in raws and name not in draft.points:
             draft.knows(name, ("running", name))
     return draft.raws
 
@@ -159,6 +161,42 @@ class _Draft:
         tasks = [known for kind, known in self.raws if kind == "task"]
         self.say(f"there is no task {name!r}", path, did_you_mean(name, tasks))
         return False
+
+    @property
+    def points(self) -> dict[str, Mapping[str, Any]]:
+        """The checkpoints as they stand now, by id."""
+        top = self.raws.get(("fleet", ""))
+        listed = (top.values.get("checkpoints") or ()) if top is not None else ()
+        return {str(one["id"]): one for one in listed}
+
+    def is_there(self, name: str, path: Path) -> bool:
+        """Returns whether there is a task, a checkpoint or a proof; says so where there is none."""
+        proofs = (
+            proof for kind, task in self.raws if kind == "task" for proof in self.proofs(task)
+        )
+        return name in self.points or name in proofs or self.knows(name, path)
+
+    def proofs(self, task: str) -> list[str]:
+        """Returns the ids of the proofs of a task."""
+        told = self.raws["task", task].values.get("assumptions") or ()
+        return [proof_id(task, n) for n in range(sum(bool(one.get("proof")) for one in told))]
+
+    def needs_of(self, name: str) -> list[str]:
+        """Returns what a task or a checkpoint needs."""
+        if name in self.points:
+            return list(self.points[name].get("needs") or ())
+        return list(self.raws["task", name].values.get("dependencies") or ())
+
+    def set_needs(self, name: str, needs: list[str]) -> None:
+        """Has a checkpoint or a task need these."""
+        if name not in self.points:
+            raw = self.raws["task", name]
+            self.raws["task", name] = replace(raw, values={**raw.values, "dependencies": needs})
+            return
+        told = {**self.points, name: {**self.points[name], "needs": needs}}
+        top = self.raws["fleet", ""]
+        values = {**top.values, "checkpoints": list(told.values())}
+        self.raws["fleet", ""] = replace(top, values=values)
 
     def drop(self, name: str) -> None:
         """Takes a task out, also of the phase that lists it."""
@@ -220,15 +258,24 @@ class _Draft:
         """Puts a task behind some and before others."""
         before, after = _listed(one.get("before")), _listed(one.get("after"))
         known = [
-            self.knows(name, (*path, key, number))
-            for key, names in (("before", before), ("after", after))
+            (find if name not in self.points else self.is_there)(name, (*path, key, number))
+            for key, names, find in (
+                ("before", before, self.knows),
+                ("after", after, self.is_there),
+            )
             for number, name in enumerate(names)
         ]
         if not all(known):
             return
         task = one["task"]
         if isinstance(task, Mapping):
-            phase = next(filter(None, map(self.phase_of, (*before, *after))), "")
+            near = (
+                other
+                for one in (*before, *after)
+                for other in (self.needs_of(one) if one in self.points else (one,))
+                if ("task", other) in self.raws
+            )
+            phase = next(filter(None, map(self.phase_of, near)), "")
             name = self.add(task, (*path, "task"), phase)
         else:
             name = str(task) if self.knows(str(task), (*path, "task")) else ""
@@ -265,27 +312,29 @@ class _Draft:
 
     def move(self, name: str, moved: Mapping[str, Any], path: Path) -> None:
         """Changes what a task needs."""
-        raw = self.raws["task", name]
-        needs = list(raw.values.get("dependencies") or ())
+        needs = self.needs_of(name)
         for number, one in enumerate(moved.get("remove") or ()):
             if one in needs:
                 needs.remove(one)
             else:
                 self.say(f"task {name!r} does not need {one!r}", (*path, "remove", number))
-        self.raws["task", name] = replace(raw, values={**raw.values, "dependencies": needs})
+        self.set_needs(name, needs)
         left = (self.change.told.get("running") or {}).get(name) == LEAVE
         for number, one in enumerate(moved.get("add") or ()):
             at = (*path, "add", number)
-            if self.knows(one, at):
+            if self.is_there(one, at):
                 for waiting in self.behind(name, one) if left else (name,):
                     self.need(waiting, one, at)
 
     def need(self, name: str, other: str, path: Path) -> None:
         """Has a task need another, told at `path` of the change."""
-        raw = self.raws["task", name]
-        needs = list(raw.values.get("dependencies") or ())
+        needs = self.needs_of(name)
         if other in needs:
             return
+        if name in self.points:
+            self.set_needs(name, [*needs, other])
+            return
+        raw = self.raws["task", name]
         told = self.moved.setdefault(name, {})
         told[other] = path
         needs.append(other)

@@ -14,7 +14,8 @@ from typing import Any
 
 from fleet.core.levelling import level
 from fleet.core.risk import Risk, forecast_risk
-from fleet.core.schedule import Activity, Timetable, behind, timetable, width
+from fleet.core.schedule import Activity, Timetable, timetable, width
+from fleet.views.rides import ProofRow, proofs_of
 
 RANKS = {"critical": 0, "high": 1, "medium": 2, "low": 3}
 DRAWS = 400_000
@@ -105,18 +106,6 @@ class AgentRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProofRow:
-    """A proof of concept: the task that takes `text` for granted, and all tasks that ride on it."""
-
-    id: str
-    task: str
-    text: str
-    start_day: int
-    end_day: int
-    rides: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Caution:
     """Something that holds but is hardly meant."""
 
@@ -195,7 +184,7 @@ def view_plan(
         tasks=rows,
         phases=tuple(_phase(phase, rows) for phase in phases),
         agents=_agents(rows),
-        proofs=_proofs(tasks, rows, activities),
+        proofs=proofs_of(tasks, rows, activities),
         limits=limits,
         width=width(chosen, activities),
         speedup=round(work / chosen.days, 2) if chosen.days else 1.0,
@@ -348,25 +337,6 @@ def _agents(rows: Sequence[TaskRow]) -> tuple[AgentRow, ...]:
     return tuple(
         AgentRow(id=agent, days=load / 1000, critical_days=critical / 1000)
         for agent, (load, critical) in days.items()
-    )
-
-
-def _proofs(
-    tasks: Sequence[PlannedTask], rows: Sequence[TaskRow], activities: Sequence[Activity]
-) -> tuple[ProofRow, ...]:
-    """Returns each proof with what comes after it, directly or not, gates looked through."""
-    known = [task.id for task in tasks]
-    return tuple(
-        ProofRow(
-            id=task.id,
-            task=task.proves[0],
-            text=task.proves[1],
-            start_day=row.start_day,
-            end_day=row.end_day,
-            rides=tuple(name for name in behind(activities, task.id) if name in known),
-        )
-        for task, row in zip(tasks, rows, strict=True)
-        if task.proves is not None
     )
 
 

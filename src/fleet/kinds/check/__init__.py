@@ -128,7 +128,7 @@ def _known(work: Work, found: Findings) -> bool:
         if judged and judged["commit"] == found.commit:
             found.deliverables = list(judged["deliverables"])
             found.checks, found.metrics = list(judged["checks"]), list(judged["metrics"])
-            found.evidence = list(judged["evidence"])
+            found.evidence = list(judged.get("evidence") or ())
             return not bool(found.against)
     return False
 
