@@ -68,6 +68,7 @@ def test_tasks_come_before_running_failed_and_waiting_ones(fleet: ScriptedFleet)
     fleet.task("gone", fleet.waits("gone-never"), phase="rest")
     fleet.write()
     assert fleet("adapt", "cache").code == 1  # nothing was launched yet
+    assert "would ask; nothing was done" in fleet.must("adapt", "cache", "--dry-run").stdout
     assert fleet.must("check").stdout.strip().endswith("no problems")
     fleet.must("launch", "--all")
     until(lambda: fleet.git("cat-file", "-t", "fleet/works:works-half.md", check=False), "half")

@@ -266,12 +266,17 @@ def test_an_agent_speaks_for_its_own_session(fleet):
     refused = (fleet.worktree("a") / "said.txt").read_text()
     assert "this session is of a in the run plan" in refused
 
+    told_decided = []  # an answer that nobody gave in time decides nothing
+
     async def outside():
         async with over_stdio(fleet.root) as client:
             lost = await client.refused("finding", text="x")
             assert "the task must be named" in lost
             assert "nobody works at 'a'" in await client.refused("done", task="a")
             assert json.loads(await client.read("fleet://findings"))["findings"] == found
+            decided = json.loads(await client.read("fleet://decisions"))["decisions"]
+            assert [(one["task"], one["answer"], one["by"]) for one in decided] == told_decided
+            assert (await client("decisions"))["decisions"] == decided
             with pytest.raises(MCPError, match="no resource"):
                 await client.read("fleet://briefs/plan/..%2F..%2Fcoordination.md")
 

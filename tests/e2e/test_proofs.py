@@ -39,9 +39,10 @@ def proving_fleet(fleet: ScriptedFleet) -> None:
         "agents/bench.yaml",
         json.dumps({"harness": "shell", "args": LOAD.format(600) + COMMITTED + SHOWN}),
     )
+    said = 'echo "a schema for each tenant"'
+    ada = {"harness": "shell", "args": said, "role": "architect"}
+    fleet.put("agents/ada.yaml", json.dumps(ada))
     evidence = ["docs/*.md", "the load was real", {"text": "it counts", "command": "wc -l < p95"}]
-    answer = {"harness": "shell", "role": "architect", "args": "echo a schema for each tenant"}
-    fleet.put("agents/ann.yaml", json.dumps(answer))
     fast = {
         "text": "P95 stays below 200 ms",
         "proof": {
@@ -100,6 +101,9 @@ def test_what_is_disproved_changes_the_plan_or_is_asked_before_it_is_built_on(
         up.wait()
     fleet.must("launch", "--all")
     change = asked(fleet, "api-proof/adapt")
+    role = until(lambda: fleet.must("decisions", "--json").json()["decisions"], "an answer")[0]
+    assert "tenants are apart" in role["question"]
+    assert (role["answer"], role["by"]) == ("a schema for each tenant", "agent:ada")
     found = rows(fleet)
     assert (found["api-proof"]["holds"], found["api-proof"]["value"]) == (False, 600)
     assert found["api-proof"]["then"] == ["adapt add-cache"]

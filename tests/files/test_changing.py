@@ -282,6 +282,19 @@ def test_a_task_that_failed_is_dropped_and_no_failure_of_the_run(tmp_path):
     assert "no task 'one'" in told
 
 
+@pytest.mark.parametrize("ended", [False, True])
+def test_what_was_to_be_proved_for_a_dropped_task_goes_with_it(tmp_path, ended):
+    proof = "{text: it is fast, proof: {agent: a, evidence: [FAST.md], success: 'true'}}"
+    changing = Changing(tmp_path, three=f"phase: p\nassumptions: [{proof}]")
+    run = changing.run.begin("three-proof")
+    if ended:
+        run.verify("three-proof")
+    changing.apply({"drop": ["three"]})
+    assert ended or changing.stopped("three-proof/work") == "unreached"
+    run.through("one").through("two").open_gate("p", "one", "two").land("p", "one", "two")
+    assert run.state.ended == "succeeded"
+
+
 # --- the envelope and the text --------------------------------------------------------------------
 
 ENVELOPE = f"{PHASES}\nenvelope: {{max_tasks: 2, max_days: 3, agents: [a], may_drop: [three]}}"

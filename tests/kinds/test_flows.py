@@ -284,6 +284,29 @@ steps:
     assert (goes["state"], goes["result"]) == ("succeeded", "back, ada")
 
 
+def test_an_approval_counts_only_of_whom_the_step_names_and_never_of_who_did_the_work(flow):
+    flow.play(
+        """
+steps:
+  - {id: work, type: delegate, agent: dev, instructions: "say it"}
+  - {id: ok, type: approve, message: Go?, by: grace}
+""",
+        roles={"dev": "echo it"},
+        answers=("approve",),
+    )
+
+    def said(value: str, by: str) -> str:
+        (asked,) = flow.world.state.questions.values()
+        told = m.AnswerQuestion(id=asked.id, value=value, by=by, at_ms=now_ms())
+        state = flow.world.play(None, told)
+        return next((one.question.message for one in state.questions.values()), "")
+
+    assert said("reject", "bob") == "grace approves this, not bob. Go?"
+    assert said("approve", "agent:dev") == "dev cannot approve its own work. Go?"
+    assert said("approve", "grace") == ""
+    assert flow.world.state.ended == "succeeded"
+
+
 def test_a_prompt_ends_in_time_only_where_the_workflow_says_so(flow):
     run = flow.play("""
 steps:

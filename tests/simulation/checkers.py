@@ -310,6 +310,10 @@ class Observer:
                 self._note_start(state, event)
             case m.AttemptEnded():
                 self._note_end(state, event)
+            case m.ParamsSwapped():
+                rung, one = state.steps[event.step].step.ladder[event.rung], state.steps[event.step]
+                told = rung.uses is None or one.step.uses == rung.uses
+                promise(told, "who takes a step over uses what is its own")
             case m.RetryScheduled():
                 self.not_before[event.step] = event.retry_at_ms
                 self.failed[event.step] = None

@@ -215,6 +215,7 @@ MUTANTS = [
     Mutant("a quarantine outlives its retry", quarantine.reopen, "state.accounts.pop(name, None)", "pass", first=578),
     Mutant("a lifted quarantine's question stays open", quarantine.reopen, "state.questions.pop(asked, None)", "pass", first=1200),
     Mutant("a snapshot forgets a quarantine", codec.dump_state, "name not in _DERIVED and", 'name not in (*_DERIVED, "quarantined") and', first=381),
+    Mutant("who takes a step over uses what was used before", evolve._swapped, "event.uses is None", "True"),
     Mutant("a question whose time is up waits on", attempts.ring, 'climb(draft, asked, "its time was up")', "pass"),
     Mutant("a question is answered where it should climb", attempts.ring, "expires_at_ms is not None and expires_at_ms <= draft.at_ms", "True"),
     Mutant("a question waits for those who have given up", routing.attend, "climb(draft, asked, ", "str("),

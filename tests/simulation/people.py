@@ -188,7 +188,11 @@ def _some_ladder(dice: Random, name: str) -> tuple[object, ...]:
     rungs = [
         Retry(times=dice.randint(1, 3), backoff_ms=dice.choice([0, 0, 500]), cap_ms=900),
         Retry(times=3, backoff_ms=100, on=frozenset({Failure.AGENT, Failure.INFRA})),
-        Swap(params={"model": "other"}, on=dice.choice([both, frozenset({Failure.TASK})])),
+        Swap(
+            params={"model": "other"},
+            uses=dice.choice([None, {}, {"box": 2}]),
+            on=dice.choice([both, frozenset({Failure.TASK})]),
+        ),
         Revise(patch=Patch(put=(fallback,), reason="fall back")),
         Ask(message="how on?", whom=dice.choice(["person", *ROLES]), topic=dice.choice(TOPICS)),
     ]

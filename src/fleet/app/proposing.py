@@ -10,14 +10,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from fleet.app.calendars import calendar_of
 from fleet.app.place import PLAN_RUN, FleetPlace, require_documents
 from fleet.app.reporting import raise_question
-from fleet.app.revising import RACES, bring_up_to_date
+from fleet.app.revising import (
+    RACES,
+    approve_edit,
+    bring_up_to_date,
+    foreseen,
+    landed_edits,
+)
 from fleet.app.telling import actor, tell
 from fleet.core import messages as m
 from fleet.core.plan import basis_of
@@ -104,7 +110,7 @@ def adapt(
     `yes` is a person's word; `task` is the task of the session that asks. Raises InvalidPlan and
     Rejected with every reason why it could not be applied now.
     """
-    worked = _work_out(place, wanted)
+    worked = _work_out(place, wanted, looks=dry_run)
     if worked.revision is None:
         return {**worked.plain(), "state": "taken"}
     free = yes or not worked.prepared.against
@@ -145,7 +151,9 @@ def proposed(place: FleetPlace, state: State, asked: OpenQuestion) -> dict[str, 
     proposes nothing.
     """
     change = _change_of(state, asked)
-    return None if change is None else {**_work_out(place, change).plain(), "state": "would apply"}
+    if change is None:
+        return None
+    return {**_work_out(place, change, looks=True).plain(), "state": "would apply"}
 
 
 def approve_change(
@@ -154,6 +162,12 @@ def approve_change(
     """Approves a question of the plan's own run, or of a workflow's step, that proposes a change of
     the plan, and applies it; returns False for one that proposes none.
     """
+    from fleet.runtimes.arrivals import ABOUT as EDIT
+    from fleet.runtimes.arrivals import FILES
+
+    if EDIT in asked.question.about and (asked.by, state.run) == (FILES, PLAN_RUN):
+        approve_edit(place, state, asked, note, by)
+        return True
     change = _change_of(state, asked)
     if change is None:
         return False
@@ -216,14 +230,19 @@ def _apply(
     return worked
 
 
-def _work_out(place: FleetPlace, wanted: str | Mapping[str, Any] | Change) -> _Worked:
+def _work_out(
+    place: FleetPlace, wanted: str | Mapping[str, Any] | Change, *, looks: bool = False
+) -> _Worked:
+    """Returns a change worked out for the plan's run, brought up to its documents; who only `looks`
+    leaves the run as it is, or asks before there is one.
+    """
     from fleet.core.decide import decide
     from fleet.files.changing import followed_by, overtaken, prepare, revise
     from fleet.harnesses import demands
 
     require_documents()
-    state = _state(place)
-    followed = followed_by(state)
+    state = foreseen(place) if looks else _state(place)
+    followed = replace(followed_by(state), stead=landed_edits(place, state))
     prepared = prepare(place.root, place.state, wanted, followed, demands.require)
     if prepared.taken:
         return _Worked(state, prepared, None)

@@ -15,7 +15,7 @@ from fleet.files import kept
 
 if TYPE_CHECKING:
     from fleet.app.place import FleetPlace
-    from fleet.core.state import State
+    from fleet.core.state import OpenQuestion, State
     from fleet.files.revise import Revision
 
 RACES: Final = 6
@@ -93,7 +93,20 @@ def _pending(place: FleetPlace, state: State) -> Revision | None:
 
     fleet = place.followed(state)
     demands.require(fleet)
+    if landed_edits(place, state):
+        return None  # they wait for a person's word
     return kept.pending_revision(fleet, place.state, state)
+
+
+def landed_edits(place: FleetPlace, state: State) -> dict[str, bytes | None]:
+    """Returns the documents that a landing has changed and nobody has approved, each as the run
+    follows it, None where it was not there.
+    """
+    if knowing.digest_of(place) == state.about.get("digest"):
+        return {}
+    from fleet.runtimes.arrivals import arrived
+
+    return arrived(place.followed(state), place.state, state)
 
 
 def edit_in_words(place: FleetPlace, state: State) -> list[str]:
@@ -108,3 +121,21 @@ def edit_in_words(place: FleetPlace, state: State) -> list[str]:
     if revision is None or not (revision.lines or revision.kept):
         return []
     return ["the files were edited since the run took them up:", *revision.words()]
+
+
+def approve_edit(place: FleetPlace, state: State, asked: OpenQuestion, note: str, by: str) -> None:
+    """Approves an edit of the documents that came with a landing, and has the run take it up;
+    raises Rejected when the documents are others by now.
+    """
+    from fleet.harnesses import demands
+    from fleet.runtimes.arrivals import ABOUT
+
+    fleet = place.followed(state)
+    demands.require(fleet)
+    if fleet.digest not in (asked.question.about[ABOUT], state.about.get("digest")):
+        hint = "the question about them as they are follows"
+        raise Rejected(f"the documents were edited since {asked.id} was asked", hint=hint)
+    revision = kept.pending_revision(fleet, place.state, state)
+    patch = revision.patch if revision is not None else None
+    told = m.AnswerQuestion(id=asked.id, value="approve", note=note, patch=patch)
+    tell(place, [told], run=state.run, by=by)

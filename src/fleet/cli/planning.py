@@ -93,7 +93,7 @@ def doctor(
 def demo(
     name: Annotated[
         str,
-        typer.Argument(help="Which one: shop (the first) or rest-endpoint."),
+        typer.Argument(help="shop (the first), rest-endpoint, authentication or saas-migration."),
     ] = "",
     keep: Annotated[bool, typer.Option(help="Keep the demo's folder.")] = False,
 ) -> None:

@@ -174,23 +174,28 @@ def _measure(state: State) -> None:
 
 def _lengthen(state: State, names: Iterable[str]) -> None:
     """Raises the tails of revised steps and of what they need, as far as these have not settled."""
-    todo = list(names)
-    needed = dict.fromkeys(need.step for name in todo for need in state.steps[name].step.needs)
-    todo += needed
+    todo = [state.steps[name] for name in names]
+    for one in todo:
+        behind = (state.steps[name].tail_ms for name, _ in dependents_of(state, one.step.id))
+        _stretch(state, one, max(behind, default=0))
     while todo:
-        one = state.steps[todo.pop()]
-        after = max(
-            (state.steps[n].tail_ms for n, _ in dependents_of(state, one.step.id)), default=0
-        )
-        tail_ms = after + one.step.span_ms
-        if tail_ms > one.tail_ms:
-            listed = one.standing is Standing.READY and one.may_start
-            if listed:
-                _unlist(state, one)
-            one.tail_ms = tail_ms
-            if listed:
-                list_ready(state, one, listed=False)
-            todo += [n.step for n in one.step.needs if not state.steps[n.step].settled]
+        one = todo.pop()
+        needed = (state.steps[need.step] for need in one.step.needs)
+        todo += [other for other in needed if _stretch(state, other, one.tail_ms)]
+
+
+def _stretch(state: State, one: StepState, behind_ms: int) -> bool:
+    """Returns whether an open step's tail has grown by one that is so long behind it."""
+    tail_ms = behind_ms + one.step.span_ms
+    if tail_ms <= one.tail_ms or one.settled:
+        return False
+    listed = one.standing is Standing.READY and one.may_start
+    if listed:
+        _unlist(state, one)
+    one.tail_ms = tail_ms
+    if listed:
+        list_ready(state, one, listed=False)
+    return True
 
 
 def revise(state: State, event: m.PlanRevised) -> None:

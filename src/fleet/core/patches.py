@@ -59,9 +59,7 @@ def patch_problems(state: State, patch: Patch, own: str = "") -> list[Problem]:
 
 
 def _untouchable(state: State, patch: Patch, own: str) -> list[Problem]:
-    asking = {
-        asked.step for asked in state.questions.values() if asked.question.then is Then.LADDER
-    }
+    asking = {q.step for q in state.questions.values() if q.question.then is Then.LADDER}
     problems = [
         Problem(f"step {name!r} is not running, so it cannot be stopped")
         for name in patch.stop

@@ -183,9 +183,7 @@ class Patch:
 
 
 def basis_of(about: Mapping[str, object]) -> str:
-    """Returns what a plan was made of, as its `about` says by a digest; empty for one that does
-    not.
-    """
+    """Returns what a plan was made of, by the digest that its `about` gives; empty for none."""
     return str(about.get("basis") or about.get("digest") or "")
 
 

@@ -9,7 +9,7 @@ to a question, or a step of the plan itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -39,6 +39,8 @@ class Followed:
 
     about: Mapping[str, Any]
     begun: frozenset[str]
+    stead: Mapping[str, bytes | None] = field(default_factory=dict)
+    """What it follows in the place of files that nobody has approved yet (see `load`)."""
 
     @property
     def basis(self) -> str:
@@ -79,7 +81,7 @@ def prepare(
 
     Raises InvalidPlan with every problem, and NotFound for a patch that nobody has named.
     """
-    fleet = load(root, changes=followed.changes)
+    fleet = load(root, changes=followed.changes, stead=followed.stead)
     change, name = change_of(fleet, wanted)
     known = digest_of(change.told)
     if any(known == one["id"] or (name and name == one["name"]) for one in followed.changes):
@@ -151,7 +153,7 @@ def settled(change: Change, begun: frozenset[str]) -> Change:
 def _lowered(
     root: Path, change: Change, followed: Followed, require: Callable[[Fleet], None]
 ) -> tuple[Plan, Mapping[str, str]]:
-    fleet = load(root, changes=followed.changes, change=change)
+    fleet = load(root, changes=followed.changes, change=change, stead=followed.stead)
     require(fleet)
     return lower(fleet)
 

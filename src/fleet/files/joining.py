@@ -26,16 +26,19 @@ def launched(state: State, before: Plan, after: Plan, put: Iterable[Step]) -> tu
     facts: dict[str, Any] = {name: after.steps[name].params["task"] for name in tasks_in(after)}
     new = {name for name in facts if name not in before.steps}
     behind: dict[str, list[str]] = {}
+    old: dict[str, list[str]] = {}
     for name, told in facts.items():
+        if name not in new:
+            old.setdefault(told["phase"], []).append(name)
         for need in told["dependencies"]:
             behind.setdefault(need, []).append(name)
     free = set()
     for name in new:
         waiting = _all_behind(name, behind) - new
-        phase = facts[name]["phase"]
-        mates = [one for one, told in facts.items() if told["phase"] == phase and one not in new]
-        among = [_may_start(state, one) for one in waiting or mates]
-        if any(among) if waiting else among and all(among):
+        mates = old.get(facts[name]["phase"], []) if not waiting else []
+        if any(_may_start(state, one) for one in waiting) or (
+            mates and all(_may_start(state, one) for one in mates)
+        ):
             free.add(f"{name}/worktree")
     return tuple(replace(step, released=True) if step.id in free else step for step in put)
 

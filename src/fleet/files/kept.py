@@ -1,6 +1,7 @@
 """What a run has taken up of the documents: lowered plans and long texts, kept in the state folder.
 
     texts/<sha256>            a brief, a prompt, the rules: params name them by digest
+    texts/files-<digest>      path and digest of each of the documents that have that digest
     texts/plan-<digest>       the plan that documents, and the changes that a run has taken up with
                               them, lowered to: the digest stands for both (`patched.basis_with`)
 
@@ -34,15 +35,33 @@ def lowered(fleet: Fleet, state_folder: Path) -> Plan:
 
     plan, texts = lower(fleet)
     keep_plan(state_folder, plan, texts)
+    files = {raw.path: raw.digest for raw in fleet.raws.values()}
+    keep_text(state_folder, f"files-{fleet.digest}", json.dumps(files))
     return plan
+
+
+def edited(fleet: Fleet, state_folder: Path, digest: str) -> dict[str, str]:
+    """Returns the documents that differ from those with a digest: path and what the digest of each
+    was, an empty text where it was not there; none where these are not known any more.
+    """
+    path = state_folder / "texts" / f"files-{digest}"
+    if not path.is_file():
+        return {}
+    before: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    now = {raw.path: raw.digest for raw in fleet.raws.values()}
+    changed = sorted(one for one in {*before, *now} if before.get(one) != now.get(one))
+    return {one: before.get(one, "") for one in changed}
 
 
 def keep_plan(state_folder: Path, plan: Plan, texts: Mapping[str, str]) -> None:
     """Keeps a lowered plan with its texts."""
     for digest, text in texts.items():
         keep_text(state_folder, digest, text)
-    told = codec.dumps(m.StartRun(run="", plan=plan))
-    keep_text(state_folder, f"plan-{plan.about['basis']}", told)
+    path = _path(state_folder, str(plan.about["basis"]))
+    if not path.exists():
+        keep_text(state_folder, path.name, codec.dumps(m.StartRun(run="", plan=plan)))
+    _latest.clear()
+    _latest[path] = plan
 
 
 def keep_text(state_folder: Path, name: str, text: str) -> None:
@@ -63,12 +82,23 @@ def changes_of(state: State | None) -> list[Mapping[str, Any]]:
 
 def lowered_before(state_folder: Path, basis: str) -> Plan | None:
     """Returns the plan that was lowered from what has that digest, as far as it was kept."""
-    path = state_folder / "texts" / f"plan-{basis}"
+    path = _path(state_folder, basis)
     if not path.is_file():
         return None
+    known = _latest.get(path)
+    if known is not None:
+        return known
     started = codec.decode(json.loads(path.read_text(encoding="utf-8")))
     assert isinstance(started, m.StartRun)
     return started.plan
+
+
+def _path(state_folder: Path, basis: str) -> Path:
+    return state_folder / "texts" / f"plan-{basis}"
+
+
+_latest: dict[Path, Plan] = {}
+"""The plan that this process has kept last: of a large one it takes seconds to read it back."""
 
 
 def pending_revision(fleet: Fleet, state_folder: Path, state: State) -> Revision | None:

@@ -33,6 +33,7 @@ from fleet.files.roots import current_branch, find_root
 __all__ = ["Fleet", "find_root", "load"]
 
 FOLDERS = {"agents": "agent", "tasks": "task", "harnesses": "harness"}
+KINDS = ("fleet", *FOLDERS.values())
 ENDINGS = (".md", ".yaml", ".yml")
 MAX_FILES = 20_000
 OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -46,11 +47,13 @@ def load(
     use_cache: bool = True,
     changes: Sequence[Mapping[str, Any]] = (),
     change: Change | None = None,
+    stead: Mapping[str, bytes | None] | None = None,
 ) -> Fleet:
     """Returns the checked fleet of `root`; raises InvalidPlan with all problems, in order.
 
     With the `changes` that a run has taken up (see `patched`) it is the fleet that the run follows,
-    and with a `change` what it would be then. Its digest stays that of the files.
+    and with a `change` what it would be then. Its digest stays that of the files. What `stead` has
+    of a path counts in the place of the file, None as if that were not there.
     """
     root = root.resolve()
     problems: list[Problem] = []
@@ -58,14 +61,19 @@ def load(
     known = cache.read(root) if use_cache else {}
     raws: list[Raw] = []
     broken: set[tuple[str, str]] = set()
-    for kind, path in _documents(root, problems, warnings):
-        raw = _raw(root, kind, path, known, problems)
+    stead = stead or {}
+    listed = {path: kind for kind, path in _documents(root, problems, warnings)}
+    listed |= {path: FOLDERS.get(path.partition("/")[0], "fleet") for path in stead}
+    for path, kind in sorted(listed.items(), key=lambda one: KINDS.index(one[1])):
+        if stead.get(path, b"") is None:
+            continue
+        raw = _raw(root, kind, path, known, problems, stead=stead.get(path))
         if raw is not None:
             raws.append(raw)
         else:
             broken.add((kind, _stem(path) if kind != "fleet" else ""))
     fresh = {raw.path: (raw.digest, dict(raw.values)) for raw in raws}
-    if use_cache and fresh != known:
+    if use_cache and fresh != known and not stead:
         cache.write(root, fresh)
     by_id = _by_id(raws, problems)
     digest = _digest(by_id)
@@ -130,11 +138,17 @@ def _documents(
 
 
 def _raw(
-    root: Path, kind: str, path: str, known: cache.Entries, problems: list[Problem]
+    root: Path,
+    kind: str,
+    path: str,
+    known: cache.Entries,
+    problems: list[Problem],
+    *,
+    stead: bytes | None = None,
 ) -> Raw | None:
     """Returns one document in normal form, from the cache where its bytes are the same."""
     try:
-        raw = _read(os.fspath(root), path)
+        raw = _read(os.fspath(root), path) if stead is None else stead
     except OSError as error:
         why = error.strerror or str(error)
         problems.append(Problem(f"cannot be read: {why}", Place(_printable(path))))

@@ -125,7 +125,9 @@ class _Draft:
         """Returns whether a task may be taken back; names the key where it runs and nothing is
         said.
         """
-        if front.standing is not Standing.RUNNING or self.said(task) == STOP:
+        facts: Any = self.state.steps[task].step.params["task"]
+        made = facts.get("kind", "task") != "task"  # a proof, a checkpoint: no change can name it
+        if front.standing is not Standing.RUNNING or self.said(task) == STOP or made:
             return True
         hint = f"running: {{{task}: stop}}"
         if task in self.after.steps:
@@ -166,7 +168,9 @@ class _Draft:
         opened = [one for one in inner if one.standing not in CLOSED]
         busy = next((one for one in opened if one.standing is Standing.RUNNING), None)
         if self.state.steps[task].settled and not opened:
-            self.say(task, f"task {task!r} has ended; what is done is not dropped")
+            if task in (self.change.told.get("drop") or ()):
+                self.say(task, f"task {task!r} has ended; what is done is not dropped")
+            self.accounted.add(task)  # else it goes with a task that it served
             return
         if busy is not None and not self.may_stop(task, busy):
             return

@@ -173,8 +173,9 @@ def _needs(now: Step, old: Step | None, new: Step) -> tuple[Need, ...]:
     """Returns the needs that a step has now, changed as its document was: rework stays in place."""
     if old is None or old.needs == new.needs:
         return now.needs
-    gone = [need for need in old.needs if need not in new.needs]
-    come = [need for need in new.needs if need not in old.needs and need not in now.needs]
+    gone = set(old.needs) - set(new.needs)
+    known = {*old.needs, *now.needs}
+    come = [need for need in new.needs if need not in known]
     return (*[need for need in now.needs if need not in gone], *come)
 
 

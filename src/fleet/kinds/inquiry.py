@@ -29,6 +29,9 @@ DECISIONS: Final = 20
 
 DECISION_CHARS: Final = 600
 
+LADDER_ANSWERS: Final = 3
+"""How often an agent says how the same task goes on, before somebody else is asked."""
+
 LADDER: Final = {
     "retry": "it is tried again, with your reason in its brief",
     "rework": "it is sent back for another round, with your reason in its brief",
@@ -45,11 +48,32 @@ async def run(work: Work) -> Outcome:
     asked = work.asked(str(work.params[QUESTION]))
     if asked is None:
         return Outcome(ending=Ending.SUCCEEDED, text="the question has closed", output={})
-    why = why_not(work.look, asked, str(work.params["agent"]))
+    agent = str(work.params["agent"])
+    why = why_not(work.look, asked, agent) or _too_often(work, asked, agent)
     if why:
         return Outcome(ending=Ending.FAILED, failure=Failure.TASK, text=why)
     outcome: Outcome = await work.world.in_thread(_made, work, asked)
     return outcome
+
+
+def _too_often(work: Work, asked: OpenQuestion, agent: str) -> str:
+    """Returns that an agent has said often enough how a task that fails is to go on, nothing when
+    it has not: a task and a role may not keep each other busy for ever.
+    """
+    one = work.look(asked.step)
+    if one is None or asked.question.then is not Then.LADDER:
+        return ""
+    earlier = [
+        answer
+        for answer in work.decided()
+        if answer.by == f"agent:{agent}"
+        and answer.question.then is Then.LADDER
+        and (before := work.look(answer.step)) is not None
+        and before.step.whole == one.step.whole
+    ]
+    if len(earlier) < LADDER_ANSWERS:
+        return ""
+    return f"{agent} has said {len(earlier)} times how {one.step.whole} goes on"
 
 
 def _made(work: Work, asked: OpenQuestion) -> Outcome:

@@ -74,8 +74,8 @@ def _slack(one: Mapping[str, Any]) -> str:
 
 
 def _outcome(found: Mapping[str, Any], columns: int) -> list[str]:
-    state, against = found["state"], list(found["against"])
-    outside = _reasons("outside of the envelope", against)
+    state = found["state"]
+    outside = _outside(found["against"], columns)
     if state == "taken":
         return ["nothing to do: the plan has taken this change up already"]
     if state == "applied":
@@ -83,9 +83,10 @@ def _outcome(found: Mapping[str, Any], columns: int) -> list[str]:
     if state == "asked":
         name = line(str(found["question"]))
         text = f"asked as {name}: fleet approve {name}, or fleet reject {name} --reason ..."
-        return [*outside, *wrapped(text, columns, "  ")]
+        return [*outside, *wrapped(text, columns)]
     return [*outside, f"{state}; nothing was done"]
 
 
-def _reasons(head: str, told: Sequence[str]) -> list[str]:
-    return [f"{head}: {line(one)}" for one in told]
+def _outside(against: Sequence[str], columns: int) -> list[str]:
+    told = (f"outside of the envelope: {one}" for one in against)
+    return [cut for one in told for cut in wrapped(one, columns)]

@@ -176,6 +176,9 @@ def _said(kind: str, told: Mapping[str, Any]) -> str:
     if kind == "question-raised":
         asked = told["question"]
         return f"{told['id']} {asked.get('kind', 'text')}: {asked['message']}"
+    if kind == "question-routed":
+        why = f": {told['reason']}" if told.get("reason") else ""
+        return f"{told['id']} to {told['whom'].removeprefix('@')}{why}"
     if kind == "question-answered":
         note = f" ({told['note']})" if told.get("note") else ""
         return f"{told['id']} {told['value']!r}{by}{note}"

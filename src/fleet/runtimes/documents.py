@@ -1,5 +1,5 @@
-"""What a coordinator makes of the documents while the fleet's plan runs: edits are taken up, and
-changes of the plan are worked out.
+"""What a coordinator makes of the documents while the fleet's plan runs: edits are taken up, or
+asked about where they have landed, and changes of the plan are worked out.
 
 Reading and lowering happen in a thread; the run is asked in the coordinator's own. Each patch names
 what it was worked out against, so one that was overtaken is refused, and worked out anew.
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +17,7 @@ from fleet.core import messages as m
 from fleet.core.plan import basis_of
 from fleet.errors import FleetError, Rejected
 from fleet.files.kept import changes_of, fingerprint, pending_revision
+from fleet.runtimes.arrivals import FILES, arrived, asking
 
 if TYPE_CHECKING:
     from fleet.core.state import State
@@ -65,11 +66,13 @@ class Documents:
             return False
         return state.about.get("digest") != digest
 
-    async def take_up(self) -> None:
-        """Tells the run of an edit, if there is one that holds."""
+    async def take_up(self) -> dict[str, bytes | None]:
+        """Tells the run of an edit, if there is one that holds, or asks about one that has landed:
+        returns what the run follows in its place.
+        """
         state = self.state()
         if state is None:
-            return
+            return {}
         self.told = ("", "")
         try:
             from fleet.files.load import load
@@ -79,15 +82,22 @@ class Documents:
             demands.require(fleet)
             state = self.state()
             assert state is not None, "a plan's run is never gone"
+            landed: dict[str, bytes | None]
+            landed = await self.in_thread(arrived, fleet, self.folder, state)
+            if landed:
+                for command in asking(fleet, self.folder, state, landed):
+                    self.post(PLAN_RUN, command)
+                return landed
             revision = pending_revision(fleet, self.folder, state)
         except FleetError as invalid:
             self.log("warning", "the edited files do not hold", run=PLAN_RUN, why=invalid.text)
-            return
+            return {}
         if revision is not None:
             words = "; ".join(line.strip() for line in revision.words())
             self.log("info", "edit taken up", run=PLAN_RUN, edit=words)
             self.told = (basis_of(state.about), fleet.digest)
-            self.post(PLAN_RUN, m.RevisePlan(patch=revision.patch, by="files"))
+            self.post(PLAN_RUN, m.RevisePlan(patch=revision.patch, by=FILES))
+        return {}
 
     async def change(self, run: str, wanted: str | Mapping[str, Any]) -> Changed:
         """Returns what a change of the plan, or a named one, means for the run as it stands now.
@@ -102,8 +112,9 @@ class Documents:
         state = self.state()
         if run != PLAN_RUN or state is None:
             raise Rejected("only a step of the fleet's own plan changes that plan")
+        stead: dict[str, bytes | None] = {}
         for _ in range(RACES):
-            followed = followed_by(state)
+            followed = replace(followed_by(state), stead=stead)
             prepared: Prepared = await self.in_thread(
                 prepare, self.root, self.folder, wanted, followed, demands.require
             )
@@ -115,6 +126,6 @@ class Documents:
                 found: Revision = revise(state, prepared)
                 return Changed(prepared.asked.told, prepared.against, found.patch)
             if prepared.after.about["digest"] != state.about["digest"]:
-                await self.take_up()
+                stead = await self.take_up()
             await asyncio.sleep(TURN_S)
         raise Rejected("others change the plan all the while", hint="try again")

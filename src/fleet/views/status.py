@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from typing import Any
 
+from fleet.core.plan import QUESTION
 from fleet.core.state import CLOSED, OpenQuestion, Standing, State, StepState
 from fleet.records import record
 from fleet.views.forecast import Forecast, done_share, forecast, planned_share
@@ -107,7 +108,7 @@ def status_of(fleet: str, state: State, observed: Observed, clock: Clock) -> dic
         "run": {"id": state.run, "state": run_state(state), "revision": state.revision},
         "coordinator": dict(observed.coordinator),
         "inbox": sum(not asked.steps for asked in state.questions.values()),
-        "spend": _spend(tasks),
+        "spend": _spend(state, tasks),
         "tasks": rows,
         "phases": [
             _phase_row(state, name, phases[name], names) for name, names in order if name in phases
@@ -271,8 +272,9 @@ def _checkin(task: TaskSteps, clock: Clock) -> dict[str, Any] | None:
     }
 
 
-def _spend(tasks: Mapping[str, TaskSteps]) -> dict[str, Any]:
+def _spend(state: State, tasks: Mapping[str, TaskSteps]) -> dict[str, Any]:
     usages = [task.usage for task in tasks.values()]
+    usages += [dict(one.usage) for one in state.steps.values() if QUESTION in one.step.params]
     return {
         "usd": round(sum(usage.get("usd", 0) for usage in usages), 4),
         "tokens": sum(usage.get("tokens", 0) for usage in usages),

@@ -12,6 +12,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from fleet.adapters.git.arrivals import (
+        brought,
+    )
     from fleet.adapters.git.assembly import (
         Assembled,
         Conflict,
@@ -154,6 +157,7 @@ if TYPE_CHECKING:
     )
 else:
     _NAMES: Final = {
+        "arrivals": ("brought",),
         "assembly": (
             "Assembled",
             "Conflict",
@@ -334,6 +338,7 @@ __all__ = [
     "assemble",
     "branch_name_problem",
     "bring_in",
+    "brought",
     "changed_on",
     "changed_since",
     "changed_together",

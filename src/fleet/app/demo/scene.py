@@ -31,7 +31,7 @@ from fleet.errors import FleetError
 
 COMMAND_TIMEOUT_S: Final = 180.0
 PATIENCE_S: Final = 60.0
-PAUSE_S: Final = 0.1
+PAUSE_S: Final = 0.4
 WIDEST: Final = 120
 QUESTION: Final = re.compile(r"\{question(?::([^}]+))?\}")
 """Stands for the id of the first question that is open, or of the first that says a text."""

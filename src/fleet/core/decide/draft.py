@@ -59,9 +59,7 @@ def live(draft: Draft) -> None:
 
 
 def apply(draft: Draft, patch: Patch, by: str) -> None:
-    """Revises the plan by a patch that was proved; asks the running steps that it stops to end, and
-    has those fail that ask how to go on.
-    """
+    """Revises the plan by a proved patch; what it stops is told so, or fails where it asks."""
     for name in patch.stop:
         attempt = draft.state.running.get(name)
         if attempt is not None:

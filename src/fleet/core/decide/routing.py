@@ -19,6 +19,9 @@ from fleet.core.state import CLOSED, OpenQuestion, Standing
 SIGNED = frozenset({"approval", "approve", "budget", "quarantine"})
 """Kinds of questions that are people's, as what a session waits for is, unless a route says so."""
 
+ENDINGS = (m.AttemptEnded, m.StepSettled, m.PlanRevised, m.QuestionAnswered)
+"""Events with which the work at an answer may be over, or nobody waits for it any more."""
+
 
 def ask(draft: Draft, step: str, question: m.Question, by: str) -> str:
     """Raises a question, sends it on its way, and returns its id, which counts on in its run."""
@@ -37,6 +40,8 @@ def climb(draft: Draft, asked: OpenQuestion, why: str) -> None:
 def attend(draft: Draft) -> None:
     """Ends the work at answers that nobody waits for, and sends on what nobody works at."""
     before, state = draft.origin.questions, draft.state
+    if not any(isinstance(event, ENDINGS) for event in draft.events):
+        return
     for name in sorted(before.keys() - state.questions.keys()):
         _dismiss(draft, before[name])
     shut = state.shut | state.quarantined.keys()

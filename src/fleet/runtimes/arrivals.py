@@ -1,0 +1,85 @@
+"""Edits of the documents that nobody has made in the root: they came with what a phase landed.
+
+What a person edits counts at once. What lands was written by an agent, so it is a proposal: a
+person is asked, once for each such edit, and until one has approved it, and when one has rejected
+it, the plan goes on as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final
+
+from fleet.adapters import git
+from fleet.core.messages import AnswerQuestion, Question, RaiseQuestion
+from fleet.files.kept import edited, pending_revision
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fleet.core.messages import Command
+    from fleet.core.state import State
+    from fleet.files.fleet import Fleet
+
+ABOUT: Final = "edit"
+"""What such a question is about, by the digest of the documents."""
+
+FILES: Final = "files"
+"""Who tells of edits."""
+
+SHOWN: Final = 40
+"""Lines of an edit that a question shows."""
+
+
+def arrived(fleet: Fleet, folder: Path, state: State) -> dict[str, bytes | None]:
+    """Returns which of the documents that were edited since a run took them up came with a landing,
+    each as the run took it up, None where it was not there; none where the run follows them. It
+    asks git.
+    """
+    if fleet.digest == state.about.get("digest"):
+        return {}
+    before = edited(fleet, folder, str(state.about.get("digest", "")))
+    if not before:
+        return {}
+    repo = git.Repository.at(fleet.root)
+    top = fleet.root.relative_to(repo.root).as_posix() if fleet.root != repo.root else ""
+    held = {raw.path: raw.raw for raw in fleet.raws.values()}
+    named = {f"{top}/{path}".removeprefix("/"): path for path in before}
+    files = {name: held.get(path) for name, path in named.items()}
+    found = git.brought(repo, str(state.about["base"]), files)
+    return {named[name]: _taken(told, before[named[name]]) for name, told in found.items()}
+
+
+def _taken(contents: Sequence[bytes | None], digest: str) -> bytes | None:
+    """Returns the content of a file that has the digest."""
+    return next((one for one in contents if one and sha256(one).hexdigest() == digest), None)
+
+
+def asking(fleet: Fleet, folder: Path, state: State, paths: Iterable[str]) -> list[Command]:
+    """Returns what a run is told of an edit that came with a landing: the question about it, unless
+    that was asked, in the place of one about an earlier edit.
+    """
+    asked = [(one.id, one.question) for one in state.questions.values()]
+    known = [one for _, one in asked] + [one.question for one in state.answers.values()]
+    if any(one.about.get(ABOUT) == fleet.digest for one in known):
+        return []
+    told: list[Command] = [
+        AnswerQuestion(id=name, value="reject", note="the documents were edited since", by=FILES)
+        for name, one in asked
+        if ABOUT in one.about
+    ]
+    revision = pending_revision(fleet, folder, state)
+    if revision is None:
+        return told
+    lines = revision.words()
+    more = [f"  and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    head = f"What has landed changes the plan, in {', '.join(paths)}. Is it to be taken up?"
+    question = Question(
+        message="\n".join([head, *lines[:SHOWN], *more]),
+        kind="approval",
+        choices=("approve", "reject"),
+        topic="plan",
+        about={ABOUT: fleet.digest},
+    )
+    return [*told, RaiseQuestion(question=question, by=FILES)]
