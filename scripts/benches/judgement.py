@@ -4,7 +4,7 @@
 
 A plan of 10,000 tasks is live in a coordinator; 100 tasks are put before as many of it. Checked and
 applied is from the command's mail to its result. Others report meanwhile; their floor is the same
-report while nothing else is told.
+report while nothing else is told. What `asking` measures is told with it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import asking
 import scenes
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def main(argv: Sequence[str]) -> int:
         with scenes.coordinator(root):
             figures = adapted(root, rounds)
         scenes.end_fleet(root)
+    figures += asking.asked_before()
     return scenes.show("judgement", "scripts/bench judgement", figures)
 
 

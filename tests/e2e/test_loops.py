@@ -111,6 +111,7 @@ def test_questions_rework_and_waiting_that_go_in_circles_are_led_out_of(
     ]
     assert (found["question"]["follow"], found["question"]["ended"]) == (loop["id"], "approve")
     assert [one["id"] for one in found["rework"]["rounds"]] == ["stuck/check", "stuck/check.2"]
+    assert (found["rework"]["follow"], found["rework"]["ended"]) == (asked["id"], "skip")
     assert (found["circle"]["tasks"], found["circle"]["ended"]) == (["writer", "reader"], "reject")
     text = fleet.must("report").stdout
     assert "LOOPS" in text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from fleet.core import messages as m
-from fleet.core.plan import Failure, Loops, Patch, Revise
+from fleet.core.plan import Ask, Failure, Loops, Patch, Revise
 from fleet.render.report import report_markdown, report_text
 from fleet.views.loops import loops_of
 from fleet.views.report import report_of
@@ -68,6 +68,8 @@ def test_a_loop_of_rework_and_a_circle_are_told(tmp_path):
     with play(some_plan(*steps)) as run:
         told = {"loop": {"rounds": ["a", "b"], "why": "a loop of a and b: two take turns"}}
         run.quietly(ended("a"), failed("b", failure=Failure.TASK, evidence=told))
+        (known,) = loops(run)
+        assert known["follow"] is None
         about = {"circle": ["x", "y"], "rounds": []}
         question = m.Question(message="tasks wait", kind="loop", about=about)
         run.quietly(m.RaiseQuestion(question=question), answered(1, "reject"))
@@ -84,3 +86,15 @@ def test_a_loop_of_rework_and_a_circle_are_told(tmp_path):
         assert "two take turns" in shown
         assert "no more rework" in shown
         assert "r.q1: reject" in shown
+
+
+def test_what_follows_a_loop_of_rework_is_a_question_or_a_change(tmp_path):
+    told = {"loop": {"rounds": ["a"], "why": "a loop"}}
+    with play(some_plan(step("a", ladder=(Ask(message="so?"),)))) as run:
+        run.quietly(failed("a", evidence=told), answered(1, "skip"))
+        (found,) = loops(run)
+        assert (found["follow"], found["ended"]) == ("r.q1", "skip")
+    with play(some_plan(step("a"))) as run:
+        run.quietly(failed("a", evidence=told, patch=Patch(put=(step("a/loop", kind="adapt"),))))
+        (found,) = loops(run)
+        assert (found["follow"], found["ended"]) == ("a/loop", None)

@@ -2,16 +2,18 @@
 
 Words are compared without order, endings and those that only make a sentence; rapidfuzz pairs what
 is left in spite of slips. A rephrased question adds or loses words; another question has *other*
-words in their place, so what is unmatched on both sides weighs most. Candidates are found by their
-rarest words, as prefix filtering does it (Chaudhuri, Ganti, Kaushik, 2006), so a question costs no
-more among 100,000 than what resembles it. Pure: an index follows from the events of its run.
+words in their place, so what is unmatched on both sides weighs most. Only those are compared that
+share words enough to be the same, counted in lists of who holds a word (Sarawagi, Kirpal, 2004), so
+that one among 100,000 costs little more than one among a thousand. Pure: an index follows from the
+events of its run.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -29,11 +31,10 @@ OTHER: Final = 0.15
 SLIP: Final = 80.0
 """From how much of their letters on two words that begin alike are one (0 to 100)."""
 
-RESEMBLING: Final = 60.0
-"""How much alike two questions must look to be compared word by word (0 to 100)."""
-
 BEGINNING: Final = 4
-CANDIDATES: Final = 500
+"""So many letters of two words are the same where one is the other with a slip."""
+
+CANDIDATES: Final = 1_000
 """So many of the latest questions with one word are looked at."""
 
 CHARS: Final = 2_000
@@ -98,8 +99,8 @@ def alike(one: Words, other: Words) -> bool:
     """Returns whether two questions ask the same."""
     mine, theirs = set(one).difference(other), set(other).difference(one)
     both = _weight(one) - _weight(mine)
-    begun = {word[:2] for word in theirs}
-    for word in [word for word in one if word in mine and word[:2] in begun]:
+    begun = {word[:BEGINNING] for word in theirs}
+    for word in [word for word in one if word in mine and word[:BEGINNING] in begun]:
         near = _near(word, theirs)
         if near is not None:
             mine.discard(word)
@@ -120,7 +121,7 @@ def _near(word: str, others: Iterable[str]) -> str | None:
     """Returns the word among others that is the same but for a slip or an ending, None for none."""
     if not word.isalpha():
         return None
-    begun = [one for one in others if one[:2] == word[:2] and one.isalpha()]
+    begun = [one for one in others if one[:BEGINNING] == word[:BEGINNING] and one.isalpha()]
     found = process.extractOne(word, begun, scorer=fuzz.ratio, score_cutoff=SLIP)
     return found[0] if found is not None else None
 
@@ -130,8 +131,9 @@ class Likeness:
     """The questions of a run, those that are the same together."""
 
     forms: list[Words] = field(default_factory=list)
-    shown: list[str] = field(default_factory=list)
     known: dict[Words, int] = field(default_factory=dict)
+    begun: list[int] = field(default_factory=list)
+    """How many beginnings of words each form has."""
     holding: dict[str, list[int]] = field(default_factory=dict)
     """The beginning of a word -> the forms that hold such a word, oldest first."""
     lead: list[int] = field(default_factory=list)
@@ -199,11 +201,12 @@ class Likeness:
     def _new(self, words: Words, found: Sequence[int]) -> int:
         form = len(self.forms)
         self.forms.append(words)
-        self.shown.append(" ".join(words))
         self.known[words] = form
         self.lead.append(form)
         self.asked[form] = []
-        for key in {word[:BEGINNING] for word in words}:
+        keys = {word[:BEGINNING] for word in words}
+        self.begun.append(len(keys))
+        for key in keys:
             self.holding.setdefault(key, []).append(form)
         for one in found:
             self._join(one, form)
@@ -223,34 +226,22 @@ class Likeness:
         return form
 
     def _resembling(self, words: Words) -> list[int]:
-        """Returns the known forms that ask the same as some words."""
-        near = list(dict.fromkeys(self._candidates(words)))
-        seen = process.extract(
-            " ".join(words),
-            [self.shown[form] for form in near],
-            scorer=fuzz.ratio,
-            score_cutoff=RESEMBLING,
-            limit=None,
-        )
-        return sorted(near[n] for _, _, n in seen if alike(words, self.forms[near[n]]))
+        """Returns the known forms that ask the same as some words, oldest first.
 
-    def _candidates(self, words: Words) -> Iterator[int]:
-        """Yields the forms that share one of the rarest words: whoever shares enough of all of them
-        has one of these.
+        A beginning that another form does not have is a word that is other there: `spare` are how
+        many of them there may be on both sides, by how many are shared.
         """
-        says: dict[str, float] = {}
-        for word in words:
-            says[word[:BEGINNING]] = says.get(word[:BEGINNING], 0.0) + _weight((word,))
-        left = sum(says.values())
-        enough = left * SHARED / (2 - SHARED)
-        for key in sorted(says, key=lambda one: len(self._with(one))):
-            if left < enough:
-                return
-            yield from self._with(key)[-CANDIDATES:]
-            left -= says[key]
-
-    def _with(self, key: str) -> Sequence[int]:
-        return self.holding.get(key, ())
+        keys, weight = {word[:BEGINNING] for word in words}, _weight(words)
+        held: Counter[int] = Counter()
+        for key in keys:
+            held.update(self.holding.get(key, [])[-CANDIDATES:])
+        own, begun = len(keys), self.begun
+        most = OTHER / (1 - OTHER)
+        spare = [most * (weight - own + shared) for shared in range(own + 1)]
+        near = [
+            form for form, shared in held.items() if min(own, begun[form]) - shared <= spare[shared]
+        ]
+        return sorted(form for form in near if alike(words, self.forms[form]))
 
 
 def likeness_of(events: Iterable[m.Event]) -> Likeness:

@@ -33,6 +33,11 @@ class _Fold:
         self.steps: dict[str, Step] = {}
         self.rounds: dict[str, dict[str, Any]] = {}
         self.asking: dict[str, dict[str, Any]] = {}
+        """Questions about loops, which may be answered."""
+        self.reworked: dict[str, dict[str, Any]] = {}
+        """Steps whose rework has ended in a loop, of which a question may follow."""
+        self.changed: dict[str, str] = {}
+        """Who has changed the plan last -> the first step that came by it."""
 
     def take(self, event: m.Event) -> None:
         match event:
@@ -41,6 +46,7 @@ class _Fold:
             case m.PlanRevised():
                 self.steps.update({step.id: step for step in event.patch.put})
                 for step in event.patch.put:
+                    self.changed[event.by] = event.patch.put[0].id
                     told: Any = step.params.get("rounds")
                     if told:
                         self._add("question", event, told, step.params.get("why"), step.id)
@@ -60,6 +66,9 @@ class _Fold:
         known = next((row for row in self.rows if follow and row["follow"] == follow), None)
         if known is not None:
             known["rounds"].append(self.rounds[event.id])
+        if event.step in self.reworked and question.then is m.Then.LADDER:
+            row = self.asking[event.id] = self.reworked.pop(event.step)
+            row["follow"] = event.id
         if question.kind == "loop":
             kind = "circle" if "circle" in about else "question"
             told: Any = about.get("rounds", ())
@@ -73,9 +82,9 @@ class _Fold:
         self.rounds[event.step] = self._round(event, event.step, text)
         told: Any = evidence.get("loop")
         if told:
-            patch = event.outcome.patch
-            follow = patch.put[0].id if patch is not None and patch.put else ""
-            self._add("rework", event, told["rounds"], told["why"], follow)
+            follow = self.changed.get(event.step, "")
+            row = self._add("rework", event, told["rounds"], told["why"], follow)
+            self.reworked |= {} if follow else {event.step: row}
 
     def _round(self, event: Any, name: str, text: str, *, by: str = "") -> dict[str, Any]:
         step = self.steps.get(event.step)
