@@ -326,16 +326,19 @@ def test_the_wheel_holds_every_file_of_the_package(tmp_path: Path) -> None:
         shutil.copy(ROOT / name, tmp_path)
     if (ROOT / "README.md").is_file():
         shutil.copy(ROOT / "README.md", tmp_path)
-    unwanted = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(PACKAGE, tmp_path / "src" / "fleet", ignore=unwanted)
+    unwanted = shutil.ignore_patterns("__pycache__", ".fleet")
+    # what demos tell of lies beside the package, which has a link to it
+    shutil.copytree(PACKAGE, tmp_path / "src" / "fleet", ignore=unwanted, symlinks=True)
+    shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=unwanted)
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         packed = {name.removeprefix("fleet/") for name in archive.namelist()}
     wanted = {
-        str(path.relative_to(PACKAGE))
-        for path in PACKAGE.rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
+        str(path.relative_to(top))
+        for top, folder in ((PACKAGE, PACKAGE), (ROOT, ROOT / "examples"))
+        for path in folder.rglob("*")
+        if path.is_file() and not {"__pycache__", ".fleet"} & set(path.parts)
     }
-    assert not (wanted | set(REQUIRED_IN_WHEEL)) - packed
+    assert sorted((wanted | set(REQUIRED_IN_WHEEL)) - packed) == []

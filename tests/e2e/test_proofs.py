@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from typing import Any
 
-from support.scripted_fleet import ScriptedFleet, until
+from support.scripted_fleet import PATIENCE_S, ScriptedFleet, until
 
 LOAD = "mkdir -p docs; echo load > docs/load.md; echo 'p95 {0} ms' > p95\n"
 COMMITTED = "git add .; git commit -qm measured\n"
@@ -80,6 +84,21 @@ def test_what_is_disproved_changes_the_plan_or_is_asked_before_it_is_built_on(
     assert days["api-proof"] == ("proof", 1)
     assert days["api-proof-3"] == ("proof", 0.5)
 
+    # the coordinator dies with the first thing that was found out: nothing is lost or done twice
+    up = subprocess.Popen(
+        [sys.executable, "-m", "fleet", "up"],
+        cwd=fleet.root,
+        env={**os.environ, "FLEET_CRASH_AT": "kinds.check.before_outcome"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        until(lambda: fleet.coordinator() == up.pid, "the coordinator that is to die")
+        fleet("launch", "--all")
+        assert up.wait(PATIENCE_S) == -signal.SIGKILL, "nothing was found out"
+    finally:
+        up.kill()
+        up.wait()
     fleet.must("launch", "--all")
     change = asked(fleet, "api-proof/adapt")
     role = until(lambda: fleet.must("decisions", "--json").json()["decisions"], "an answer")[0]
@@ -111,6 +130,9 @@ def test_what_is_disproved_changes_the_plan_or_is_asked_before_it_is_built_on(
     assert "a schema for each tenant" in brief
     assert "It was to prove, and has: old clients go on" in brief
     assert rows(fleet)["api-proof"]["followed"] is True
+    put = [step["id"] for one in fleet.history() if one["event"] == "plan-revised"
+           for step in one["patch"]["put"]]  # fmt: skip
+    assert put.count("api-proof/adapt") == put.count("api-proof-3/consult") == 1
 
     # what was shown is kept, and asked for by the gate
     conditions = fleet("gate", "p", "--json").json()["conditions"]

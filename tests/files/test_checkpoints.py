@@ -67,6 +67,23 @@ def test_a_phase_waits_for_its_checkpoints_and_lands_without_them(tmp_path):
     assert not any(steps["p/gate"].params["approve"] or [])
 
 
+def test_its_worktree_is_set_up_as_those_of_tasks_are(tmp_path):
+    own = "checkpoints: [{id: c, needs: [one], setup: [mine], copy: []}, {id: d, needs: [one]}]"
+    settings = f"defaults: {{setup: [make env], copy: [.env], teardown: [stop]}}\n{own}"
+    told = {"one": "setup: [own]\nassumptions: [{text: x, proof: {command: m}}]"}
+    steps = plan(tmp_path, settings=settings, **told).steps
+    found = {
+        name: (steps[f"{name}/worktree"].params["setup"], steps[f"{name}/worktree"].params["copy"])
+        for name in ("c", "d", "one-proof")
+    }
+    assert found == {
+        "c": (["mine"], []),
+        "d": (["make env"], [".env"]),
+        "one-proof": (["own"], [".env"]),
+    }
+    assert "d/teardown" in steps
+
+
 def test_a_checkpoint_takes_no_days(tmp_path):
     slots = plan(tmp_path, settings=SETTINGS, **TASKS).about["schedule"]["slots"]
     assert slots["half"][:2] == [2, 2]

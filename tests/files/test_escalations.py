@@ -42,6 +42,7 @@ def test_each_escalation_is_a_route_and_each_agent_answers_by_name(tmp_path):
     plan = lowered(tmp_path, told, one="on_failure: escalate lead")
     architect, lead, first, second = plan.routes
     assert [(one.whom, one.topic) for one in (architect, lead)] == [("architect", ""), ("lead", "")]
+    assert (architect.limit_ms, lead.limit_ms) == (1_800_000, None)
     assert (first.whom, first.topic, first.limit_ms) == ("architect", "auth", 1_800_000)
     assert (second.whom, second.severity, second.kind, second.steps) == (
         "@ann",

@@ -71,10 +71,18 @@ def test_a_new_task_is_put_before_its_gate(edited):
 
 def test_a_change_is_taken_and_told(edited):
     found = edited.edit(one="deliverables: [B.md]\ndays: 4")
+    assert found.words()[-1] == "  finish moves from day 3 to day 6"
     assert "~ one/check: deliverables" in found.lines
     assert "~ one/work: span, deliverables" in found.lines
     assert edited.params("one/check")["deliverables"][0]["path"] == "B.md"
     assert edited.run.state.about["schedule"]["slots"]["one"][1] == 4
+
+
+def test_an_edit_tells_another_critical_path(edited):
+    found = edited.edit(settings=PHASES.replace("two", "two, slow"), slow="days: 9")
+    assert found.schedule == (
+        "finish moves from day 3 to day 10", "new critical path: slow -> three",
+    )  # fmt: skip
 
 
 def test_a_task_that_nobody_began_is_dropped(edited):

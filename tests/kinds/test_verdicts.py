@@ -92,7 +92,7 @@ class Played:
         self.run = LoweredRun(lower(found)[0])
         self.answered = 0
         self.opened = False
-        self.mended = self.signatures = self.again = 0
+        self.mended = self.signatures = self.again = self.noted = 0
         self.found: dict[str, m.Outcome] = {}
 
     def checkpoints(self, names: list[str]) -> str:
@@ -259,6 +259,7 @@ class Played:
     def _agent(self, work: Work) -> m.Outcome:
         if self.dice.random() < 0.1 or work.worktree is None:  # as below
             return m.Outcome(ending=m.Ending.FAILED, failure=Failure.TASK, text="it broke")
+        self.noted += work.params.get("note") in self.tasks
         output: dict[str, Any] = {"worktree": work.worktree, "attempt": work.attempt}
         assert work.worktree["path"] == f"/w/{work.params['task']}", "everybody works at home"
         self.repo.commit(work.worktree["branch"])
@@ -339,7 +340,7 @@ def mended(task: str) -> str:
 
 @pytest.mark.parametrize("block", range(4))
 def test_nothing_begins_on_a_commit_that_its_verifier_has_not_passed(tmp_path, block):
-    opened = mended = signed = again = 0
+    opened = mended = signed = again = noted = 0
     for seed in range(block, SEEDS, 4):
         played = Played(tmp_path / str(seed), seed)
         try:
@@ -350,7 +351,9 @@ def test_nothing_begins_on_a_commit_that_its_verifier_has_not_passed(tmp_path, b
         mended += played.mended
         signed += played.signatures
         again += played.again
+        noted += played.noted
     assert opened, "some run comes to its gate"
     assert signed or SEEDS < MANY, "somebody signs"
     assert again or SEEDS < MANY, "somebody signs once more"
+    assert noted or SEEDS < MANY, "somebody says why it is rejected"
     assert mended or SEEDS < MANY, "what has landed is mended by another task"

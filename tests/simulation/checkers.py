@@ -619,6 +619,8 @@ class Observer:
                 one = state.steps.get(step)
                 if one is None or not one.step.uses or one.standing in CLOSED:
                     continue
+                if one.step.params.get("question") != name:
+                    continue  # somebody has put another step in its place
                 promise(step in self.dismissed, f"{step} works for nobody")
 
 

@@ -18,19 +18,24 @@ from fleet.core.plan import Need, Step
 from fleet.errors import Problem, did_you_mean
 from fleet.files.documents import Checkpoint, Estimate, TaskDocument
 from fleet.files.ladders import checkpoint_ladder, machine_ladder
+from fleet.files.normal import task_of
 from fleet.files.tasks import branch_of
 from fleet.files.verifiers import VERDICTS
 
 if TYPE_CHECKING:
     from fleet.files.fleet import Fleet
 
+PLACE = ("setup", "teardown", "copy")
+"""Defaults of tasks that say what a worktree needs: that of a checkpoint as well."""
+
 At = tuple[str, str, tuple[str | int, ...]]
 """Where something stands: kind and id of a document, and the path of keys in it."""
 
 
-def with_checkpoints(fleet: Fleet, problems: list[Problem]) -> Fleet:
+def with_checkpoints(fleet: Fleet, defaults: Mapping[str, Any], problems: list[Problem]) -> Fleet:
     """Returns the fleet with a task for each of its checkpoints, in the phase of the first task
-    that it stands before, else of the last that it stands on; adds what does not hold.
+    that it stands before, else of the last that it stands on; adds what does not hold. `defaults`
+    are those of tasks, in normal form.
     """
     told = fleet.settings.checkpoints
     if not told:
@@ -50,8 +55,9 @@ def with_checkpoints(fleet: Fleet, problems: list[Problem]) -> Fleet:
         origins[one.id] = path
     fleet = replace(fleet, origins=origins)
     placed = _phases(fleet, known)
+    like = task_of({"id": "like", **{key: defaults[key] for key in PLACE if key in defaults}})
     for name, one in known.items():
-        tasks[name] = _task(fleet, one, placed[name], known)
+        tasks[name] = _task(fleet, one, placed[name], known, like)
     for name, one in known.items():
         for index, other in enumerate(one.before):
             if other not in tasks:
@@ -164,7 +170,11 @@ def _on_tasks(one: Checkpoint, known: Mapping[str, Checkpoint]) -> list[str]:
 
 
 def _task(
-    fleet: Fleet, one: Checkpoint, phase: str, known: Mapping[str, Checkpoint]
+    fleet: Fleet,
+    one: Checkpoint,
+    phase: str,
+    known: Mapping[str, Checkpoint],
+    like: TaskDocument,
 ) -> TaskDocument:
     """Returns the task that stands for a checkpoint. What is of its own phase can still move, so
     that is verified; what is of an earlier one has landed. A verifier judges by itself.
@@ -180,6 +190,9 @@ def _task(
         verifies=tuple(t.id for t in there if t.phase == phase and not t.verifies),
         checks=one.checks,
         checkpoint=one,
+        setup=like.setup if one.setup is None else one.setup,
+        teardown=like.teardown,
+        copy=like.copy if one.copy is None else one.copy,
     )
 
 

@@ -256,6 +256,8 @@ class Checkpoint:
     before: tuple[str, ...] = ()
     checks: tuple[Check, ...] = ()
     approve: bool | tuple[str, ...] = False
+    setup: tuple[Command, ...] | None = None  # None: as every task that says nothing
+    copy: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

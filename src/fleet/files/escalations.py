@@ -67,8 +67,9 @@ def routes_of(fleet: Fleet, texts: Texts) -> tuple[Route, ...]:
                 timeout_s=_seconds(agent.limits.timeout_ms),
                 idle_s=_seconds(agent.limits.idle_ms),
             )
+    limits = {str(one["to"]): one["within_ms"] for one in reversed(told) if "within_ms" in one}
     return (
-        *by_name(steps),
+        *by_name(steps, limits),
         *(
             Route(
                 whom=str(one["to"]),
@@ -102,12 +103,16 @@ def routes_of_run(fleet: Fleet, bundle: Mapping[str, Any], texts: Texts) -> tupl
                     timeout_s=told["timeout_s"],
                     idle_s=told["idle_s"],
                 )
-    return (*by_name(found), *routes_of(fleet, texts))
+    return (*by_name(found, {}), *routes_of(fleet, texts))
 
 
-def by_name(steps: dict[str, tuple[Step, ...]]) -> tuple[Route, ...]:
-    """Returns the routes of questions that ask for somebody by name, from who answers how."""
-    return tuple(Route(whom=name, steps=found) for name, found in steps.items())
+def by_name(steps: Mapping[str, tuple[Step, ...]], limits: Mapping[str, int]) -> tuple[Route, ...]:
+    """Returns the routes of questions that ask for somebody by name, from who answers how, and in
+    which time.
+    """
+    return tuple(
+        Route(whom=name, steps=found, limit_ms=limits.get(name)) for name, found in steps.items()
+    )
 
 
 def answering_steps(

@@ -20,6 +20,7 @@ from fleet.files.fields import (
     Flag,
     Id,
     Ids,
+    InnerPaths,
     Number,
     Ports,
     Text,
@@ -237,6 +238,8 @@ class CheckpointForm(Form):
     before: Ids | None = None
     checks: Items | None = None
     checklist: dict[Text, Items] | None = None
+    setup: Commands | None = None
+    copy_: InnerPaths | None = Field(None, validation_alias="copy", serialization_alias="copy")
     approve: Annotated[
         bool | list[str], PlainValidator(_as_approve, json_schema_input_type=bool | list[str])
     ] = False

@@ -301,7 +301,7 @@ def _fleet(
         root=root, settings=settings_of(plain), agents=agents, tasks=tasks, phases=phases,
         harnesses=harnesses, raws=raws, broken=broken,
     )  # fmt: skip
-    return with_checkpoints(with_proofs(fleet, problems), problems)
+    return with_checkpoints(with_proofs(fleet, problems), task_defaults, problems)
 
 
 def _digest(raws: Mapping[tuple[str, str], Raw]) -> str:

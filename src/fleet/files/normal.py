@@ -152,7 +152,7 @@ def _assumption_of(plain: Plain) -> Assumption:
 
 
 def _checkpoint_of(plain: Plain) -> Checkpoint:
-    values = _built(_frozen(plain), {"checks": _judged_of})
+    values = _built(_frozen(plain), {"checks": _judged_of, "setup": _command_of})
     listed = values.pop("checklist", {})
     grouped = [_judged_of({**one, "group": name}) for name in listed for one in listed[name]]
     return Checkpoint(**{**values, "checks": (*values.get("checks", ()), *grouped)})

@@ -171,10 +171,12 @@ class _Draft:
 
     def is_there(self, name: str, path: Path) -> bool:
         """Returns whether there is a task, a checkpoint or a proof; says so where there is none."""
+        if ("task", name) in self.raws or name in self.points:
+            return True
         proofs = (
             proof for kind, task in self.raws if kind == "task" for proof in self.proofs(task)
         )
-        return name in self.points or name in proofs or self.knows(name, path)
+        return name in proofs or self.knows(name, path)
 
     def proofs(self, task: str) -> list[str]:
         """Returns the ids of the proofs of a task."""

@@ -15,6 +15,7 @@ from itertools import count
 from fleet.core.plan import Need, Patch, Plan, Step
 from fleet.core.state import UNSTARTED, State, StepState
 from fleet.files.rework import STEMS
+from fleet.views.difference import schedule_words
 
 UNLIMITED = 1_000_000
 """Units of a limit that the documents no longer set; a patch cannot take a limit away."""
@@ -31,15 +32,19 @@ OF_A_ROUND = ("round", "spent", "before", "note", "note_from", "verdicts", "rene
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """A patch, the edit in words, and which started steps do not take it."""
+    """A patch, the edit in words, which started steps do not take it, and what the schedule makes
+    of it.
+    """
 
     patch: Patch
     lines: tuple[str, ...]
     kept: tuple[str, ...]
+    schedule: tuple[str, ...] = ()
 
     def words(self) -> list[str]:
         """Returns the edit as indented lines."""
-        return [f"  {line}" for line in (*self.lines, *map(_kept_words, self.kept))]
+        told = (*self.lines, *map(_kept_words, self.kept), *self.schedule)
+        return [f"  {line}" for line in told]
 
 
 @dataclass(slots=True)
@@ -87,7 +92,9 @@ def revision_of(state: State, before: Plan, after: Plan) -> Revision:
         loops=after.loops if after.loops != before.loops else None,
         reason="; ".join(["the documents were edited", *map(_kept_words, draft.kept)]),
     )
-    return Revision(patch, tuple(draft.lines), tuple(draft.kept))
+    return Revision(
+        patch, tuple(draft.lines), tuple(draft.kept), schedule_words(before.about, after.about)
+    )
 
 
 def _amounts(told: Mapping[str, float]) -> str:

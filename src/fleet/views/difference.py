@@ -20,6 +20,21 @@ def difference(before: Plan, after: Plan, date_of: Callable[[int], str]) -> dict
     return {"graph": _graph(before, after), "schedule": _schedule(before, after, date_of)}
 
 
+def schedule_words(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns what is another in the schedule that a plan carries in its `about`: the finish, the
+    longest chain; nothing where nobody planned.
+    """
+    old, new = _timing(before), _timing(after)
+    if not (old["chain"] and new["chain"]):
+        return ()
+    words = []
+    if _day(old) != _day(new):
+        words.append(f"finish moves from day {_day(old)} to day {_day(new)}")
+    if old["chain"] != new["chain"]:
+        words.append(f"new critical path: {' -> '.join(new['chain'])}")
+    return tuple(words)
+
+
 def _graph(before: Plan, after: Plan) -> dict[str, Any]:
     old, new = _tasks(before), _tasks(after)
     needs = []
@@ -53,7 +68,7 @@ def _added(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _schedule(before: Plan, after: Plan, date_of: Callable[[int], str]) -> dict[str, Any]:
-    old, new = _timing(before), _timing(after)
+    old, new = _timing(before.about), _timing(after.about)
     slack = [
         {"task": name, "before": old["slots"][name][2], "after": slot[2]}
         for name, slot in new["slots"].items()
@@ -70,8 +85,8 @@ def _schedule(before: Plan, after: Plan, date_of: Callable[[int], str]) -> dict[
     }
 
 
-def _timing(plan: Plan) -> dict[str, Any]:
-    told: Any = plan.about.get("schedule") or {}
+def _timing(about: Mapping[str, Any]) -> dict[str, Any]:
+    told: Any = about.get("schedule") or {}
     return {"days": 0.0, "slots": {}, "chain": [], **told}
 
 

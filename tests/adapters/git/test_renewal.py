@@ -126,3 +126,46 @@ def test_own_commits_that_conflict_and_a_branch_that_was_left_are_told(judged):
     user.git("switch", "-q", "--detach", cwd=tree.path)
     with pytest.raises(Rejected, match="is on no branch"):
         judged.renewed()
+
+
+def test_what_has_come_before_a_task_is_merged_in_beside_its_own_commits(judged):
+    tree, user = judged.tree, judged.user
+    more = user.branch("more", {"more.txt": "m\n"})
+    user.write({"loose.txt": "l\n", "web.txt": "mine\n"}, cwd=tree.path)
+    again = git.bring_in(judged.repo, tree, {"web": judged.web, "more": more})
+    assert again.start == tree.start
+    assert (tree.path / "more.txt").read_text() == "m\n"
+    assert (tree.path / "web.txt").read_text() == "mine\n"
+    assert (
+        user.git("log", "-1", "--format=%s", "fleet/qa")
+        == f"Merge more ({more[:12]}) into fleet/qa"
+    )
+    assert user.git("merge-base", "--is-ancestor", judged.own, "fleet/qa") == ""
+    moved = git.head(tree).sha
+    assert git.head(git.bring_in(judged.repo, tree, {"more": more})).sha == moved
+
+
+def test_what_has_come_and_conflicts_is_told_with_its_files(judged):
+    tree, user = judged.tree, judged.user
+    other = user.branch("other", {"QA.md": "good\n"})
+    with pytest.raises(Rejected, match=r"fleet/qa conflicts with other \(.*\) in QA.md") as refused:
+        git.bring_in(judged.repo, tree, {"other": other})
+    assert refused.value.hint.startswith(f"git merge {other[:12]}")
+    user.write({"more.txt": "mine\n"}, cwd=tree.path)
+    more = user.branch("more", {"more.txt": "m\n"})
+    with pytest.raises(Rejected, match=r"stand in the way of what is to come into it: more.txt"):
+        git.bring_in(judged.repo, tree, {"more": more})
+    assert git.head(tree).sha == judged.own
+
+
+@pytest.mark.parametrize("point", ["git.land.after_files", "git.land.after_ref"])
+def test_a_merge_that_was_killed_half_way_is_ended(judged, die_at, point):
+    tree, user = judged.tree, judged.user
+    more = user.branch("more", {"more.txt": "m\n"})
+    made = f"Worktree(Path({str(tree.path)!r}), 'fleet/qa', {tree.start!r}, 'run/qa', "
+    made += f"Path({str(tree.admin)!r}), repo.common)"
+    die_at(point, f"bring_in(repo, {made}, {{'more': {more!r}}})")
+    git.bring_in(judged.repo, tree, {"more": more})
+    assert (tree.path / "more.txt").read_text() == "m\n"
+    assert user.git("status", "--porcelain", cwd=tree.path) == ""
+    assert user.git("rev-list", "--count", f"{judged.own}..fleet/qa", "^more") == "1"

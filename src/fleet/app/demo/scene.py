@@ -187,7 +187,9 @@ def _make_repository(scene: Scene, story: Story) -> None:
     program = folder / "fleet"
     program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m fleet "$@"\n')
     program.chmod(0o755)
-    shutil.copytree(story.files, scene.root, ignore=shutil.ignore_patterns(FILE, "__pycache__"))
+    shutil.copytree(
+        story.files, scene.root, ignore=shutil.ignore_patterns(FILE, "__pycache__", ".fleet")
+    )
     begin_repository(scene.root, story.opening, scene.environ)
 
 
