@@ -290,6 +290,7 @@ class Observer:
                     self._regrant(limit, told)
                 if event.patch.routes is not None:
                     self.routes = event.patch.routes
+                promise(event.patch.loops in (None, state.loops), "what is a loop is taken up")
                 if state.unsettled:
                     self.ended = ""
             case m.StepReleased():

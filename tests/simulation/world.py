@@ -24,6 +24,7 @@ from fleet.core import state as states
 from fleet.core.plan import MINUTE_MS, NEVER, PER_MINUTE, Failure, Revise
 from fleet.core.state import State
 from fleet.errors import Rejected
+from fleet.files.waiting import CIRCLE
 from fleet.runtimes.loops import Loops, is_forged, may_close_circle
 from simulation import people
 from simulation.checkers import Observer, limits_hold, loops_are_left, promise, same_questions
@@ -315,6 +316,10 @@ class World:
             self.seen[run].at_rest(self.states[run], ticked=ticked)
         if may_close_circle(command) and state is not None:
             for question in list(self.loops.circles(self.states[run], events)):
+                ring = question.question.about[CIRCLE]
+                told = [one.question.about for one in self.states[run].questions.values()]
+                known = [set(about[CIRCLE]) for about in told if CIRCLE in about]
+                promise(set(ring) not in known, "a circle is asked about once")
                 self.tell(run, replace(question, at_ms=self.clock))
         if self.chance("torn") and self.dice.random() < 0.2:
             raise Crash
