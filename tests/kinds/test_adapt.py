@@ -49,7 +49,8 @@ def test_inside_of_the_envelope_it_happens_at_once():
 def test_outside_of_it_a_person_reads_all_of_it_and_why():
     found = run(OUTSIDE, why="x has failed.")
     assert found.ending is m.Ending.ASKED
-    assert found.question.message == f"x has failed.\n\n{text_of(CHANGE)}"
+    named = "The plan would be changed by its patch over:"
+    assert found.question.message == f"x has failed.\n\n{named}\n\n{text_of(CHANGE)}"
     assert found.question.about == {"proposal": CHANGE, "against": ["it may not be dropped"]}
     assert (found.question.topic, found.question.then) == ("plan", m.Then.AGAIN)
 

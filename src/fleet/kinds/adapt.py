@@ -51,8 +51,9 @@ def _said(answer: Answered | None) -> dict[str, Any]:
 
 
 def _asked(work: Work, found: Changed) -> Outcome:
-    why = str(work.params.get("why") or "")
-    message = "\n\n".join(filter(None, (why, text_of(found.change))))
+    why, name = str(work.params.get("why") or ""), work.params["change"]
+    named = f"The plan would be changed by its patch {name}:" if isinstance(name, str) else ""
+    message = "\n\n".join(filter(None, (why, named, text_of(found.change))))
     if len(message) > PROPOSAL_CHARS:
         return _failed(f"a change of {len(message)} characters is more than a person reads")
     question = Question(
