@@ -15,11 +15,19 @@ import time
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import scenes
 
+if TYPE_CHECKING:
+    from fleet.core.messages import Question
+    from fleet.files.likeness import Likeness
+
 CORPORA = Path(__file__).resolve().parents[2] / "tests/files/corpora"
 RECORDED, ASKED, SEED = 100_000, 300, 20_261_130
+TRIES = 3
+"""So often a question is looked for; the least counts, for others use the machine as well."""
+
 FOUND_MS = 10.0
 SYLLABLES = "ba co di fu ga lo mi ne po ra se ti vo zu ker lan mon per sta tor".split()  # noqa: SIM905
 
@@ -47,9 +55,7 @@ def asked_before() -> list[scenes.Figure]:
     forms = [" ".join(form) for form in known.forms]
     for _ in range(ASKED):
         question = Question(message=another(texts, chance))
-        began = time.perf_counter()
-        known.earlier(question)
-        took.append(1000 * (time.perf_counter() - began))
+        took.append(min(_found_ms(known, question) for _ in range(TRIES)))
     for _ in range(ASKED // 30):
         words = " ".join(words_of(another(texts, chance)))
         began = time.perf_counter()
@@ -69,6 +75,12 @@ def asked_before() -> list[scenes.Figure]:
         ),
         *exactness(texts),
     ]
+
+
+def _found_ms(known: Likeness, question: Question) -> float:
+    began = time.perf_counter()
+    known.earlier(question)
+    return 1000 * (time.perf_counter() - began)
 
 
 def another(texts: Sequence[str], chance: random.Random) -> str:

@@ -319,9 +319,12 @@ def test_the_envelope_counts_what_was_taken_up_without_approval(tmp_path):
 
 
 def test_the_text_says_all_of_a_change_and_is_known_behind_other_words():
+    files = [{"path": "a.py"}, {"path": "b.py", "count": 2}]
+    task = new("x", days={"likely": 2.0}, dependencies=["four", "five"])
+    task |= {"checks": [{"command": "true"}], "deliverables": files}
     told = text_of(
         {
-            "insert": [{"task": new("x", days=2), "before": ["one"], "after": ["two"]}],
+            "insert": [{"task": task, "before": ["one"], "after": ["two"]}],
             "needs": {"three": {"add": ["x"], "remove": ["one"]}},
             "drop": ["four"],
             "running": {"one": "stop", "two": "leave"},
@@ -329,11 +332,15 @@ def test_the_text_says_all_of_a_change_and_is_known_behind_other_words():
     )
     assert told.splitlines() == [
         "No reason was given.", "", "+ task x:", "    agent: a", "    phase: p", "    days: 2",
+        "    dependencies: [four, five]", "    checks: [true]",
+        '    deliverables: ["a.py", {"path": "b.py", "count": 2}]',
         "~ task x also needs two", "~ task one also needs x", "~ task three also needs x",
         "~ task three no longer needs one", "- task four",
         "! task one is stopped, if it has begun",
         "! task two goes on, if it has begun; what waits for it waits for all of that, too",
     ]  # fmt: skip
+    alike = [new("x", deliverables=told) for told in (["a", "b"], "[a, b]", ["a, b"], "a, b")]
+    assert len({text_of({"add": [one]}) for one in alike}) == len(alike)
     change = {"drop": ["four"]}
     assert shows(f"A circle.\n\n{text_of(change)}", change)
     assert not shows(f"{text_of(change)}\n\nA circle.", change)

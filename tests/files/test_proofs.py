@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from fleet.core import messages as m
 from fleet.core.plan import Failure
+from fleet.files.adapting import REJECTED
 from fleet.files.proofs import DISPROVED, following
 from fleet.files.rework import course_of
+from fleet.views.proofs import proof_in_words, proof_row
+from fleet.views.tasks import tasks_of
 from support.lowered_run import DAY_MS, LoweredRun, fleet, plan
 
 SETTINGS = """
@@ -53,8 +56,9 @@ def disproved(run: LoweredRun) -> LoweredRun:
     run.ok("one-proof/worktree", {"path": "/w", "branch": "b", "start": "s", "admin": "/x"})
     step = run.state.steps["one-proof/check"].step
     waiting = course_of(run.state).waiting_for("one-proof")
-    patch = following(step, "it measured 6 s; < 2 is wanted", waiting)
-    return run.ok(step.id, {"commit": "c" * 40}, label=DISPROVED, patch=patch)
+    why = "it measured 6 s; < 2 is wanted"
+    found = {"commit": "c" * 40, "disproved": why}
+    return run.ok(step.id, found, label=DISPROVED, patch=following(step, why, waiting))
 
 
 def test_what_rides_on_a_proof_waits_for_what_follows(tmp_path):
@@ -69,8 +73,13 @@ def test_what_rides_on_a_proof_waits_for_what_follows(tmp_path):
     )
     run.ok("one-proof/consult", {"answer": "slower", "by": "x", "reason": ""})
     assert run.standing("one/worktree") == "waiting", "the plan is changed before it goes on"
-    run.ok("one-proof/adapt", {}, label="rejected")
+    told = "disproved: it measured 6 s; < 2 is wanted; escalate a, then adapt more"
+    assert proof_in_words(proof_row(tasks_of(run.state)["one-proof"])) == told
+    run.ok("one-proof/adapt", {}, label=REJECTED)
     assert run.standing("one/worktree") == "ready", "a change that was rejected is no failure"
+    assert (
+        proof_in_words(proof_row(tasks_of(run.state)["one-proof"])) == f"{told}, which was rejected"
+    )
 
 
 def test_nothing_rides_on_what_could_not_be_followed_up(tmp_path):

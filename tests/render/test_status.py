@@ -203,7 +203,7 @@ def test_what_is_of_no_matter_is_left_out():
         "TASK  STATE     SINCE  SLACK  TRY  DELIVERED  COMMITS  WAITS FOR",
         "a     ✔ merged  19 d   0 *    1    1/2        -",
         "",
-        "Next: fleet plan",
+        "Next: fleet report",
     ]
 
 
@@ -228,6 +228,18 @@ def test_the_next_commands_are_three_at_most_and_fit_the_case():
     found = next_commands(status(phases=opened))
     assert found == ["fleet inbox", "fleet merge p", "fleet launch late"]
     assert next_commands(status(questions=[], phases=[], tasks=[])) == ["fleet plan"]
+    for state, what in (("merged", "fleet report"), ("waiting", "fleet plan")):
+        rest = [task("db", "skipped"), task("api", state)]
+        assert next_commands(status(questions=[], phases=[], tasks=rest)) == [what]
+
+
+def test_work_that_nobody_looks_after_is_told():
+    gone = {"alive": False, "pid": None, "host": None}
+    assert "NO COORDINATOR: fleet resume" in status_text(status(coordinator=gone), 80)
+    there = {"alive": True, "pid": 1, "host": "h"}
+    assert "COORDINATOR" not in status_text(status(coordinator=there), 80)
+    idle = [task("web", "waiting"), task("docs", "verified")]
+    assert "COORDINATOR" not in status_text(status(coordinator=gone, tasks=idle), 80)
 
 
 def test_ages():

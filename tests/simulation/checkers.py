@@ -325,6 +325,9 @@ class Observer:
                 waits = event.question.then is m.Then.REPLY
                 promise(not waits or event.step in self.live, "who waits for a reply lives")
                 self.ids.add(event.id)
+                ring = event.question.about.get("circle")
+                known = [one.question.about.get("circle") for one in self.asked.values()]
+                promise(not ring or ring not in known, "a circle is asked about once")
                 self.asked[event.id] = event
                 self.due = event.id if self._able(state, event) else ""
             case m.QuestionRouted():

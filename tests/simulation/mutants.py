@@ -243,7 +243,7 @@ MUTANTS = [
     Mutant("a round leads out of two loops", likeness.Likeness.look, "if name not in self.led_to]", "]", first=247),
     Mutant("a loop is left while it is asked about", likeness.Likeness.look, "((), still) if still else", "", first=108),
     Mutant("questions of one topic are not the same", likeness.Likeness.add, "if topic:", "if False:"),
-    Mutant("a circle is asked about again and again", waiting.about_circle, "not tasks or _is_known(state, tasks)", "not tasks", first=230),
+    Mutant("a circle is asked about again and again", waiting.about_circle, "not tasks or _is_known(state, tasks)", "not tasks", first=200),
     Mutant("rework goes on in a loop", people._red, "and loop is None", ""),
     Mutant("a delivered note is sent again and again", evolve._progressed, "state.notes.pop(number, None)", "pass"),
 ]  # fmt: skip

@@ -34,8 +34,10 @@ def plan_at(place: FleetPlace, number: int, limits: Mapping[str, int] | None = N
     about = state.about
     told: Any = about.get("phases") or ()
     own = {name: units for name, units in state.limits.items() if _is_told(name)}
+    listed = _listed(told)
+    tasks = [_planned(one) for one in tasks_of(state).values() if one.facts["id"] in listed]
     view = view_plan(
-        [_planned(task) for task in tasks_of(state).values() if task.facts["id"] in _listed(told)],
+        sorted(tasks, key=lambda one: one.id),
         [PlannedPhase(id=one["id"], name=one["name"]) for one in told],
         date_of=calendar_of(about, state.started_ms).date_of,
         fleet=str(about.get("fleet") or state.name),

@@ -15,7 +15,7 @@ from typing import Any
 
 from fleet.core.plan import circle
 from fleet.errors import Place, Problem, did_you_mean
-from fleet.files import checkpoints
+from fleet.files import checkpoints, envelope
 from fleet.files.documents import Rung, TaskDocument
 from fleet.files.escalations import escalations_hold
 from fleet.files.fleet import Fleet
@@ -302,6 +302,7 @@ PROBLEMS: tuple[Callable[[Fleet], Found], ...] = (
     rungs_known,
     escalations_hold,
     loops_hold,
+    envelope.names_known,
     secrets_known,
     servers_hold,
     limits_hold,

@@ -95,6 +95,8 @@ def patches_hold(fleet: Fleet, build: Build) -> list[Problem]:
         return []
     from fleet.files.unsupported import not_carried_out
 
+    if not_carried_out(fleet):
+        return []  # a fault of the files themselves, which is told once, when they are lowered
     problems: list[Problem] = []
     for name in patches:
         change = named_patch(fleet, name)

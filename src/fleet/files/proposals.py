@@ -106,15 +106,43 @@ def _listed(value: Any) -> Sequence[Any]:
 
 def _task_lines(task: Mapping[str, Any]) -> list[str]:
     lines = [f"+ task {task.get('id')}:"]
-    return lines + [f"    {name}: {_shown(value)}" for name, value in task.items() if name != "id"]
+    shown = ((name, _written(name, value)) for name, value in task.items() if name != "id")
+    return lines + [f"    {name}: {_shown(value)}" for name, value in shown]
+
+
+_BARE: Final = {"deliverables": "path", "checks": "command", "risks": "text", "decisions": "text"}
+"""Key of a task -> the one key of its parts that may be left out in a file."""
+
+
+def _written(name: str, value: Any) -> Any:
+    """Returns a value in normal form as a person writes it in a file."""
+    if isinstance(value, Mapping) and value.keys() == {"likely"}:
+        value = value["likely"]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list | tuple):
+        bare = _BARE.get(name)
+        return [
+            one[bare] if isinstance(one, Mapping) and one.keys() == {bare} else one for one in value
+        ]
+    return value
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, Mapping) and value.keys() == {"likely"}:  # an estimate, in normal form
-        value = value["likely"]
+    if isinstance(value, list) and value and all(map(_is_plain, value)):
+        return f"[{', '.join(value)}]"
     if isinstance(value, str) and "\n" in value:
         return "\n" + "\n".join(f"        {line}" for line in value.splitlines())
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str) and not value.startswith("["):
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _is_plain(value: Any) -> bool:
+    """Returns whether a text may stand in a list without quotes, and be taken for no other."""
+    return (
+        isinstance(value, str) and value == value.strip() != "" and not set(value) & set(',"[]{}\n')
+    )
 
 
 # --- applied to documents -------------------------------------------------------------------------

@@ -49,8 +49,13 @@ def timing(fleet: Fleet, order: Order) -> dict[str, object]:
 
 
 def _activities(fleet: Fleet, order: Order) -> list[Activity]:
-    """Returns the tasks, each behind those that it waits for and the gate of the phase before."""
+    """Returns the tasks, each behind those that it waits for and the gate of the phase before.
+
+    They are in the order in which `fleet plan` has them, for of chains that are equally long the
+    first is told: tasks by id, then gates.
+    """
     found: list[Activity] = []
+    gates: list[Activity] = []
     gate: tuple[str, ...] = ()
     for number, phase in enumerate(fleet.phases):
         for name in phase.tasks:
@@ -65,8 +70,8 @@ def _activities(fleet: Fleet, order: Order) -> list[Activity]:
             )
         if phase.tasks:
             gate = (f"{GATE} {number}",)
-            found.append(Activity(id=gate[0], days=0, needs=phase.tasks))
-    return found
+            gates.append(Activity(id=gate[0], days=0, needs=phase.tasks))
+    return [*sorted(found, key=lambda one: one.id), *gates]
 
 
 def _links(

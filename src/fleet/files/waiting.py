@@ -30,6 +30,9 @@ CHOICES: Final = ("approve", "reject")
 NAME_CHARS: Final = 40
 """So much of a topic is in the name of the task that settles it."""
 
+TOLD: Final = 20
+"""So many of the latest rounds are told in words."""
+
 ASKED_CHARS: Final = 300
 """So much of a question is told again."""
 
@@ -129,7 +132,7 @@ def about_loop(state: State, rounds: Sequence[Round]) -> m.Question:
     asks = all(isinstance(rung, Ask) and rung.whom == PERSON for rung in state.loops.then)
     if asks and len(tasks) > 1:
         return _offer(change_for(state, tasks, why, rounds), {})
-    lines = [f"{why[0].upper()}{why[1:]}:", *(one.line() for one in rounds)]
+    lines = [f"{why[0].upper()}{why[1:]}:", *(one.line() for one in rounds[-TOLD:])]
     topic = next((one.topic for one in reversed(rounds) if one.topic), "")
     return m.Question(message="\n".join(lines), topic=topic)
 
@@ -143,7 +146,7 @@ def change_for(
     first, *others = sorted(tasks, key=_rank(state))
     topic = next((one.topic for one in rounds if one.topic), "-".join(sorted(tasks)))
     name = _free(state, topic)
-    asked = "\n".join(one.line() for one in rounds)
+    asked = "\n".join(one.line() for one in rounds[-TOLD:])
     facts: list[Any] = [state.steps[one].step.params["task"] for one in (first, *others)]
     page = f"docs/{name}.md"
     body = (

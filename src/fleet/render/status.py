@@ -55,6 +55,8 @@ def _head(status: Mapping[str, Any], columns: int) -> list[str]:
     told = [line(str(status["fleet"])), *(planned if status["tasks"] else ["no tasks"])]
     if status.get("run", {}).get("state") == "paused":
         told.append("PAUSED: fleet resume")
+    if _unattended(status):
+        told.append("NO COORDINATOR: fleet resume")
     if spend["tokens"]:
         told.append(f"{amount(spend['tokens'])} tokens")
     if spend["usd"]:
@@ -69,6 +71,13 @@ def _head(status: Mapping[str, Any], columns: int) -> list[str]:
     return lines
 
 
+def _unattended(status: Mapping[str, Any]) -> bool:
+    """Returns whether attempts are under way that nobody looks after: it was killed, or ended."""
+    alive = status.get("coordinator", {"alive": True})["alive"]
+    return not alive and any(one["state"] in UNDER_WAY for one in status["tasks"])
+
+
+UNDER_WAY = ("starting", "working", "checking")
 OVER = ("verified", "accepted", "merged", "skipped")
 QUIET = ("ended", "idle", "failed")
 """Turns that are over while the program still runs."""
@@ -291,7 +300,8 @@ def next_commands(status: Mapping[str, Any]) -> list[str]:
         found.append(f"fleet attach {line(live[0])}")
     if status["conflicts"]:
         found.append("fleet conflicts")
-    return found[:3] or ["fleet plan"]
+    over = all(one["state"] in ("merged", "skipped") for one in status["tasks"])
+    return found[:3] or ["fleet report" if over and status["tasks"] else "fleet plan"]
 
 
 def age(since: str | None, now: datetime) -> str:

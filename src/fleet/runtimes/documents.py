@@ -78,12 +78,14 @@ class Documents:
             from fleet.files.load import load
             from fleet.harnesses import demands
 
+            basis = basis_of(state.about)
             fleet = await self.in_thread(load, self.root, changes=changes_of(state))
             demands.require(fleet)
-            state = self.state()
-            assert state is not None, "a plan's run is never gone"
             landed: dict[str, bytes | None]
             landed = await self.in_thread(arrived, fleet, self.folder, state)
+            if basis_of(state.about) != basis:  # it has taken up a change that is not in this fleet
+                self.told = (basis, fleet.digest)
+                return {}
             if landed:
                 for command in asking(fleet, self.folder, state, landed):
                     self.post(PLAN_RUN, command)

@@ -55,7 +55,7 @@ class Loops:
         what is to be asked when there are too many of them.
         """
         from fleet.files.likeness import is_round, likeness_of
-        from fleet.files.waiting import Round, about_loop, round_of
+        from fleet.files.waiting import about_loop, round_of
 
         if not is_round(command.question, command.step) or state.known(command.step) is None:
             return command
@@ -68,14 +68,14 @@ class Loops:
             return replace(command, question=replace(question, about=about))
         if len(like) + 1 < state.loops.after:
             return replace(command, like=like)
-        now = Round(
-            id="now",
-            task=state.steps[command.step].step.whole,
-            text=question.message,
+        now = m.QuestionRaised(
+            id=f"{state.run}.q{state.asked + 1}",  # as it will be called
+            question=question,
+            step=command.step,
+            at_ms=command.at_ms,
             by=command.by,
-            topic=question.topic,
         )
-        rounds = [*(round_of(state, known.raised[name], clock) for name in like), now]
+        rounds = [round_of(state, one, clock) for one in (*(known.raised[n] for n in like), now)]
         return replace(command, like=like, loop=about_loop(state, rounds))
 
     def circles(self, state: State, events: Iterable[m.Event]) -> Iterator[m.RaiseQuestion]:

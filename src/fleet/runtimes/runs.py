@@ -155,11 +155,11 @@ class Runs:
         state = self.state(told.run)
         at_ms = max(now_ms(), state.at_ms if state else 0)
         self.open.told.append(told)
-        command = told.command
+        command = replace(told.command, at_ms=at_ms)
         if isinstance(command, m.RaiseQuestion) and state is not None:
             command = self.loops.fill(state, command)
         try:
-            events = decide(state, replace(command, at_ms=at_ms))
+            events = decide(state, command)
         except Rejected as refusal:
             self._handled(told, at_ms, {"rejected": refusal.text, "hint": refusal.hint})
             self.log(

@@ -44,12 +44,12 @@ class _Fold:
             case m.RunStarted():
                 self.steps.update(event.plan.steps)
             case m.PlanRevised():
-                self.steps.update({step.id: step for step in event.patch.put})
                 for step in event.patch.put:
                     self.changed[event.by] = event.patch.put[0].id
                     told: Any = step.params.get("rounds")
-                    if told:
+                    if told and step.id not in self.steps:
                         self._add("question", event, told, step.params.get("why"), step.id)
+                    self.steps[step.id] = step
             case m.QuestionRaised():
                 self._raised(event)
             case m.QuestionAnswered() if event.id in self.asking:

@@ -10,10 +10,14 @@ from typing import Any
 from fleet.core.state import Standing
 from fleet.views.tasks import TaskSteps
 
+REJECTED = "rejected"
+"""The label of a change of the plan that a person has rejected."""
+
 
 def proof_row(task: TaskSteps) -> dict[str, Any] | None:
-    """Returns {of, text, holds, why, value, op, target, unit, then, followed} of a proof, None of
-    another task. `holds` is None until it was found out, `followed` whether what follows is done.
+    """Returns {of, text, holds, why, value, op, target, unit, then, followed, rejected} of a proof,
+    None of another task. `holds` is None until it was found out, `followed` whether what follows is
+    done, `rejected` whether a person would not have it.
     """
     told = task.facts.get("proof")
     if not told:
@@ -37,6 +41,7 @@ def proof_row(task: TaskSteps) -> dict[str, Any] | None:
         **{name: measured.get(name) for name in ("value", "op", "target", "unit")},
         "then": then,
         "followed": bool(done) if why else None,
+        "rejected": any(one.label == REJECTED for one in task.remedies),
     }
 
 
@@ -51,6 +56,7 @@ def proof_in_words(row: Mapping[str, Any]) -> str:
     if row["holds"]:
         return f"holds{value}"
     then = f"; {', then '.join(row['then'])}" if row["then"] else ""
+    then += ", which was rejected" if row["rejected"] else ""
     return f"disproved{value or ': ' + str(row['why'])}{then}"
 
 
