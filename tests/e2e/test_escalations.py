@@ -146,6 +146,8 @@ def _plays(fleet: ScriptedFleet) -> None:
     # what is no choice is asked for once more, with what was wrong, and then of a person
     which = asked(fleet, "odd", "person")
     assert "'I would say maybe' is none of left, right" in brief(fleet, f"{which['id']}-2")
+    assert (which["passed"], "is none of left, right" in which["why"]) == (["vague"], True)
+    assert "    from vague: vera: what it said last is no answer" in fleet.must("inbox").stdout
     fleet.must("answer", which["id"], "left", "--note", "it is the law")
 
     # nobody answers what they asked themselves, through no door

@@ -183,6 +183,7 @@ def test_questions_come_in_the_order_of_what_they_cost(run):
         "id": "", "step": "one/work", "task": "one", "kind": "text", "message": "one/work",
         "choices": [], "whom": "person", "topic": "t", "by": "", "asked_at": "", "slack_days": 0,
         "default": None, "expires_at": None, "pattern": None, "answering": None, "climbs_at": None,
+        "passed": [], "why": None,
     }  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from fleet.app.revising import (
     foreseen,
     landed_edits,
 )
-from fleet.app.telling import actor, tell
+from fleet.app.telling import tell
 from fleet.core import messages as m
 from fleet.core.plan import basis_of
 from fleet.errors import FleetError, Rejected
@@ -87,10 +87,10 @@ def read_wanted(wanted: str) -> str | Change:
 
 
 def session_task(*, yes: bool = False) -> str:
-    """Returns the task of the session that this process is in, an empty text outside of one; raises
-    Rejected for a `yes` from inside: only a person says that.
+    """Returns the task of the plan in whose session this process is, an empty text in any other
+    session and outside of all; raises Rejected for a `yes` from inside: only a person says that.
     """
-    task = os.environ.get("FLEET_TASK", "") if "FLEET_RUN" in os.environ else ""
+    task = os.environ.get("FLEET_TASK", "") if os.environ.get("FLEET_RUN") == PLAN_RUN else ""
     if yes and "FLEET_RUN" in os.environ:
         raise Rejected("an agent does not approve its own change", hint="leave `--yes` out")
     return task
@@ -171,8 +171,6 @@ def approve_change(
     change = _change_of(state, asked)
     if change is None:
         return False
-    if (by or actor()) == asked.by and asked.by.startswith("agent:"):
-        raise Rejected("an agent does not approve its own change", hint="leave it to a person")
     worked = _work_out(place, change)
     if worked.revision is not None and state.run != PLAN_RUN:
         # Killed after this, the answer is still to be given, and finds the plan changed.

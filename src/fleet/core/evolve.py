@@ -188,6 +188,7 @@ def _routed(state: State, event: m.QuestionRouted) -> None:
         passed=(*asked.passed, event.whom),
         steps=event.steps,
         climbs_at_ms=event.climbs_at_ms,
+        why=event.reason,
     )
     _keep_alarm(state, asked)
 

@@ -121,7 +121,7 @@ _step_values = attrgetter(*[f.name for f in fields(StepState)])
 @record(kw_only=False)
 class OpenQuestion:
     """A question that nobody has answered yet; `passed` are those whose it was, last whose it is,
-    `steps` those that work at an answer.
+    `why` it went to them; `steps` work at an answer.
     """
 
     id: str
@@ -133,6 +133,7 @@ class OpenQuestion:
     passed: tuple[str, ...] = ()
     steps: tuple[str, ...] = ()
     climbs_at_ms: int | None = None
+    why: str = ""
 
 
 @record(kw_only=False)

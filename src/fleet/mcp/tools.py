@@ -137,7 +137,7 @@ def _finding(caller: Caller, form: forms.Finding) -> Mapping[str, Any]:
 
 
 def _propose(caller: Caller, form: forms.ProposePlanChange) -> Mapping[str, Any]:
-    task = reporting.session_facts()[1] if caller.inside else ""
+    task = proposing.session_task() if caller.inside else ""
     return proposing.adapt(caller.place, form.model_dump(exclude_unset=True), task=task)
 
 

@@ -113,6 +113,9 @@ def inbox_text(questions: Sequence[Mapping[str, Any]], columns: int = 100) -> st
         lines.append(cut("  ".join(line(str(cell)) for cell in cells if cell), columns))
         lines += wrapped(str(one["message"]), columns, "    ")
         choices = one["choices"]
+        if one.get("why"):
+            came = ", ".join(str(whom).removeprefix("@") for whom in one.get("passed") or ())
+            lines += wrapped(f"from {came}: {one['why'].splitlines()[0]}", columns, "    ")
         if one.get("answering"):
             limit = f" until {moment(one['climbs_at'])[5:16]}" if one.get("climbs_at") else ""
             lines += wrapped(f"{one['answering']} works at the answer{limit}", columns, "    ")

@@ -363,6 +363,8 @@ def question_row(asked: OpenQuestion, task: str, outlook: Forecast, clock: Clock
         "choices": list(question.choices),
         "whom": question.whom,
         "answering": question.whom if asked.steps else None,
+        "passed": list(asked.passed[:-1]),
+        "why": asked.why or None,
         "climbs_at": None if climbs_ms is None else clock.time_of(climbs_ms),
         "topic": question.topic,
         "by": asked.by,
