@@ -32,6 +32,8 @@ from fleet.errors import FleetError
 COMMAND_TIMEOUT_S: Final = 180.0
 PATIENCE_S: Final = 60.0
 PAUSE_S: Final = 0.4
+NARROWEST: Final = 80
+"""In less than that, words that a story looks for would be cut."""
 WIDEST: Final = 120
 QUESTION: Final = re.compile(r"\{question(?::([^}]+))?\}")
 """Stands for the id of the first question that is open, or of the first that says a text."""
@@ -168,7 +170,7 @@ def _environment(top: Path) -> dict[str, str]:
     """Returns the environment of the demo's commands."""
     kept = neutral(os.environ)
     folder = top / "bin"
-    columns = min(shutil.get_terminal_size((100, 24)).columns, WIDEST)
+    columns = max(NARROWEST, min(shutil.get_terminal_size((100, 24)).columns, WIDEST))
     paths = [
         str(Path(path).resolve()) for path in sys.path if path and Path(path, "fleet").is_dir()
     ]
