@@ -112,6 +112,7 @@ def test_a_plan_adapts_three_times_and_ends_merged(migration):
     assert ("legacy-analysis", "data-quality", "agent:risk") in answers
     assert ("api-v2-proof", "performance", "agent:architect") in answers
     assert answers.count(("billing", "tenant", "agent:architect")) >= 2
+    assert [one["answer"] for one in decided if one["change"]] == ["approve"]
     (loop,) = report["loops"]
     assert (loop["kind"], loop["tasks"], len(loop["rounds"])) == ("question", ["billing"], 3)
 

@@ -32,6 +32,12 @@ def test_answers_of_people_and_roles_are_decisions_others_are_not(run):
     (found,) = decisions_of(run.state, str)
     assert (found["task"], found["topic"], found["question"]) == ("one", "auth", "a?")
     assert (found["answer"], found["reason"], found["by"]) == ("yes", "law", "agent:b")
+    assert found["change"] is None
+    about = {"proposal": {"drop": ["x"], "reason": "late"}}
+    question = m.Question(message="long", about=about, choices=("approve", "reject"))
+    run.tell(m.RaiseQuestion(step="one/work", question=question, by="agent:a"))
+    run.tell(m.AnswerQuestion(id=next(iter(run.state.questions)), value="reject", by="ann"))
+    assert decisions_of(run.state, str)[1]["change"] == "late"
     written = [(one["id"], one["answer"], one["reason"]) for one in written_decisions(run.state)]
     assert written == [("one.d1", "jwt", "stateless"), ("one.d2", "no queue", "")]
 

@@ -130,7 +130,8 @@ def record_text(number: int, one: Mapping[str, Any]) -> str:
 
 
 def _title(one: Mapping[str, Any]) -> str:
-    text = str(one["question"] or one["answer"]).strip()
+    text = f"Change of the plan: {one['change']}" if one["change"] else one["question"]
+    text = str(text or one["answer"]).strip()
     return (text.splitlines() or [""])[0][:TITLE_CHARS] or "A decision"
 
 

@@ -19,8 +19,9 @@ def decisions_text(decisions: Sequence[Mapping[str, Any]], columns: int = 100) -
         by = str(one["by"] or "").removeprefix("agent:")
         cells = [when, one["id"], one["task"] or one["run"], by, one["topic"] or ""]
         lines.append(cut("  ".join(line(str(cell)) for cell in cells if cell), columns))
-        if one["question"]:
-            lines += wrapped(str(one["question"]), columns, "    ")
+        asked = f"a change of the plan: {one['change']}" if one["change"] else one["question"]
+        if asked:
+            lines += wrapped(str(asked), columns, "    ")
         lines += wrapped(f"-> {one['answer']}", columns, "    ")
         if one["reason"]:
             lines += wrapped(str(one["reason"]), columns, "       ")

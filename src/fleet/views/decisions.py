@@ -45,6 +45,7 @@ def decisions_of(state: State, time_of: Callable[[int], str]) -> list[dict[str, 
             "task": _task(state, one.step),
             "topic": one.question.topic or None,
             "question": one.question.message,
+            "change": _change(one),
             "answer": one.value,
             "reason": one.note,
             "by": one.by,
@@ -73,12 +74,19 @@ def _written(state: State, task: str, number: int, told: Mapping[str, Any]) -> d
         "task": task,
         "topic": None,
         "question": None,
+        "change": None,
         "answer": told["text"],
         "reason": told.get("reason") or "",
         "by": None,
         "at": None,
         "source": "document",
     }
+
+
+def _change(one: Answered) -> str | None:
+    """Returns why the plan was to be changed, where that was asked; None of another question."""
+    told: Any = one.question.about.get("proposal")
+    return str(told.get("reason") or "no reason was given") if told else None
 
 
 def _task(state: State, step: str) -> str | None:
