@@ -146,7 +146,7 @@ def _judged(report: Mapping[str, Any]) -> list[Table]:
     loops = [
         [one["kind"], ", ".join(one["tasks"]) or "-",
          ", ".join(str(told["id"]) for told in one["rounds"]) or "-",
-         line(str(one["why"])), _followed(one)]
+         line(str(one["why"])).rstrip(":"), _followed(one)]
         for one in report.get("loops") or ()
     ]  # fmt: skip
     return [
