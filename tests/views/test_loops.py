@@ -54,13 +54,19 @@ def vars_of(command: m.RaiseQuestion) -> dict[str, object]:
     return {name: getattr(command, name) for name in ("question", "step", "like", "by")}
 
 
-def test_a_loop_that_changes_the_plan_is_followed_by_its_step():
-    then = Revise(patch=Patch(put=(step("loop", kind="adapt"),)))
+def test_a_loop_that_changes_the_plan_is_followed_by_its_step(tmp_path):
+    then = Revise(patch=Patch(put=(step("loop", kind="adapt", params={"change": "mend"}),)))
     with play(some_plan(step("a", whole="task-a"))) as run:
         run.quietly(revised(loops=Loops(after=2, then=(then,))), asks("why?"), asks("why?", "r.q1"))
         (found,) = loops(run)
         assert [one["id"] for one in found["rounds"]] == ["r.q1", "r.q2"]
         assert (found["follow"], found["ended"]) == ("loop/r.q2", None)
+        run.quietly(ended("loop/r.q2"))
+        (found,) = loops(run)
+        assert (found["change"], found["ended"]) == ("mend", "applied")
+    lowered = LoweredRun(plan(tmp_path, one="days: 1"))
+    told = report_of("shop", lowered.state, [], lowered.clock(), [found])
+    assert "adapt mend: applied" in report_text(told, 120)
 
 
 def test_a_loop_of_rework_and_a_circle_are_told(tmp_path):

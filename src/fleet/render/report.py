@@ -76,7 +76,8 @@ def _shown(one: Mapping[str, Any]) -> str:
 def _followed(loop: Mapping[str, Any]) -> str:
     """Returns what followed a loop, and how that ended where it was a question."""
     ended = f": {line(str(loop['ended']))}" if loop["ended"] else ""
-    return f"{loop['follow'] or 'no more rework'}{ended}"
+    change = f"adapt {line(str(loop['change']))}" if loop.get("change") else ""
+    return f"{change or loop['follow'] or 'no more rework'}{ended}"
 
 
 def _days(planned: float | None, actual: float | None) -> str:

@@ -14,9 +14,10 @@ from fleet.core.plan import Step
 
 
 def loops_of(events: Iterable[m.Event], time_of: Callable[[int], str]) -> list[dict[str, Any]]:
-    """Returns {kind, at, tasks, rounds, why, follow, ended} of each loop, oldest first: `kind` is
-    question, rework or circle; a round is {id, task, at, by, text}; `follow` is the question or the
-    step that followed, `ended` how that was answered.
+    """Returns {kind, at, tasks, rounds, why, follow, change, ended} of each loop, oldest first:
+    `kind` is question, rework or circle; a round is {id, task, at, by, text}; `follow` is the
+    question or the step that followed, `change` the patch that a step applies, `ended` how the
+    question was answered, or what became of the change.
     """
     fold = _Fold(time_of)
     for event in events:
@@ -36,6 +37,8 @@ class _Fold:
         """Questions about loops, which may be answered."""
         self.reworked: dict[str, dict[str, Any]] = {}
         """Steps whose rework has ended in a loop, of which a question may follow."""
+        self.coming: dict[str, Step] = {}
+        """Steps that the plan comes to have now."""
         self.changed: dict[str, str] = {}
         """Who has changed the plan last -> the first step that came by it."""
 
@@ -44,6 +47,7 @@ class _Fold:
             case m.RunStarted():
                 self.steps.update(event.plan.steps)
             case m.PlanRevised():
+                self.coming = {step.id: step for step in event.patch.put}
                 for step in event.patch.put:
                     self.changed[event.by] = event.patch.put[0].id
                     told: Any = step.params.get("rounds")
@@ -79,6 +83,9 @@ class _Fold:
 
     def _ended(self, event: m.AttemptEnded) -> None:
         evidence, text = event.outcome.evidence, event.outcome.text
+        for row in self.rows:
+            if row["follow"] == event.step and event.outcome.ending is m.Ending.SUCCEEDED:
+                row["ended"] = event.outcome.label or "applied"
         self.rounds[event.step] = self._round(event, event.step, text)
         told: Any = evidence.get("loop")
         if told:
@@ -103,7 +110,14 @@ class _Fold:
             "rounds": told,
             "why": str(why or "").partition("\n")[0],
             "follow": follow or None,
+            "change": _change(self.steps.get(follow) or self.coming.get(follow)),
             "ended": None,
         }
         self.rows.append(row)
         return row
+
+
+def _change(step: Step | None) -> str | None:
+    """Returns the name of the patch that a step applies, None for any other step or change."""
+    told = step.params.get("change") if step is not None and step.kind == "adapt" else None
+    return told if isinstance(told, str) else None
