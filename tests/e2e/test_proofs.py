@@ -121,6 +121,8 @@ def test_what_is_disproved_changes_the_plan_or_is_asked_before_it_is_built_on(
     fleet.must("launch", "--all")
     assert fleet.wait("api").code == 0
     assert "cache.md" in fleet.git("show", "fleet/api:api.md").split()
+    row = next(x for x in fleet("status").stdout.splitlines() if x.startswith("api-proof  "))
+    assert row.endswith("disproved"), "it is no success like the others"
     # a checkpoint waits for what follows as well, and for what the change brings before it
     assert fleet.row("known")["state"] in ("verified", "accepted")
     assert fleet("gate", "known").code == 0

@@ -118,6 +118,8 @@ def _table(status: Mapping[str, Any], columns: int) -> list[str]:
     wide = columns >= WIDE
     used = wide and any(task.get("usage") for task in status["tasks"])
     rows = [_row(task, now, wide=wide, used=used) for task in status["tasks"]]
+    refuted = {one["id"] for one in status.get("proofs") or () if one["holds"] is False}
+    rows = [[*row[:-1], row[-1] or "disproved"] if row[0] in refuted else row for row in rows]
     heads = ["TASK", "STATE", "SINCE", "SLACK", "TRY", "DELIVERED", "COMMITS", "WAITS FOR"]
     if wide:
         more = ["PORT", "SIGNAL", *(["USED"] if used else [])]
