@@ -118,8 +118,6 @@ def _table(status: Mapping[str, Any], columns: int) -> list[str]:
     wide = columns >= WIDE
     used = wide and any(task.get("usage") for task in status["tasks"])
     rows = [_row(task, now, wide=wide, used=used) for task in status["tasks"]]
-    refuted = {one["id"] for one in status.get("proofs") or () if one["holds"] is False}
-    rows = [[*row[:-1], row[-1] or "disproved"] if row[0] in refuted else row for row in rows]
     heads = ["TASK", "STATE", "SINCE", "SLACK", "TRY", "DELIVERED", "COMMITS", "WAITS FOR"]
     if wide:
         more = ["PORT", "SIGNAL", *(["USED"] if used else [])]
@@ -146,6 +144,8 @@ def _row(task: Mapping[str, Any], now: datetime, *, wide: bool, used: bool) -> l
     if not waits and task["state"] == "working" and task["turn"] in QUIET:
         waits = f"its turn is {task['turn']}"
     waits = waits or task["evidence"]["doubt"] or ""
+    if not waits and (task.get("proof") or {}).get("holds") is False:
+        waits = "disproved"
     if task["state"] == "starting" and task["waiting_for"] and task["why"]:
         waits = f"{waits}: {task['why'].splitlines()[0]}"
     if not wide:
