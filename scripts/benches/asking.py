@@ -21,7 +21,7 @@ import scenes
 
 if TYPE_CHECKING:
     from fleet.core.messages import Question
-    from fleet.files.likeness import Likeness
+    from fleet.files.changes.likeness import Likeness
 
 CORPORA = Path(__file__).resolve().parents[2] / "tests/files/corpora"
 RECORDED, ASKED, SEED = 100_000, 300, 20_261_130
@@ -42,7 +42,7 @@ def asked_before() -> list[scenes.Figure]:
     from rapidfuzz import fuzz, process
 
     from fleet.core.messages import Question
-    from fleet.files.likeness import Likeness, words_of
+    from fleet.files.changes.likeness import Likeness, words_of
 
     chance = random.Random(SEED)  # noqa: S311 - the same questions each time
     texts = (CORPORA / "distinct.txt").read_text().splitlines()
@@ -94,7 +94,7 @@ def another(texts: Sequence[str], chance: random.Random) -> str:
 
 def exactness(distinct: Sequence[str]) -> list[scenes.Figure]:
     """Returns how many of the pairs found are right, and how many of the right ones are found."""
-    from fleet.files.likeness import alike, words_of
+    from fleet.files.changes.likeness import alike, words_of
 
     triples = (CORPORA / "rephrased.txt").read_text().strip().split("\n\n")
     asked = [(number, line) for number, one in enumerate(triples) for line in one.splitlines()]

@@ -123,7 +123,7 @@ def change(name: str) -> Mapping[str, Any]:
 
 def work_out(place: FleetPlace, wanted: Mapping[str, Any]) -> Any:
     """Returns the patch of a change for the run as it stands."""
-    from fleet.files.changing import followed_by, prepare, revise
+    from fleet.files.changes.changing import followed_by, prepare, revise
 
     state = place.run_state()
     assert state is not None, "the run was started"

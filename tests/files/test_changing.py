@@ -9,8 +9,8 @@ from fleet.core.patches import patch_problems
 from fleet.core.plan import Failure
 from fleet.errors import InvalidPlan, NotFound, Rejected
 from fleet.files import kept
-from fleet.files.changing import followed_by, overtaken, prepare, revise
-from fleet.files.proposals import shows, text_of
+from fleet.files.changes.changing import followed_by, overtaken, prepare, revise
+from fleet.files.changes.proposals import shows, text_of
 from support.lowered_run import LoweredRun, fleet
 
 PHASES = "phases: [{id: p}]"

@@ -6,8 +6,8 @@ import pytest
 
 from fleet.core.plan import Ask, Step
 from fleet.errors import InvalidPlan
+from fleet.files.changes.proposals import Change
 from fleet.files.load import load
-from fleet.files.proposals import Change
 from support.lowered_run import fleet, plan
 
 SETTINGS = """

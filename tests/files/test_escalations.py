@@ -10,10 +10,10 @@ from fleet.core.messages import Question
 from fleet.core.plan import Ask, Swap
 from fleet.errors import InvalidPlan
 from fleet.files.answers import ANSWER_CHARS, spoken
+from fleet.files.changes.revise import revision_of
+from fleet.files.changes.rework import course_of, handed_over
 from fleet.files.load import load
 from fleet.files.lower import lower
-from fleet.files.revise import revision_of
-from fleet.files.rework import course_of, handed_over
 from support.lowered_run import LoweredRun
 from support.lowered_run import fleet as write
 

@@ -7,7 +7,7 @@ import pytest
 
 from fleet.core import messages as m
 from fleet.core.plan import Patch
-from fleet.files.likeness import Likeness, alike, is_round, likeness_of, words_of
+from fleet.files.changes.likeness import Likeness, alike, is_round, likeness_of, words_of
 from support.plans import plan, step
 from support.playbook import answered, play
 

@@ -56,7 +56,7 @@ def test_what_cannot_follow_a_loop_is_refused_with_its_place(tmp_path, then, wor
 
 
 def test_an_edit_of_loops_reaches_a_run(tmp_path):
-    from fleet.files.revise import revision_of
+    from fleet.files.changes.revise import revision_of
 
     before = plan(tmp_path, one="days: 1")
     run = LoweredRun(before)

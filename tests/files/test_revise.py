@@ -10,9 +10,9 @@ import pytest
 from fleet.core import messages as m
 from fleet.core.patches import patch_problems
 from fleet.core.plan import SETTLED, Need, NeedsChange, Patch
-from fleet.files.rejudging import send_back
-from fleet.files.revise import revision_of
-from fleet.files.rework import course_of, recheck
+from fleet.files.changes.rejudging import send_back
+from fleet.files.changes.revise import revision_of
+from fleet.files.changes.rework import course_of, recheck
 from support.lowered_run import LoweredRun, plan, sha
 
 PHASES = "phases: [{id: p, tasks: [one, two]}, {id: q, tasks: [three]}]"

@@ -7,7 +7,7 @@ import pytest
 from fleet.core import messages as m
 from fleet.core.patches import patch_problems
 from fleet.core.plan import FAILED, SETTLED, Need, NeedsChange, Patch, Retry
-from fleet.files.rework import after_failure, next_round, recheck
+from fleet.files.changes.rework import after_failure, next_round, recheck
 from support.lowered_run import LoweredRun, plan
 
 PHASE = "phases: [{id: p, tasks: [one]}]"

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from fleet.core.plan import Failure
-from fleet.files.rework import course_of, next_round
-from fleet.files.rounds import Loop, Round, lasting, loop_at, loop_in
+from fleet.files.changes.rework import course_of, next_round
+from fleet.files.changes.rounds import Loop, Round, lasting, loop_at, loop_in
 from support.lowered_run import LoweredRun, plan, sha
 
 PHASE = "phases: [{id: p, tasks: [one]}]"

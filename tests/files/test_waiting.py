@@ -6,8 +6,8 @@ import pytest
 
 from fleet.core import messages as m
 from fleet.core.plan import Ask, Loops, Patch
-from fleet.files.proposals import text_of
-from fleet.files.waiting import Round, about_circle, about_loop, change_for, circle_of
+from fleet.files.changes.proposals import text_of
+from fleet.files.changes.waiting import Round, about_circle, about_loop, change_for, circle_of
 from support.lowered_run import LoweredRun, plan
 
 

@@ -11,7 +11,7 @@ from fleet.core import messages as m
 from fleet.core.plan import Patch
 from fleet.core.state import Answered
 from fleet.errors import Rejected
-from fleet.files.proposals import text_of
+from fleet.files.changes.proposals import text_of
 from fleet.kinds import Changed, adapt
 
 CHANGE = {"drop": ["x"], "reason": "Nobody wants it."}

@@ -8,7 +8,7 @@ import pytest
 
 from fleet.core.messages import Ending, Then
 from fleet.core.plan import Failure
-from fleet.files.rework import course_of, next_round
+from fleet.files.changes.rework import course_of, next_round
 from fleet.kinds.check.loops import ended_by_loop
 from support.lowered_run import LoweredRun, plan, sha
 

@@ -21,9 +21,9 @@ import pytest
 from fleet.core import messages as m
 from fleet.core.plan import Failure
 from fleet.core.state import Standing, answers_to, wants
+from fleet.files.changes.rejudging import asked_rework
+from fleet.files.changes.rework import course_of, next_round
 from fleet.files.lower import lower
-from fleet.files.rejudging import asked_rework
-from fleet.files.rework import course_of, next_round
 from fleet.files.verifiers import order_of
 from fleet.kinds import Work, gate
 from fleet.kinds.check import _spent

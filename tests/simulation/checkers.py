@@ -33,7 +33,7 @@ from fleet.core.state import (
     outstanding,
     wants,
 )
-from fleet.files.likeness import is_round
+from fleet.files.changes.likeness import is_round
 
 DONE = {Standing.SUCCEEDED, Standing.FAILED, Standing.SKIPPED, Standing.CANCELLED}
 CLOSED = DONE | {Standing.UNREACHED}

@@ -16,7 +16,7 @@ from textwrap import dedent
 from fleet import codec
 from fleet.core import decide, evolve, graph, ledger, patches, quarantine, state
 from fleet.core.decide import attempts, budgets, draft, pace, routing, talk
-from fleet.files import likeness, waiting
+from fleet.files.changes import likeness, waiting
 from simulation import people
 from simulation.world import World
 

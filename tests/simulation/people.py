@@ -28,9 +28,9 @@ from fleet.core.plan import (
     basis_of,
 )
 from fleet.core.state import Standing, State, StepState, answers_to
-from fleet.files.rework import course_of
-from fleet.files.rounds import loop_at
-from fleet.files.waiting import WAITS_FOR, is_task
+from fleet.files.changes.rework import course_of
+from fleet.files.changes.rounds import loop_at
+from fleet.files.changes.waiting import WAITS_FOR, is_task
 from fleet.views.inputs import inputs_of
 from support.plans import check_again, fleet, gate_again, join, phase, plan, rework, step, task
 

@@ -24,7 +24,7 @@ from fleet.core import state as states
 from fleet.core.plan import MINUTE_MS, NEVER, PER_MINUTE, Failure, Revise
 from fleet.core.state import State
 from fleet.errors import Rejected
-from fleet.files.waiting import CIRCLE
+from fleet.files.changes.waiting import CIRCLE
 from fleet.runtimes.loops import Loops, is_forged, may_close_circle
 from simulation import people
 from simulation.checkers import Observer, limits_hold, loops_are_left, promise, same_questions

@@ -17,10 +17,10 @@ from fleet.core.decide import decide
 from fleet.core.evolve import evolve
 from fleet.core.plan import Failure, Patch, Plan
 from fleet.core.state import State, wants
+from fleet.files.changes.rework import next_round
 from fleet.files.fleet import Fleet
 from fleet.files.load import load
 from fleet.files.lower import lower
-from fleet.files.rework import next_round
 from fleet.views.status import Clock
 
 HOUR_MS = 3_600_000

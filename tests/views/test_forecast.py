@@ -145,7 +145,7 @@ def test_a_skipped_task_is_over_when_it_was_skipped(tmp_path):
 
 def test_rework_after_a_task_was_through_is_not_over(tmp_path):
     from fleet.core.plan import SETTLED, Need, NeedsChange, Patch
-    from fleet.files.rework import recheck
+    from fleet.files.changes.rework import recheck
 
     run = run_of(tmp_path, one="days: 1").begin("one")
     at(run, 1).verify("one")

@@ -8,9 +8,9 @@ import pytest
 
 from fleet.core import messages as m
 from fleet.core.plan import SETTLED, Failure, Need, NeedsChange, Patch
+from fleet.files.changes.rework import after_failure, recheck
 from fleet.files.load import load
 from fleet.files.lower import lower
-from fleet.files.rework import after_failure, recheck
 from fleet.views.status import Observed, Seen, status_of
 from fleet.views.tasks import LINE, STATES, full_limits, name_of, phases_of, tasks_of, waiting_for
 from support.lowered_run import DAY_MS, LoweredRun, fleet, plan, sha

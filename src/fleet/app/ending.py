@@ -16,8 +16,8 @@ from fleet.core import messages as m
 from fleet.core.messages import Then
 from fleet.core.state import Standing, State
 from fleet.errors import FleetError, Rejected
-from fleet.files.rejudging import asked_rework, by_hand
-from fleet.files.rework import after_failure, course_of, next_round
+from fleet.files.changes.rejudging import asked_rework, by_hand
+from fleet.files.changes.rework import after_failure, course_of, next_round
 from fleet.views.tasks import TaskSteps, tasks_of
 
 if TYPE_CHECKING:

@@ -88,8 +88,8 @@ def answer(place: FleetPlace, name: str, value: str, note: str = "", by: str = "
         raise Rejected(f"{value!r} is no number", hint=f"fleet answer {asked.id} NUMBER")
     patch = None
     if value == "rework":
-        from fleet.files.rejudging import asked_rework
-        from fleet.files.rework import course_of
+        from fleet.files.changes.rejudging import asked_rework
+        from fleet.files.changes.rework import course_of
 
         patch = asked_rework(course_of(state), asked.step, note)
     if value == "approve":

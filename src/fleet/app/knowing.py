@@ -82,7 +82,7 @@ def _program() -> list[Any]:
     top = Path(fleet.__file__).parent
     times = [
         entry.stat().st_mtime_ns
-        for name in ("files", "core")
+        for name in ("files", "files/changes", "core")
         for entry in os.scandir(top / name)
         if entry.name.endswith(".py")
     ]

@@ -83,8 +83,8 @@ def _published(publisher: Publisher | None, state: State, landing: Landing) -> L
 
 def _resolve(place: FleetPlace, landing: Landing, agent: str) -> Landing:
     """Makes a task of a conflict, for an agent, and returns what became of the landing."""
+    from fleet.files.changes.resolving import Clash, resolve_patch
     from fleet.files.kept import keep_text
-    from fleet.files.resolving import Clash, resolve_patch
 
     state, told = begun(place), landing.evidence["conflict"]
     phase = phases_of(state)[landing.phase]

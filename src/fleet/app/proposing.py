@@ -31,9 +31,9 @@ from fleet.errors import FleetError, Rejected
 
 if TYPE_CHECKING:
     from fleet.core.state import OpenQuestion, State
-    from fleet.files.changing import Prepared
-    from fleet.files.proposals import Change
-    from fleet.files.revise import Revision
+    from fleet.files.changes.changing import Prepared
+    from fleet.files.changes.proposals import Change
+    from fleet.files.changes.revise import Revision
 
 ABOUT: Final = "proposal"
 
@@ -80,7 +80,7 @@ def read_wanted(wanted: str) -> str | Change:
     """
     path = Path(wanted)
     if path.suffix in (".yaml", ".yml", ".json") or "/" in wanted or path.is_file():
-        from fleet.files.submitted import read_change_file
+        from fleet.files.changes.submitted import read_change_file
 
         return read_change_file(path)
     return wanted
@@ -127,7 +127,7 @@ def adapt(
 
 
 def _ask(place: FleetPlace, worked: _Worked, task: str) -> str:
-    from fleet.files.proposals import PROPOSAL_CHARS, text_of
+    from fleet.files.changes.proposals import PROPOSAL_CHARS, text_of
 
     told = worked.prepared.asked.told
     text = text_of(told)
@@ -193,7 +193,7 @@ def _change_of(state: State, asked: OpenQuestion) -> Mapping[str, Any] | None:
     show what it would change: whoever may only ask could else have a person approve what nobody
     has read.
     """
-    from fleet.files.proposals import shows
+    from fleet.files.changes.proposals import shows
 
     change: Any = asked.question.about.get(ABOUT)
     if not isinstance(change, Mapping):
@@ -235,7 +235,7 @@ def _work_out(
     leaves the run as it is, or asks before there is one.
     """
     from fleet.core.decide import decide
-    from fleet.files.changing import followed_by, overtaken, prepare, revise
+    from fleet.files.changes.changing import followed_by, overtaken, prepare, revise
     from fleet.harnesses import demands
 
     require_documents()

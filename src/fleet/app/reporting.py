@@ -125,7 +125,7 @@ def ask(
 
 def _awaited(place: FleetPlace, run: str, task: str, wanted: str) -> dict[str, object]:
     """Returns what a question is about that waits for another task of its run."""
-    from fleet.files.waiting import WAITS_FOR, is_task
+    from fleet.files.changes.waiting import WAITS_FOR, is_task
 
     state = place.run_state(run)
     if state is None or not is_task(state, wanted):

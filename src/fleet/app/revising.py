@@ -16,7 +16,7 @@ from fleet.files import kept
 if TYPE_CHECKING:
     from fleet.app.place import FleetPlace
     from fleet.core.state import OpenQuestion, State
-    from fleet.files.revise import Revision
+    from fleet.files.changes.revise import Revision
 
 RACES: Final = 6
 """How often what somebody else has overtaken is worked out anew."""

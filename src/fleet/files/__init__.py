@@ -7,6 +7,7 @@ Text becomes plain values with positions in `source`; the forms (of tasks in `fo
 shorthand into one normal form; `normal` makes these into `documents`, which the rest of fleet sees;
 `check` holds what only several documents together can show; `load` puts it all together and
 collects every problem, never only the first. `lower`, with `tasks`, `gates` and `timing`, turns a
-Fleet into a plan of steps. No file is written here but the cache and what `kept` keeps, no program
-is started, and neither YAML nor Pydantic leaves this package.
+Fleet into a plan of steps; what becomes of that while it runs is worked out in `changes`. No file
+is written here but the cache and what `kept` keeps, no program is started, and neither YAML nor
+Pydantic leaves this package.
 """

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from fleet import codec
 from fleet.core import messages as m
 from fleet.core.plan import Plan, basis_of
-from fleet.files.revise import Revision, revision_of
+from fleet.files.changes.revise import Revision, revision_of
 
 if TYPE_CHECKING:
     from fleet.core.state import State

@@ -17,6 +17,8 @@ from typing import Any
 
 from fleet.errors import InvalidPlan, Place, Problem
 from fleet.files import cache
+from fleet.files.changes.patched import apply_all, basis_with, patches_hold, taken_up
+from fleet.files.changes.proposals import Change
 from fleet.files.check import check
 from fleet.files.checkpoints import with_checkpoints
 from fleet.files.documents import AgentDocument, HarnessDocument, TaskDocument
@@ -24,10 +26,8 @@ from fleet.files.fleet import MAX_BYTES, SETTINGS_FILE, Fleet, Raw
 from fleet.files.harnesses import harness_of
 from fleet.files.names import id_problem
 from fleet.files.normal import agent_of, settings_of, task_of
-from fleet.files.patched import apply_all, basis_with, patches_hold, taken_up
 from fleet.files.phases import Known, phases_of
 from fleet.files.proofs import with_proofs
-from fleet.files.proposals import Change
 from fleet.files.roots import current_branch, find_root
 
 __all__ = ["Fleet", "find_root", "load"]

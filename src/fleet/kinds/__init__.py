@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from fleet.adapters.layout import attempt_path
 from fleet.errors import NotFound, Rejected
-from fleet.files.rework import STEMS, Course
+from fleet.files.changes.rework import STEMS, Course
 
 if TYPE_CHECKING:
     from fleet.adapters.attempts import ExitRecord, Launch

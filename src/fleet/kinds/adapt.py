@@ -16,7 +16,7 @@ from fleet.core.plan import Failure
 from fleet.core.state import Answered
 from fleet.errors import FleetError
 from fleet.files.adapting import ALREADY, REJECTED
-from fleet.files.proposals import PROPOSAL_CHARS, shows, text_of
+from fleet.files.changes.proposals import PROPOSAL_CHARS, shows, text_of
 from fleet.kinds import Changed, Work
 
 TOPIC: Final = "plan"

@@ -14,8 +14,8 @@ from fleet.core.messages import AnswerQuestion, Ending, Outcome, Then
 from fleet.core.plan import QUESTION, Patch
 from fleet.core.state import OpenQuestion
 from fleet.errors import FleetError
-from fleet.files.proposals import shows
-from fleet.files.rejudging import asked_rework
+from fleet.files.changes.proposals import shows
+from fleet.files.changes.rejudging import asked_rework
 from fleet.kinds import Work
 
 

@@ -13,8 +13,8 @@ from typing import Any
 from fleet.core.messages import Ending, Outcome, Question, Then
 from fleet.core.plan import PERSON
 from fleet.core.state import Answered
+from fleet.files.changes.proposals import PROPOSAL_CHARS, text_of
 from fleet.files.flows.scope import Scope
-from fleet.files.proposals import PROPOSAL_CHARS, text_of
 from fleet.kinds import Work
 from fleet.kinds.flow import at_once, attempt, failed, otherwise
 from fleet.views.flows import as_text, before, number_of

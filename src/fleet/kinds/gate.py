@@ -19,8 +19,8 @@ from fleet.core.messages import Ending, Outcome, Question, Then
 from fleet.core.plan import SETTLED, Failure, Need, NeedsChange, Patch, Step
 from fleet.core.state import Answered, Standing
 from fleet.errors import FleetError
-from fleet.files.rejudging import Rejudging, judge_again, last_check, rounds_of, send_back
-from fleet.files.rework import next_round, recheck
+from fleet.files.changes.rejudging import Rejudging, judge_again, last_check, rounds_of, send_back
+from fleet.files.changes.rework import next_round, recheck
 from fleet.kinds import Work
 
 APPROVE, REJECT = "approve", "reject"

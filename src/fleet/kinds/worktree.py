@@ -21,7 +21,7 @@ from fleet.core.messages import Ending, Outcome
 from fleet.core.plan import Failure, Patch
 from fleet.core.state import Standing
 from fleet.errors import FleetError, Rejected
-from fleet.files.rejudging import last_check, may_again, send_back, tries_of
+from fleet.files.changes.rejudging import last_check, may_again, send_back, tries_of
 from fleet.harnesses.commands import run_command
 from fleet.kinds import Work
 

@@ -21,8 +21,8 @@ from fleet.runtimes.arrivals import FILES, arrived, asking
 
 if TYPE_CHECKING:
     from fleet.core.state import State
-    from fleet.files.changing import Prepared
-    from fleet.files.revise import Revision
+    from fleet.files.changes.changing import Prepared
+    from fleet.files.changes.revise import Revision
     from fleet.kinds import Changed
 
 PLAN_RUN: Final = "plan"
@@ -107,7 +107,7 @@ class Documents:
         Raises InvalidPlan with every problem, NotFound for an unknown name, and Rejected for
         another run than the plan's own, and when others change the plan all the while.
         """
-        from fleet.files.changing import RACES, followed_by, overtaken, prepare, revise
+        from fleet.files.changes.changing import RACES, followed_by, overtaken, prepare, revise
         from fleet.harnesses import demands
         from fleet.kinds import Changed
 

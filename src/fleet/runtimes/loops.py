@@ -16,7 +16,7 @@ from fleet.core import messages as m
 from fleet.core.state import State
 
 if TYPE_CHECKING:
-    from fleet.files.likeness import Likeness
+    from fleet.files.changes.likeness import Likeness
 
 TELLING = ('"is":"question-raised"', '"is":"plan-revised"')
 """What stands in the events by which questions and what follows loops are told."""
@@ -54,8 +54,8 @@ class Loops:
         """Returns a question with those that are the same, or the loop that it comes into, and with
         what is to be asked when there are too many of them.
         """
-        from fleet.files.likeness import is_round, likeness_of
-        from fleet.files.waiting import about_loop, round_of
+        from fleet.files.changes.likeness import is_round, likeness_of
+        from fleet.files.changes.waiting import about_loop, round_of
 
         if not is_round(command.question, command.step) or state.known(command.step) is None:
             return command
@@ -80,7 +80,7 @@ class Loops:
 
     def circles(self, state: State, events: Iterable[m.Event]) -> Iterator[m.RaiseQuestion]:
         """Yields the questions about circles that have shown themselves by what a run decided."""
-        from fleet.files.waiting import about_circle, circle_of
+        from fleet.files.changes.waiting import about_circle, circle_of
 
         for task in dict.fromkeys(_waiting(state, events)):
             ring = circle_of(state, task)

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from fleet.core.plan import circle
 from fleet.errors import Problem, did_you_mean
+from fleet.files.changes.proposals import is_empty
 from fleet.files.flows.documents import ALONE, REFERENCE, Where, Workflow, walk, writes
 from fleet.files.flows.expressions import NAMES, is_template, uses
 from fleet.files.flows.forms import LISTS, STEP_FORMS, GraphForm, NodeForm, StepForm, WorkflowForm
@@ -21,7 +22,6 @@ from fleet.files.flows.inputs import fits
 from fleet.files.flows.reading import Page, read_pages
 from fleet.files.flows.sandbox import Refused
 from fleet.files.form import Form
-from fleet.files.proposals import is_empty
 from fleet.files.source import Unreadable
 from fleet.files.validate import problems_within
 

@@ -20,8 +20,8 @@ from fleet.adapters.git import refs
 from fleet.core.messages import Ending, Outcome
 from fleet.core.plan import Failure
 from fleet.errors import FleetError
+from fleet.files.changes.rework import handed_over, next_round
 from fleet.files.proofs import DISPROVED, following
-from fleet.files.rework import handed_over, next_round
 from fleet.kinds import Work
 from fleet.kinds.check import evidence
 from fleet.kinds.check.commands import Stopped, judge_all

@@ -12,7 +12,7 @@ from typing import Any
 from fleet.core.messages import Ending, Outcome, Question, Then
 from fleet.core.plan import Failure, Patch
 from fleet.files.adapting import adapt_step
-from fleet.files.rounds import AFTER, loop_at
+from fleet.files.changes.rounds import AFTER, loop_at
 from fleet.kinds import Work
 
 CHOICES = ("rework", "retry", "skip", "fail")

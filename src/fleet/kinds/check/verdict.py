@@ -18,8 +18,8 @@ from fleet.adapters.attempts import plain
 from fleet.core.messages import Ending, Outcome
 from fleet.core.plan import Failure
 from fleet.core.state import Standing
-from fleet.files.mending import heirs_of, landed_in, may_mend
-from fleet.files.rejudging import last_check, may_again, send_back, tries_of
+from fleet.files.changes.mending import heirs_of, landed_in, may_mend
+from fleet.files.changes.rejudging import last_check, may_again, send_back, tries_of
 from fleet.files.verdicts import blamed
 from fleet.kinds import Work
 from fleet.kinds.check.loops import ended_by_loop

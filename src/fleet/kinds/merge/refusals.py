@@ -13,7 +13,7 @@ from typing import Any
 from fleet.adapters import git
 from fleet.core.messages import Ending, Outcome
 from fleet.core.plan import SETTLED, Need, NeedsChange, Patch, Step
-from fleet.files.rework import next_round
+from fleet.files.changes.rework import next_round
 from fleet.harnesses import brief as briefs
 from fleet.kinds import Work
 

@@ -14,7 +14,7 @@ from itertools import count
 
 from fleet.core.plan import Need, Patch, Plan, Step
 from fleet.core.state import UNSTARTED, State, StepState
-from fleet.files.rework import STEMS
+from fleet.files.changes.rework import STEMS
 from fleet.views.difference import schedule_words
 
 UNLIMITED = 1_000_000

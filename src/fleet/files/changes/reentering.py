@@ -19,11 +19,11 @@ from typing import Any
 from fleet.core.plan import FAILED, JOIN, Need, NeedsChange, Plan, Step, basis_of
 from fleet.core.state import CLOSED, UNSTARTED, Standing, State, StepState
 from fleet.errors import InvalidPlan, Problem
-from fleet.files.joining import launched, tasks_in
-from fleet.files.proposals import LEAVE, STOP, Change, Path
-from fleet.files.rejudging import last_check, latest, rounds_of
-from fleet.files.revise import OF_A_ROUND, Revision, revision_of
-from fleet.files.rework import Course, course_of, instead, recheck
+from fleet.files.changes.joining import launched, tasks_in
+from fleet.files.changes.proposals import LEAVE, STOP, Change, Path
+from fleet.files.changes.rejudging import last_check, latest, rounds_of
+from fleet.files.changes.revise import OF_A_ROUND, Revision, revision_of
+from fleet.files.changes.rework import Course, course_of, instead, recheck
 
 STAGES = ("worktree", "agent", "check")
 

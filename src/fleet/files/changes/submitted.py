@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fleet.errors import FleetError, InvalidPlan, Place, Problem
+from fleet.files.changes.proposals import Change, Path, dotted, is_empty
 from fleet.files.fleet import MAX_BYTES, as_written
-from fleet.files.proposals import Change, Path, dotted, is_empty
 
 if TYPE_CHECKING:
     import pathlib

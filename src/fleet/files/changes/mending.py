@@ -18,7 +18,7 @@ from typing import Any
 
 from fleet.core.plan import FAILED, JOIN, Ask, Need, Rung, Step
 from fleet.core.state import UNSTARTED, StepState
-from fleet.files.rework import Course
+from fleet.files.changes.rework import Course
 
 REWORK = "-rework"
 """What the id of a task ends with that mends one which has landed."""

@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fleet.core.plan import Plan, basis_of
 from fleet.errors import NotFound
-from fleet.files.joining import tasks_in
+from fleet.files.changes.joining import tasks_in
+from fleet.files.changes.patched import basis_with, named_patch
+from fleet.files.changes.proposals import Change, digest_of
+from fleet.files.changes.reentering import adapted, begun_tasks
+from fleet.files.changes.submitted import read_change
 from fleet.files.kept import as_lowered, keep_plan, lowered_before
 from fleet.files.load import load
 from fleet.files.lower import lower
-from fleet.files.patched import basis_with, named_patch
-from fleet.files.proposals import Change, digest_of
-from fleet.files.reentering import adapted, begun_tasks
-from fleet.files.submitted import read_change
 
 if TYPE_CHECKING:
     from fleet.core.state import State
+    from fleet.files.changes.revise import Revision
     from fleet.files.fleet import Fleet
-    from fleet.files.revise import Revision
 
 RACES: Final = 6
 """How often a change is worked out at most while others come before it."""

@@ -17,7 +17,7 @@ from typing import Any, Final
 from fleet.core import messages as m
 from fleet.core.plan import JOIN, Ask, circle
 from fleet.core.state import CLOSED, OpenQuestion, State, StepState
-from fleet.files.proposals import text_of
+from fleet.files.changes.proposals import text_of
 
 WAITS_FOR: Final = "waits_for"
 """What a question is about that waits for a task: the task's id."""

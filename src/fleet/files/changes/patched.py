@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fleet.errors import Problem
 from fleet.files import cache
+from fleet.files.changes.proposals import Change, changed, is_empty
 from fleet.files.fleet import Raw, place_in
-from fleet.files.proposals import Change, changed, is_empty
 
 if TYPE_CHECKING:
     from fleet.files.fleet import Fleet

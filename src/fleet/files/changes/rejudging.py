@@ -19,8 +19,8 @@ from typing import Any
 
 from fleet.core.plan import FAILED, SETTLED, SUCCEEDED, Need, NeedsChange, Patch, Step
 from fleet.core.state import Standing, StepState
-from fleet.files.mending import heirs_of, landed_in, mend, succeed
-from fleet.files.rework import STEMS, Course, fewer_tries, next_round, recheck
+from fleet.files.changes.mending import heirs_of, landed_in, mend, succeed
+from fleet.files.changes.rework import STEMS, Course, fewer_tries, next_round, recheck
 
 
 @dataclass(slots=True)

@@ -15,8 +15,8 @@ from typing import Any, Final
 
 from fleet.core.plan import Step
 from fleet.core.state import SETTLED_STANDINGS, Standing
-from fleet.files.rejudging import rounds_of
-from fleet.files.rework import Course
+from fleet.files.changes.rejudging import rounds_of
+from fleet.files.changes.rework import Course
 
 AFTER: Final = 3
 """So many rounds without new evidence are a loop, unless the documents say otherwise."""
@@ -153,7 +153,7 @@ def _red(
 
 
 def _finding(one: Mapping[str, Any], known: dict[str, list[tuple[str, ...]]]) -> str:
-    from fleet.files.likeness import alike, words_of
+    from fleet.files.changes.likeness import alike, words_of
 
     about = str(one.get("task", ""))
     words = words_of(str(one["text"]))
