@@ -57,6 +57,10 @@ def test_an_edit_that_lands_is_a_proposal_and_one_by_hand_counts_at_once(
     fleet.must("reject", question["id"], "--reason", "not now")
     fleet("launch", "c", "--when-ready")
     assert tasks(fleet) == {"a", "b", "c", "first"}
+    fleet.put("tasks/third.md", "---\nagent: a\nphase: q\ndeliverables: [third.md]\n---\nMine.\n")
+    until(lambda: "third" in tasks(fleet), "an edit by hand beside what was rejected")
+    assert tasks(fleet) == {"a", "b", "c", "first", "third"}
+    assert not fleet.must("inbox", "--json").json()["questions"], "and nobody is asked once more"
     path = fleet.root / "tasks/second.md"
     path.write_text(path.read_text() + "\nAs I want it.\n")
     until(lambda: "second" in tasks(fleet), "the edit by hand")

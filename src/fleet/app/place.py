@@ -51,19 +51,22 @@ class FleetPlace:
         require_documents()
         return load(self.root)
 
-    def followed(self, state: State | None) -> Fleet:
-        """The documents as a run follows them: with the changes that it has taken up; raises
-        InvalidPlan, naming the change with which they do not hold.
+    def followed(
+        self, state: State | None, stead: Mapping[str, bytes | None] | None = None
+    ) -> Fleet:
+        """The documents as a run follows them: with the changes that it has taken up, and with what
+        `stead` has of a file in its place; raises InvalidPlan, naming the change with which they do
+        not hold.
         """
         from fleet.files.kept import changes_of
 
         changes = changes_of(state)
-        if not changes:
+        if not (changes or stead):
             return self.documents
         from fleet.files.load import load
 
         require_documents()
-        return load(self.root, changes=changes)
+        return load(self.root, changes=changes, stead=stead)
 
     def reader(self) -> Reader | None:
         """Returns a reader of the journal, or None when no run was ever started."""

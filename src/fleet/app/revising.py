@@ -91,10 +91,8 @@ def _basis(state: State) -> str:
 def _pending(place: FleetPlace, state: State) -> Revision | None:
     from fleet.harnesses import demands
 
-    fleet = place.followed(state)
+    fleet = place.followed(state, landed_edits(place, state))  # what has landed waits for a word
     demands.require(fleet)
-    if landed_edits(place, state):
-        return None  # they wait for a person's word
     return kept.pending_revision(fleet, place.state, state)
 
 
@@ -128,11 +126,11 @@ def approve_edit(place: FleetPlace, state: State, asked: OpenQuestion, note: str
     raises Rejected when the documents are others by now.
     """
     from fleet.harnesses import demands
-    from fleet.runtimes.arrivals import ABOUT
+    from fleet.runtimes.arrivals import ABOUT, name_of
 
-    fleet = place.followed(state)
+    fleet, landed = place.followed(state), landed_edits(place, state)
     demands.require(fleet)
-    if fleet.digest not in (asked.question.about[ABOUT], state.about.get("digest")):
+    if landed and name_of(fleet, landed) != asked.question.about[ABOUT]:
         hint = "the question about them as they are follows"
         raise Rejected(f"the documents were edited since {asked.id} was asked", hint=hint)
     revision = kept.pending_revision(fleet, place.state, state)

@@ -2,7 +2,7 @@
 
 What a person edits counts at once. What lands was written by an agent, so it is a proposal: a
 person is asked, once for each such edit, and until one has approved it, and when one has rejected
-it, the plan goes on as it was.
+it, the run follows these documents as they were before, beside all others as they are.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fleet.files.fleet import Fleet
 
 ABOUT: Final = "edit"
-"""What such a question is about, by the digest of the documents."""
+"""What such a question is about, by the digest of what has landed."""
 
 FILES: Final = "files"
 """Who tells of edits."""
@@ -56,18 +56,28 @@ def _taken(contents: Sequence[bytes | None], digest: str) -> bytes | None:
     return next((one for one in contents if one and sha256(one).hexdigest() == digest), None)
 
 
+def name_of(fleet: Fleet, paths: Iterable[str]) -> str:
+    """Returns what names an edit that came with a landing: the digest of these documents."""
+    held = {raw.path: raw.digest for raw in fleet.raws.values()}
+    told = [(path, held.get(path, "")) for path in sorted(paths)]
+    return sha256(repr(told).encode()).hexdigest()
+
+
 def asking(fleet: Fleet, folder: Path, state: State, paths: Iterable[str]) -> list[Command]:
     """Returns what a run is told of an edit that came with a landing: the question about it, unless
     that was asked, in the place of one about an earlier edit.
     """
-    asked = [(one.id, one.question) for one in state.questions.values()]
+    asked, name = (
+        [(one.id, one.question) for one in state.questions.values()],
+        name_of(fleet, paths),
+    )
     known = [one for _, one in asked] + [one.question for one in state.answers.values()]
-    if any(one.about.get(ABOUT) == fleet.digest for one in known):
+    if any(one.about.get(ABOUT) == name for one in known):
         return []
     told: list[Command] = [
-        AnswerQuestion(id=name, value="reject", note="the documents were edited since", by=FILES)
-        for name, one in asked
-        if ABOUT in one.about
+        AnswerQuestion(id=one, value="reject", note="the documents were edited since", by=FILES)
+        for one, question in asked
+        if ABOUT in question.about
     ]
     revision = pending_revision(fleet, folder, state)
     if revision is None:
@@ -80,6 +90,6 @@ def asking(fleet: Fleet, folder: Path, state: State, paths: Iterable[str]) -> li
         kind="approval",
         choices=("approve", "reject"),
         topic="plan",
-        about={ABOUT: fleet.digest},
+        about={ABOUT: name},
     )
     return [*told, RaiseQuestion(question=question, by=FILES)]

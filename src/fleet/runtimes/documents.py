@@ -83,13 +83,17 @@ class Documents:
             demands.require(fleet)
             landed: dict[str, bytes | None]
             landed = await self.in_thread(arrived, fleet, self.folder, state)
+            as_is = fleet
+            if landed:
+                changes = changes_of(state)
+                fleet = await self.in_thread(load, self.root, changes=changes, stead=landed)
+            state = self.state()
+            assert state is not None, "a plan's run is never gone"
             if basis_of(state.about) != basis:  # it has taken up a change that is not in this fleet
                 self.told = (basis, fleet.digest)
                 return {}
-            if landed:
-                for command in asking(fleet, self.folder, state, landed):
-                    self.post(PLAN_RUN, command)
-                return landed
+            for command in asking(as_is, self.folder, state, landed) if landed else ():
+                self.post(PLAN_RUN, command)
             revision = pending_revision(fleet, self.folder, state)
         except FleetError as invalid:
             self.log("warning", "the edited files do not hold", run=PLAN_RUN, why=invalid.text)
@@ -99,7 +103,7 @@ class Documents:
             self.log("info", "edit taken up", run=PLAN_RUN, edit=words)
             self.told = (basis_of(state.about), fleet.digest)
             self.post(PLAN_RUN, m.RevisePlan(patch=revision.patch, by=FILES))
-        return {}
+        return landed
 
     async def change(self, run: str, wanted: str | Mapping[str, Any]) -> Changed:
         """Returns what a change of the plan, or a named one, means for the run as it stands now.

@@ -6,10 +6,11 @@ before. What a person has changed since is the person's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from fleet.adapters.git import refs
+from fleet.adapters.git.command import encode
 from fleet.adapters.git.moves import recorded_moves
 from fleet.adapters.git.repository import Repository
 
@@ -38,18 +39,19 @@ def brought(
     }
 
 
-def _contents(repo: Repository, wanted: list[str]) -> dict[str, bytes | None]:
+def _contents(repo: Repository, wanted: Sequence[str]) -> dict[str, bytes]:
     """Returns what `commit:path` holds, by that; files that are not there are left out."""
-    asked = "".join(f"{one}\n" for one in wanted if "\n" not in one).encode()
-    told = repo.site.git("cat-file", "--batch", stdin=asked).out if asked else b""
-    found: dict[str, bytes | None] = {}
-    for one in wanted:
-        head, _, told = told.partition(b"\n")
-        *_, kind, size = [b"", *head.split(b" ")]
-        if kind == b"blob":
-            found[one] = told[: int(size)]
-        if size.isdigit():
-            told = told[int(size) + 1 :]
+    asked = [one for one in dict.fromkeys(wanted) if "\n" not in one]
+    lines = encode("".join(f"{one}\n" for one in asked))
+    told = repo.site.git("cat-file", "--batch", stdin=lines).out if asked else b""
+    found, at = dict[str, bytes](), 0
+    for one in asked:
+        end = told.index(b"\n", at)
+        size = told[at:end].rpartition(b" ")[2]
+        at = end + 1
+        if size.isdigit():  # else it is said to be missing
+            found[one] = told[at : at + int(size)]
+            at += int(size) + 1
     return found
 
 
