@@ -62,12 +62,14 @@ def test_what_is_shown_is_judged_at_the_commit_and_kept(world: KindWorld) -> Non
 def test_a_number_is_held_against_its_bound(world: KindWorld) -> None:
     bound = {"op": "<", "target": 200.0, "unit": "ms", "timeout_s": 20}
     told = {"fine": "echo 199", "slow": "echo p95: 600", "mute": "echo none", "gone": "exit 2"}
+    told["meddles"] = "echo 600; git commit -q --allow-empty -m more"
     checks = [{"text": name, "command": one, **bound} for name, one in told.items()]
     state = world.play(world.plan(*world.task("a", "true", check={"checks": checks})))
     rows = {one["text"]: one for one in state.steps["a/check"].evidence["checks"]}
     assert {n: (one["passed"], one["value"], one["met"]) for n, one in rows.items()} == {
         "fine": (True, 199, True), "slow": (False, 600, False),
         "mute": (False, None, None), "gone": (False, None, None),
+        "meddles": (False, None, None),
     }  # fmt: skip
     assert rows["slow"]["why"] == "it measured 600 ms; < 200 is wanted"
     assert rows["mute"]["why"] == "it printed no number"

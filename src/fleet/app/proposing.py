@@ -30,6 +30,7 @@ from fleet.core.plan import basis_of
 from fleet.errors import FleetError, Rejected
 
 if TYPE_CHECKING:
+    from fleet.core.plan import Patch
     from fleet.core.state import OpenQuestion, State
     from fleet.files.changes.changing import Prepared
     from fleet.files.changes.proposals import Change
@@ -117,7 +118,7 @@ def adapt(
     if dry_run:
         return {**worked.plain(), "state": "would apply" if free else "would ask"}
     if free:
-        worked = _apply(place, wanted, worked, lambda patch: (m.RevisePlan(patch=patch), PLAN_RUN))
+        worked = _apply(place, wanted, worked, lambda patch: m.RevisePlan(patch=patch))
         if worked.revision is None:  # somebody else has made the very same change meanwhile
             return {**worked.plain(), "state": "taken"}
         state = place.run_state()
@@ -171,20 +172,16 @@ def approve_change(
     change = _change_of(state, asked)
     if change is None:
         return False
-    worked = _work_out(place, change)
-    if worked.revision is not None and state.run != PLAN_RUN:
-        # Killed after this, the answer is still to be given, and finds the plan changed.
-        _apply(place, change, worked, lambda patch: (m.RevisePlan(patch=patch), PLAN_RUN), by)
-    if worked.revision is None or state.run != PLAN_RUN:
-        told = m.AnswerQuestion(id=asked.id, value="approve", note=note)
+    told, own = m.AnswerQuestion(id=asked.id, value="approve", note=note), state.run == PLAN_RUN
+
+    def command(patch: Patch) -> m.Command:
+        # Of another run, the plan is changed first: killed after that, the answer is still to be
+        # given, and finds the plan changed.
+        return replace(told, patch=patch) if own else m.RevisePlan(patch=patch)
+
+    worked = _apply(place, change, _work_out(place, change), command, by)
+    if worked.revision is None or not own:  # it was taken up, by this or by somebody else
         tell(place, [told], run=state.run, by=by)
-        return True
-
-    def answer(patch: Any) -> tuple[m.Command, str]:
-        told = m.AnswerQuestion(id=asked.id, value="approve", note=note, patch=patch)
-        return told, state.run
-
-    _apply(place, change, worked, answer, by)
     return True
 
 
@@ -209,16 +206,15 @@ def _apply(
     place: FleetPlace,
     wanted: str | Mapping[str, Any] | Change,
     worked: _Worked,
-    command: Callable[[Any], tuple[m.Command, str]],
+    command: Callable[[Patch], m.Command],
     by: str = "",
 ) -> _Worked:
     """Tells the run a change, worked out anew while others come before it."""
     for left in reversed(range(RACES)):
         if worked.revision is None:
             break
-        told, run = command(worked.revision.patch)
         try:
-            tell(place, [told], run=run, by=by)
+            tell(place, [command(worked.revision.patch)], by=by)
             break
         except Rejected:
             later = place.run_state()

@@ -107,7 +107,10 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done,
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Tasks or agents.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="A task, an agent, or a unique prefix.")]
 Session = Annotated[
-    str, typer.Argument(metavar="ID", help="A task, an agent, or RUN/STEP of a workflow.")
+    str,
+    typer.Argument(
+        metavar="ID", help="A task, an agent, RUN/STEP of a workflow, or a question being answered."
+    ),
 ]
 
 

@@ -168,7 +168,6 @@ def escalations_hold(fleet: Fleet) -> Iterator[Problem]:
         yield from _known(fleet, str(one["to"]), "fleet", "", *at, "to")
     for number, one in enumerate(fleet.settings.loops.get("then") or ()):
         if one.get("escalate"):
-            at = ("loops", number)
             yield from _known(fleet, one["escalate"], "fleet", "", "loops", "then", number)
     for rung, kind, name, path in _rungs(fleet):
         if rung.escalate:

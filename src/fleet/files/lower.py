@@ -23,7 +23,7 @@ from fleet.files.checkpoints import checkpoint_steps
 from fleet.files.escalations import routes_of
 from fleet.files.gates import phase_steps
 from fleet.files.loops import loops_of
-from fleet.files.tasks import Texts, branch_of, check_text, judge, plain, task_steps
+from fleet.files.tasks import Texts, branch_of, plain, task_steps
 from fleet.files.timing import timing
 from fleet.files.unsupported import not_carried_out
 from fleet.files.uses import bounds, budget, own_limits
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from fleet.files.fleet import Fleet
     from fleet.files.verifiers import Order
 
-__all__ = ["branch_of", "check_text", "judge", "lower"]
+__all__ = ["branch_of", "lower"]
 
 CHECKS_AT_ONCE = 4
 

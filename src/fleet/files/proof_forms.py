@@ -87,6 +87,12 @@ class SuccessForm(JudgedForm):
     ways: ClassVar = ("command", "measure", "agent")
     what: ClassVar = "what decides"
 
+    @model_validator(mode="after")
+    def _judged(self) -> SuccessForm:
+        if self.agent is None and "instructions" in self.model_fields_set:
+            raise ValueError("'instructions' belongs to what an agent decides")
+        return self
+
 
 Evidence = Annotated[
     EvidenceForm, BeforeValidator(_as_evidence, json_schema_input_type=str | EvidenceForm)

@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 DISPROVED = "disproved"
 """The label of a check that has found that an assumption does not hold, where something follows."""
 
-FOLLOWS = ("adapt", "escalate")
-"""Rungs of an assumption that go on with the plan; the others are the ladder of the proof."""
-
 
 def with_proofs(fleet: Fleet, problems: list[Problem]) -> Fleet:
     """Returns the fleet with a task for each assumption that has a proof, which the assuming task

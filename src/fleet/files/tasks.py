@@ -166,7 +166,7 @@ def _work(
             ),
         ],
         "checks": [
-            *(check_text(one) for one in task.checks),
+            *(one.text for one in task.checks),
             *(one.text for one in task.evidence if one.command),
         ],
         "evidence": [one.text for one in task.evidence if not (one.path or one.command)],
@@ -233,7 +233,6 @@ def _check(
         "round": 1,
         "before": [task.id],
         **rework_of(fleet.settings),
-        **({"others": others} if others and not task.verifies else {}),
     }
 
 
@@ -281,7 +280,7 @@ def _judging(fleet: Fleet, task: TaskDocument, order: Order) -> dict[str, object
 def judge(check: Check) -> dict[str, object]:
     """Returns a check as its kind reads it: what it is called, its command, its time limit."""
     return {
-        "text": check_text(check),
+        "text": check.text,
         "command": plain(check.command),
         "timeout_s": _seconds(check.timeout_ms),
         **({"group": check.group} if check.group else {}),
@@ -291,11 +290,6 @@ def judge(check: Check) -> dict[str, object]:
             else {}
         ),
     }
-
-
-def check_text(check: Check) -> str:
-    """Returns what a check is called before people."""
-    return check.text
 
 
 def _facts(fleet: Fleet, task: TaskDocument, phase: Phase, order: Order) -> dict[str, object]:
@@ -314,7 +308,7 @@ def _facts(fleet: Fleet, task: TaskDocument, phase: Phase, order: Order) -> dict
         "worktree": fleet.worktree_text(task),
         "port": task.port,
         "deliverables": [one.text for one in task.deliverables],
-        "checks": [check_text(one) for one in task.checks],
+        "checks": [one.text for one in task.checks],
         "dependencies": list(order.needs[task.id]),
         **({"verifies": list(task.verifies)} if task.verifies else {}),
         **({"kind": task.kind} if task.kind != "task" else {}),

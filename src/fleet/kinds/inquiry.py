@@ -158,7 +158,7 @@ def _red(work: Work, task: str) -> str:
     checks = [work.look(name) for name, step in work.rounds(task).items() if step.kind == "check"]
     red: list[StepState] = [one for one in checks if one is not None and one.evidence]
     last = max(red, key=lambda one: one.ended_ms, default=None)
-    return findings(last.evidence, last.text)[: 2 * SHOWN_CHARS] if last is not None else ""
+    return fence(findings(last.evidence, last.text), 2 * SHOWN_CHARS) if last is not None else ""
 
 
 def _decided(work: Work) -> str:

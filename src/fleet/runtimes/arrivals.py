@@ -48,12 +48,15 @@ def arrived(fleet: Fleet, folder: Path, state: State) -> dict[str, bytes | None]
     named = {f"{top}/{path}".removeprefix("/"): path for path in before}
     files = {name: held.get(path) for name, path in named.items()}
     found = git.brought(repo, str(state.about["base"]), files)
-    return {named[name]: _taken(told, before[named[name]]) for name, told in found.items()}
+    taken = {named[name]: _taken(told, before[named[name]]) for name, told in found.items()}
+    return {path: one for path, one in taken.items() if one is not None or not before[path]}
 
 
 def _taken(contents: Sequence[bytes | None], digest: str) -> bytes | None:
-    """Returns the content of a file that has the digest."""
-    return next((one for one in contents if one and sha256(one).hexdigest() == digest), None)
+    """Returns the content of a file that has the digest, in the line ends of whoever has it."""
+    held = [one for one in contents if one is not None]
+    held += [one.replace(b"\n", b"\r\n") for one in held]
+    return next((one for one in held if sha256(one).hexdigest() == digest), None)
 
 
 def name_of(fleet: Fleet, paths: Iterable[str]) -> str:
@@ -67,11 +70,11 @@ def asking(fleet: Fleet, folder: Path, state: State, paths: Iterable[str]) -> li
     """Returns what a run is told of an edit that came with a landing: the question about it, unless
     that was asked, in the place of one about an earlier edit.
     """
-    asked, name = (
-        [(one.id, one.question) for one in state.questions.values()],
-        name_of(fleet, paths),
-    )
-    known = [one for _, one in asked] + [one.question for one in state.answers.values()]
+    name = name_of(fleet, paths)
+    asked = [(one.id, one.question) for one in state.questions.values()]
+    # What was closed because the documents went on is asked about once more when they come back.
+    said = [one.question for one in state.answers.values() if one.by != FILES]
+    known = [*(one for _, one in asked), *said]
     if any(one.about.get(ABOUT) == name for one in known):
         return []
     told: list[Command] = [

@@ -52,6 +52,7 @@ class Documents:
     async def follow(self) -> None:
         """Takes up edits of the documents; while they do not hold, the last good plan counts."""
         seen = fingerprint(self.root)
+        await self.take_up()  # an edit, or a landing, may have come while nobody looked
         while True:
             await asyncio.sleep(EDITS_S)
             now = fingerprint(self.root)

@@ -1,11 +1,13 @@
 """What was decided: answers by roles and by people, and what documents say was decided. Pure rows.
 
-An answer that nobody gave, and what a session was allowed to do, is no decision.
+An answer that nobody gave, and what a session was allowed to do, is no decision. The id of what a
+document says comes from its text, for another decision may be written before it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from hashlib import sha256
 from typing import Any
 
 from fleet.core.messages import Then
@@ -13,10 +15,13 @@ from fleet.core.state import Answered, OpenQuestion, State
 from fleet.views.flows import Look
 from fleet.views.tasks import tasks_of
 
+NOBODY = frozenset({"timeout", "files"})
+"""Who answers without deciding: a question's time was up, or the documents have gone on."""
+
 
 def is_decision(answer: Answered) -> bool:
     """Returns whether an answer decides something: somebody gave it, and not to a session alone."""
-    return answer.by != "timeout" and answer.question.then is not Then.REPLY
+    return answer.by not in NOBODY and answer.question.then is not Then.REPLY
 
 
 def why_not(look: Look, asked: OpenQuestion, agent: str) -> str:
@@ -62,14 +67,13 @@ def written_decisions(state: State) -> list[dict[str, Any]]:
     rows = []
     for name, task in tasks_of(state).items():
         told: Any = task.facts.get("decisions") or ()
-        for number, one in enumerate(told, start=1):
-            rows.append(_written(state, name, number, one))
+        rows += [_written(state, name, one) for one in told]
     return rows
 
 
-def _written(state: State, task: str, number: int, told: Mapping[str, Any]) -> dict[str, Any]:
+def _written(state: State, task: str, told: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "id": f"{task}.d{number}",
+        "id": f"{task}.{sha256(str(told['text']).encode()).hexdigest()[:8]}",
         "run": state.run,
         "task": task,
         "topic": None,

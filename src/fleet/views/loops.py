@@ -37,8 +37,6 @@ class _Fold:
         """Questions about loops, which may be answered."""
         self.reworked: dict[str, dict[str, Any]] = {}
         """Steps whose rework has ended in a loop, of which a question may follow."""
-        self.coming: dict[str, Step] = {}
-        """Steps that the plan comes to have now."""
         self.changed: dict[str, str] = {}
         """Who has changed the plan last -> the first step that came by it."""
 
@@ -47,13 +45,13 @@ class _Fold:
             case m.RunStarted():
                 self.steps.update(event.plan.steps)
             case m.PlanRevised():
-                self.coming = {step.id: step for step in event.patch.put}
-                for step in event.patch.put:
-                    self.changed[event.by] = event.patch.put[0].id
+                put = event.patch.put
+                self.changed |= {event.by: put[0].id} if put else {}
+                for step in put:
                     told: Any = step.params.get("rounds")
-                    if told and step.id not in self.steps:
+                    new, self.steps[step.id] = step.id not in self.steps, step
+                    if told and new:
                         self._add("question", event, told, step.params.get("why"), step.id)
-                    self.steps[step.id] = step
             case m.QuestionRaised():
                 self._raised(event)
             case m.QuestionAnswered() if event.id in self.asking:
@@ -110,7 +108,7 @@ class _Fold:
             "rounds": told,
             "why": str(why or "").partition("\n")[0],
             "follow": follow or None,
-            "change": _change(self.steps.get(follow) or self.coming.get(follow)),
+            "change": _change(self.steps.get(follow)),
             "ended": None,
         }
         self.rows.append(row)

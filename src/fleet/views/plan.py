@@ -330,7 +330,7 @@ def _phase(phase: PlannedPhase, rows: Sequence[TaskRow]) -> PhaseRow:
 
 def _agents(rows: Sequence[TaskRow]) -> tuple[AgentRow, ...]:
     days: dict[str, list[int]] = {}
-    for row in (one for one in rows if one.agent or one.days):
+    for row in (one for one in rows if one.agent):
         load = days.setdefault(row.agent, [0, 0])
         load[0] += round(row.days * 1000)
         load[1] += round(row.days * 1000) * row.critical

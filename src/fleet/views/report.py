@@ -255,7 +255,7 @@ def _agent_rows(
 ) -> list[dict[str, Any]]:
     tasks: dict[str, list[str]] = {}
     for row in rows.values():
-        if row["kind"] != "checkpoint":
+        if row["agent"]:
             tasks.setdefault(str(row["agent"]), []).append(str(row["id"]))
     return [
         {

@@ -116,7 +116,7 @@ def _place(one: StepState) -> tuple[int, int]:
     """Returns where a step stands among those of its task: its round, then what it does there; what
     follows from them all comes last.
     """
-    last = one.step.kind in ("adapt", "consult")
+    last = one.step.kind in REMEDIES
     number = LAST if last else int(str(one.step.params.get("round", 1)))
     return number, _ORDER.index(one.step.kind)
 
@@ -266,10 +266,6 @@ def state_of(task: TaskSteps, phase: PhaseSteps | None, asked: AbstractSet[str])
             return "merged"
         return "accepted" if phase is not None and name in phase.pinned else "verified"
     if current is None:
-        remedy = next((one for one in task.remedies if one.standing not in CLOSED), None)
-        if remedy is not None:
-            asks = remedy.standing is Standing.ASKING or remedy.step.id in asked
-            return "needs-you" if asks else "waiting"
         failed = any(one.standing is Standing.FAILED for one in task.inner)
         return "failed" if failed else "unreached"
     return _unsettled(current, asked)
@@ -311,8 +307,6 @@ def waiting_for(
 ) -> list[str]:
     """Returns what a task that does not run waits for, each in words."""
     first = next((one for one in task.inner if one.standing not in CLOSED), None)
-    if first is None and any(one.standing not in CLOSED for one in task.remedies):
-        return ["what follows its failure"]
     if first is None or first.standing is Standing.RUNNING:
         return []
     waits = [

@@ -16,6 +16,7 @@ from fleet.adapters.git.assembly import replay
 from fleet.adapters.git.attributes import as_declared
 from fleet.adapters.git.claims import StartConflict, Worktree, start_of
 from fleet.adapters.git.command import Identity
+from fleet.adapters.git.containment import contained
 from fleet.adapters.git.repository import Repository
 from fleet.adapters.git.snapshot import head
 from fleet.errors import FleetError, Rejected
@@ -43,7 +44,7 @@ def renew(
             hint=f"merge {begun[:12]} there, or take those commits out",
         )
     if target != tip:
-        _move(repo, tree, tip, target)
+        _move(repo, tree, tip, target, f"{tree.branch} begins anew")
     return replace(tree, start=begun)
 
 
@@ -56,8 +57,8 @@ def bring_in(repo: Repository, tree: Worktree, commits: Mapping[str, str]) -> Wo
     landing.recover_landings(repo)
     tip = current = _tip(repo, tree)
     for name, sha in commits.items():
-        if repo.is_ancestor(sha, current):
-            continue
+        if contained(repo, sha, current):
+            continue  # also what was squashed: its own history would clash with what came after
         with as_declared(repo, current) as declared:
             merged = merging.merge(declared, current, sha)
         if isinstance(merged, merging.Clash):
@@ -71,7 +72,7 @@ def bring_in(repo: Repository, tree: Worktree, commits: Mapping[str, str]) -> Wo
         text = f"Merge {name} ({sha[:12]}) into {tree.branch}"
         current = merging.commit(repo, merged.oid, (current, sha), text, who)
     if current != tip:
-        _move(repo, tree, tip, current)
+        _move(repo, tree, tip, current, f"more has come into {tree.branch}")
     return tree
 
 
@@ -87,8 +88,8 @@ def _tip(repo: Repository, tree: Worktree) -> str:
     return tip
 
 
-def _move(repo: Repository, tree: Worktree, tip: str, target: str) -> None:
-    name, message = f"{tree.key}/renewed", f"fleet: {tree.branch} begins anew"
+def _move(repo: Repository, tree: Worktree, tip: str, target: str, why: str) -> None:
+    name, message = f"{tree.key}/renewed", f"fleet: {why}"
     done = landing.move(repo, tree.branch, tip, target, name=name, message=message)
     if isinstance(done, landing.WouldOverwrite):
         raise Rejected(

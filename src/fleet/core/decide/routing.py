@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fleet.core import messages as m
-from fleet.core.decide.draft import Draft, request_stop, settle
+from fleet.core.decide.draft import Draft, apply, request_stop, settle
 from fleet.core.patches import patch_problems
 from fleet.core.plan import PERSON, QUESTION, Patch, Route, Step
 from fleet.core.state import CLOSED, OpenQuestion, Standing
@@ -68,8 +68,7 @@ def _send(draft: Draft, asked: OpenQuestion, why: str, *, last: Route | None) ->
             told = {"whom": route.whom, "steps": ids, "climbs_at_ms": at_ms, "reason": why}
             draft.emit(m.QuestionRouted, id=asked.id, **told)
             if put:
-                number = draft.state.revision + 1
-                draft.emit(m.PlanRevised, revision=number, patch=patch, by=asked.id)
+                apply(draft, patch, asked.id)
             return
 
 

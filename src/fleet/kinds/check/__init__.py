@@ -156,12 +156,12 @@ def _red(work: Work, found: Findings) -> Outcome:
         return loop
     patch, rounds = None, work.rounds(task)
     again = found.tries < tries_at(work, found.own, found.checks)
-    if again and any(step.kind == "agent" for step in rounds.values()):
+    if any(step.kind == "agent" for step in rounds.values()) and (
+        again or work.params.get("others")
+    ):
+        more = next_round if again else handed_over
         before = work.course.waiting_for(work.step.id)
-        patch = next_round(work.step, rounds, reason=text[:500], spent=found.tries, before=before)
-    elif work.params.get("others") and any(step.kind == "agent" for step in rounds.values()):
-        before = work.course.waiting_for(work.step.id)
-        patch = handed_over(work.step, rounds, reason=text[:500], spent=found.tries, before=before)
+        patch = more(work.step, rounds, reason=text[:500], spent=found.tries, before=before)
     return Outcome(
         ending=Ending.FAILED, failure=Failure.TASK, text=text, evidence=found.plain(), patch=patch
     )

@@ -73,13 +73,19 @@ async def _command(
         why = f"it moved HEAD from {_short(before[0].sha)} to {_short(after[0].sha)}"
     elif changed := sorted(set(after[1]) - set(before[1])):
         why = f"it changed tracked files: {', '.join(changed[:5])}"
-    elif wanted.get("target") is not None:
-        why = missed(wanted, ran)
-    return _verdict(found, wanted, why, ran)
+    # What a command measured that meddled is no measure: it may have been of another tree.
+    measures = not why and wanted.get("target") is not None
+    why = missed(wanted, ran) if measures else why
+    return _verdict(found, wanted, why, ran, measures=measures)
 
 
 def _verdict(
-    found: Findings, wanted: Mapping[str, Any], why: str, ran: Ran | None = None
+    found: Findings,
+    wanted: Mapping[str, Any],
+    why: str,
+    ran: Ran | None = None,
+    *,
+    measures: bool = False,
 ) -> dict[str, Any]:
     return {
         "text": str(wanted["text"]),
@@ -90,7 +96,7 @@ def _verdict(
         "why": why,
         "tail": ran.tail if ran else "",
         "digest": ran.digest if ran else "",
-        **(bound_of(wanted, ran) if wanted.get("target") is not None else {}),
+        **(bound_of(wanted, ran if measures else None) if wanted.get("target") is not None else {}),
     }
 
 

@@ -156,23 +156,15 @@ def outcome_of(work: Work, verdict: Verdict, evidence: Mapping[str, Any], *, tri
         # Somebody else's findings are at work on it: this round is no try of the verifier's.
         spent = int(work.params.get("spent") or 0)
         patch = send_back(work.course, work.step, {}, spent=spent, reason=text)
+    elif work.params.get("stays"):
+        if verdict.moved or _base_moved(work, evidence):
+            moved = list(verdict.moved)
+            patch = send_back(work.course, work.step, {}, moved=moved, reason=text)
     else:
         landed = landed_in(work.step)
         used = {task: 0 if task in landed else tries_of(work.course, task) for task in verdict.back}
-        spent_out = [
-            task
-            for task in used
-            if not (
-                may_mend(work.course, work.step, task)
-                if task in landed
-                else may_again(work.course, task)
-            )
-        ]
-        if work.params.get("stays"):
-            if verdict.moved or _base_moved(work, evidence):
-                moved = list(verdict.moved)
-                patch = send_back(work.course, work.step, {}, moved=moved, reason=text)
-        elif tries >= int(work.params.get("attempts") or 1):
+        spent_out = [task for task in used if not _may_go_back(work, task, landed=task in landed)]
+        if tries >= int(work.params.get("attempts") or 1):
             text += f"; {verifier} has judged as often as its document lets it ({tries})"
         elif spent_out:
             text += f"; {_and(spent_out)} cannot be sent back again"
@@ -187,6 +179,12 @@ def outcome_of(work: Work, verdict: Verdict, evidence: Mapping[str, Any], *, tri
     )
 
 
+def _may_go_back(work: Work, task: str, *, landed: bool) -> bool:
+    if landed:
+        return may_mend(work.course, work.step, task)
+    return may_again(work.course, task)
+
+
 def _stays(red: Sequence[str], items: int) -> str:
     """Returns which items of a checkpoint are not met, in words; nothing where all are."""
     if not red:
@@ -198,10 +196,8 @@ def _stays(red: Sequence[str], items: int) -> str:
 
 def _base_moved(work: Work, evidence: Mapping[str, Any]) -> bool:
     """Whether the base holds what a checkpoint has not seen: it begins anew there."""
-    repo, base = (
-        work.world.repository,
-        work.world.repository.resolve(f"refs/heads/{work.params['base']}"),
-    )
+    repo = work.world.repository
+    base = repo.resolve(f"refs/heads/{work.params['base']}")
     return base is not None and not repo.is_ancestor(base, str(evidence["commit"]))
 
 
