@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from fleet.core import messages as m
-from fleet.core.plan import Ask, Loops, Patch
+from fleet.core.plan import Ask, Loops, Need, NeedsChange, Patch
 from fleet.files.changes.proposals import text_of
 from fleet.files.changes.waiting import Round, about_circle, about_loop, change_for, circle_of
 from support.lowered_run import LoweredRun, plan
@@ -59,6 +59,16 @@ def test_nobody_waits_for_what_has_ended_for_itself_or_for_what_is_not_there(run
     ask(run, "a", waits_for="a")
     ask(run, "a", waits_for="p/gate")
     ask(run, "a", waits_for=["b"])
+    assert circle_of(run.state, "a") == ()
+
+
+def test_who_has_ended_waits_for_nobody_whatever_was_said_to_block_it(run):
+    run.begin("a")
+    run.tell(m.CheckIn(step="a", blockers=("b",)))
+    run.revise(Patch(needs={"b/work": NeedsChange(add=(Need(step="a"),))}))
+    assert circle_of(run.state, "a") == ("a", "b", "a")
+    run.verify("a")
+    assert run.state.steps["a"].checkin["blockers"]
     assert circle_of(run.state, "a") == ()
 
 

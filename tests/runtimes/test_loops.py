@@ -9,7 +9,7 @@ import pytest
 
 from fleet.adapters.journal import DiskFull, Journal, Reader
 from fleet.core import messages as m
-from fleet.core.plan import Loops, Patch, Revise, Step
+from fleet.core.plan import Loops, Need, NeedsChange, Patch, Revise, Step
 from fleet.runtimes.loops import is_forged
 from fleet.runtimes.runs import Runs, Told
 from support.lowered_run import plan
@@ -154,6 +154,30 @@ def test_a_circle_is_asked_about_in_the_commit_that_closes_it(begun):
     ask(begun, "b", "And what is a user?", about={"waits_for": "a"})
     assert [kind for _, kind in open_kinds(begun)] == ["text", "loop", "text"]
     assert [row[0] for row in begun.open.handled], "all of it waits for one commit"
+
+
+@pytest.mark.parametrize("waits", ["question", "blocker"])
+@pytest.mark.parametrize("way", ["revise", "answer", "outcome"])
+def test_a_circle_that_a_change_of_the_plan_closes_is_asked_about_once(begun, waits, way):
+    tell(begun, m.RevisePlan(patch=Patch(put=(Step(id="set", kind="set"),))))
+    asks = {"about": {"waits_for": "b"}} if waits == "question" else {}
+    ask(begun, "a", "What is a tenant?", **asks)
+    if waits == "blocker":
+        tell(begun, m.CheckIn(step="a", blockers=("b",)))
+    kept = len(open_kinds(begun))
+    patch = Patch(needs={"b/check": NeedsChange(add=(Need(step="a"),))})
+    if way == "revise":
+        tell(begun, m.RevisePlan(patch=patch))
+    elif way == "answer":
+        tell(begun, m.RaiseQuestion(question=m.Question(message="like this?")))
+        tell(begun, m.AnswerQuestion(id=list(state(begun).questions)[-1], value="yes", patch=patch))
+    else:
+        done = m.Outcome(ending=m.Ending.SUCCEEDED, patch=patch)
+        tell(begun, m.ReportOutcome(step="set", attempt=1, outcome=done))
+    loops = [one.question for one in state(begun).questions.values() if one.question.kind == "loop"]
+    assert [set(one.about["circle"]) for one in loops] == [{"a", "b"}]
+    tell(begun, m.RevisePlan(patch=Patch(put=(Step(id="later", kind="set"),))))
+    assert len(open_kinds(begun)) == kept + 1, "what is asked about already is not asked again"
 
 
 @pytest.mark.parametrize(

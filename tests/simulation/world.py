@@ -25,7 +25,7 @@ from fleet.core.plan import MINUTE_MS, NEVER, PER_MINUTE, Failure, Revise
 from fleet.core.state import State
 from fleet.errors import Rejected
 from fleet.files.changes.waiting import CIRCLE
-from fleet.runtimes.loops import Loops, is_forged, may_close_circle
+from fleet.runtimes.loops import Loops, is_forged
 from simulation import people
 from simulation.checkers import Observer, limits_hold, loops_are_left, promise, same_questions
 
@@ -314,8 +314,8 @@ class World:
         if run in self.states:
             ticked = isinstance(command, m.Tick)
             self.seen[run].at_rest(self.states[run], ticked=ticked)
-        if may_close_circle(command) and state is not None:
-            for question in list(self.loops.circles(self.states[run], events)):
+        if run in self.states:
+            for question in self.loops.circles(self.states[run], events):
                 ring = question.question.about[CIRCLE]
                 told = [one.question.about for one in self.states[run].questions.values()]
                 known = [set(about[CIRCLE]) for about in told if CIRCLE in about]

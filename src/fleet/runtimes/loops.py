@@ -24,6 +24,9 @@ TELLING = ('"is":"question-raised"', '"is":"plan-revised"')
 MINE = frozenset({"loop", "rounds", "circle"})
 """What only the run itself asks about."""
 
+CLOSING = (m.QuestionRaised, m.CheckedIn, m.PlanRevised)
+"""Events by which tasks may come to wait for one another that did not before."""
+
 
 def is_forged(command: m.RaiseQuestion) -> bool:
     """Returns whether somebody says of a question what only the coordinator finds out."""
@@ -40,15 +43,19 @@ class Loops:
     def __init__(self, told: Callable[[str], Iterable[m.Event]]) -> None:
         self.told = told
         self.known: dict[str, Likeness] = {}
+        self.blocked: dict[str, dict[str, None]] = {}
 
     def forget(self, run: str) -> None:
         """Lets go of what is known of a run; it is read again when it is needed."""
         self.known.pop(run, None)
+        self.blocked.pop(run, None)
 
     def hear(self, run: str, event: m.Event) -> None:
         """Takes up what a run has decided."""
         if run in self.known:
             self.known[run].hear(event)
+        if run in self.blocked and isinstance(event, m.CheckedIn):
+            self.blocked[run][event.step] = None
 
     def fill(self, state: State, command: m.RaiseQuestion) -> m.RaiseQuestion:
         """Returns a question with those that are the same, or the loop that it comes into, and with
@@ -79,32 +86,55 @@ class Loops:
         return replace(command, like=like, loop=about_loop(state, rounds))
 
     def circles(self, state: State, events: Iterable[m.Event]) -> Iterator[m.RaiseQuestion]:
-        """Yields the questions about circles that have shown themselves by what a run decided."""
+        """Yields the questions about circles that have shown themselves by what a run decided; each
+        is to be told before the next is looked for, so that no circle is asked about twice.
+        """
+        if not any(isinstance(event, CLOSING) for event in events):
+            return
         from fleet.files.changes.waiting import about_circle, circle_of
 
-        for task in dict.fromkeys(_waiting(state, events)):
+        for task in list(dict.fromkeys(self._waiting(state, events))):
             ring = circle_of(state, task)
             question = about_circle(state, ring, clock) if ring else None
             if question is not None:
                 step = next((s for s in state.running if state.steps[s].step.whole == task), "")
                 yield m.RaiseQuestion(question=question, step=step)
 
+    def _waiting(self, state: State, events: Iterable[m.Event]) -> Iterator[str]:
+        """Yields the tasks that have begun to wait for another one, and all that wait for one in
+        their own words where a change of the plan may have made that one wait for them.
+        """
+        from fleet.files.changes.waiting import WAITS_FOR
 
-def may_close_circle(command: m.Command) -> bool:
-    """Returns whether a command can make tasks wait for one another that did not before."""
-    match command:
-        case m.RaiseQuestion():
-            return "waits_for" in command.question.about
-        case m.CheckIn():
-            return bool(command.blockers)
-        case _:
-            return False
+        for event in events:
+            match event:
+                case m.QuestionRaised() if WAITS_FOR in event.question.about:
+                    yield from _tasks(state, [event.step])
+                case m.CheckedIn() if event.blockers:
+                    yield from _tasks(state, [event.step])
+                case m.PlanRevised() if event.patch.put or event.patch.needs:
+                    asked = state.questions.values()
+                    yield from _tasks(
+                        state, (one.step for one in asked if WAITS_FOR in one.question.about)
+                    )
+                    yield from _tasks(state, self._blocked(state))
+                case _:
+                    pass
+
+    def _blocked(self, state: State) -> Iterable[str]:
+        """Returns the steps that may be blocked; a run is searched once for who said so before."""
+        if state.run not in self.blocked:
+            self.blocked[state.run] = {n: None for n, one in state.steps.items() if one.checkin}
+        found = [state.known(name) for name in self.blocked[state.run]]
+        return [
+            one.step.id for one in found if one is not None and (one.checkin or {}).get("blockers")
+        ]
 
 
-def _waiting(state: State, events: Iterable[m.Event]) -> Iterator[str]:
-    """Yields the tasks that have begun to wait for another one."""
-    for event in events:
-        one = state.known(event.step) if isinstance(event, m.QuestionRaised | m.CheckedIn) else None
+def _tasks(state: State, steps: Iterable[str]) -> Iterator[str]:
+    """Yields the tasks that steps are parts of."""
+    for step in steps:
+        one = state.known(step)
         if one is not None:
             yield one.step.whole
 

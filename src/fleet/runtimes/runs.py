@@ -22,7 +22,7 @@ from fleet.core.ledger import Ledger, grant, ledger_of, next_opening
 from fleet.core.plan import Failure
 from fleet.core.state import State, Uses, next_wakeup, uses_of, wants
 from fleet.errors import Rejected
-from fleet.runtimes.loops import TELLING, Loops, may_close_circle
+from fleet.runtimes.loops import TELLING, Loops
 from fleet.views.runs import outputs_of
 
 if TYPE_CHECKING:
@@ -178,8 +178,8 @@ class Runs:
             self.log(
                 "info", "told", run=told.run, correlation=told.mail, command=kind, by=told.actor
             )
-        if may_close_circle(command) and state is not None:
-            for question in list(self.loops.circles(state, events)):
+        if state is not None:
+            for question in self.loops.circles(state, events):
                 self.tell(Told(told.run, question))
 
     def _handled(self, told: Told, at_ms: int, result: dict[str, object]) -> None:

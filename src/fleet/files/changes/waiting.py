@@ -60,7 +60,7 @@ def circle_of(state: State, task: str) -> tuple[str, ...]:
     """Returns a circle of waiting that a task is in or waits for, its first name again at the end;
     phases between them are named too. Empty when there is none.
     """
-    ring = circle(_Waits(state, task)) if is_task(state, task) else ()
+    ring = circle(_Waits(state, task)) if _is_open(state, task) else ()
     names = [state.steps[step].step.whole or step for step in ring]
     short = [name for n, name in enumerate(names) if n == 0 or name != names[n - 1]]
     return tuple(short) if len(short) > 2 else ()
