@@ -198,6 +198,15 @@ def test_new_routes_are_taken_for_what_is_asked_from_then_on():
         ]  # fmt: skip
 
 
+def test_what_was_a_persons_goes_to_a_route_that_has_come_since_when_it_is_sent_on():
+    with routed() as run:
+        run.quietly(granted("a"), asking(), m.RevisePlan(patch=Patch(routes=(GRACE,))))
+        run.tell(m.EscalateQuestion(id="r.q1", reason="no idea"))
+        run.expect(QuestionRouted("r.q1", "@grace", reason="no idea"))
+        run.tell(m.EscalateQuestion(id="r.q1")).expect(QuestionRouted("r.q1", "person"))
+        run.refuse(m.EscalateQuestion(id="r.q1"), "a person's already; nobody comes after that")
+
+
 def test_a_cancelled_run_ends_with_all_work_at_answers():
     with routed(ARCHITECT) as run:
         run.quietly(granted("a"), asking(), ended("r.q1/brief"), granted("r.q1/work"))

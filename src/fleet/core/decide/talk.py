@@ -83,12 +83,13 @@ def answer_question(draft: Draft, command: m.AnswerQuestion) -> None:
 
 
 def escalate_question(draft: Draft, command: m.EscalateQuestion) -> None:
-    """Sends an open question on at once; raises Rejected for one that is a person's already."""
+    """Sends an open question on at once; raises Rejected for a person's that nobody comes after."""
     live(draft)
     asked = _open(draft, command.id)
-    if asked.question.whom == PERSON and asked.climbs_at_ms is None:
-        raise Rejected(f"question {asked.id!r} is a person's already; nobody comes after that")
     climb(draft, asked, command.reason)
+    after = draft.state.questions[asked.id].question
+    if asked.question.whom == after.whom == PERSON and asked.climbs_at_ms is None:
+        raise Rejected(f"question {asked.id!r} is a person's already; nobody comes after that")
 
 
 def _open(draft: Draft, name: str) -> OpenQuestion:
