@@ -74,6 +74,18 @@ def test_a_question_goes_to_the_first_route_of_its_topic_and_its_steps_answer_it
         run.tell(ended("a")).expect(AttemptEnded("a"), RunEnded("succeeded"))
 
 
+@pytest.mark.parametrize("name", ["r.q1", "s-1"])
+def test_no_agent_answers_what_it_asked_itself(name):
+    with routed() as run:
+        run.quietly(granted("a"), replace(asking(about={"request": "s-1"}), by="agent:ada"))
+        told = m.AnswerQuestion(id=name, value="jwt", by="agent:ada")
+        run.refuse(told, "ada asked 'r.q1' itself")
+        run.tell(replace(told, by="agent:bob")).expect(QuestionAnswered("r.q1"), NoteSent("a"))
+        run.quietly(replace(asking(), by="ann"))
+        told = m.AnswerQuestion(id="r.q2", value="jwt", by="ann")
+        run.tell(told).expect(QuestionAnswered("r.q2"), NoteSent("a"))
+
+
 def test_a_question_that_no_route_fits_waits_for_a_person():
     with routed(ARCHITECT) as run:
         run.quietly(granted("a"))

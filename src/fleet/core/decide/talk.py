@@ -63,9 +63,13 @@ def _leave_loop(draft: Draft, command: m.RaiseQuestion, rounds: tuple[str, ...])
 
 
 def answer_question(draft: Draft, command: m.AnswerQuestion) -> None:
-    """Takes an answer that the question allows, with the patch that it stands for."""
+    """Takes an answer that the question allows, with the patch that it stands for; no agent's to
+    what it asked itself.
+    """
     live(draft)
     asked = _open(draft, command.id)
+    if command.by == asked.by and asked.by.startswith("agent:"):
+        raise Rejected(f"{asked.by.removeprefix('agent:')} asked {asked.id!r} itself")
     question = asked.question
     if question.choices and command.value not in question.choices and command.patch is None:
         raise Rejected(
