@@ -216,10 +216,10 @@ class Observer:
         promise(not self.asked, "a run does not end while a question is open")
         taken = {n.step for one in state.steps.values() for n in one.step.needs if n.on == FAILED}
         bad = [n for n, one in state.steps.items() if one.standing is Standing.FAILED]
-        failed = any(name not in taken and not self._answers(state, name) for name in bad)
+        failed = any(name not in taken and not self._answers(name) for name in bad)
         promise(event.standing == ("failed" if failed else "succeeded"), "the run's result is true")
 
-    def _answers(self, state: State, name: str) -> bool:
+    def _answers(self, name: str) -> bool:
         """Whether a step was put to answer a question."""
         return any(name in event.steps for way in self.ways.values() for event in way)
 
