@@ -99,7 +99,7 @@ class Loops:
     """How often the same is asked until it is a loop; the first Revise that may be, or Ask."""
 
     after: int = 3
-    then: tuple[Rung, ...] = ()
+    then: tuple[Revise | Ask, ...] = ()
 
 
 @record()

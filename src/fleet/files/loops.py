@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from fleet.core.plan import Ask, Loops, Patch, Revise, Rung
+from fleet.core.plan import Ask, Loops, Patch, Revise
 from fleet.errors import Problem, did_you_mean
 from fleet.files.adapting import adapt_step
 
@@ -54,7 +54,7 @@ def loops_hold(fleet: Fleet) -> Iterator[Problem]:
             yield Problem("nothing comes after a question", place, "take it out")
 
 
-def _rung(told: Mapping[str, Any]) -> Rung:
+def _rung(told: Mapping[str, Any]) -> Revise | Ask:
     patch = told.get("adapt")
     if patch:
         step = adapt_step("loop", patch, needs=(), whole="")

@@ -10,7 +10,7 @@ from fleet.core import messages as m
 from fleet.core.decide.draft import Draft, apply, live, settle
 from fleet.core.decide.routing import ask, climb
 from fleet.core.patches import patch_problems
-from fleet.core.plan import PERSON, Ask, Revise
+from fleet.core.plan import PERSON, Ask
 from fleet.core.state import OpenQuestion, Standing
 from fleet.errors import Rejected
 
@@ -49,15 +49,14 @@ def _leave_loop(draft: Draft, command: m.RaiseQuestion, rounds: tuple[str, ...])
         if isinstance(rung, Ask):
             told = replace(told, whom=rung.whom)
             break
-        if isinstance(rung, Revise):
-            more = {**mark, "why": told.message}
-            put = [
-                replace(step, id=f"{step.id}/{rounds[-1]}", params={**step.params, **more})
-                for step in rung.patch.put
-            ]
-            patch = replace(rung.patch, put=tuple(put))
-            if not patch_problems(draft.state, patch):
-                return apply(draft, patch, rounds[-1])
+        more = {**mark, "why": told.message}
+        put = [
+            replace(step, id=f"{step.id}/{rounds[-1]}", params={**step.params, **more})
+            for step in rung.patch.put
+        ]
+        patch = replace(rung.patch, put=tuple(put))
+        if not patch_problems(draft.state, patch):
+            return apply(draft, patch, rounds[-1])
     ask(draft, command.step, told, command.by)
     return None
 
