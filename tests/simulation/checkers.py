@@ -119,8 +119,8 @@ class Observer:
             promise(live == event.attempt, "a stale report is never believed")
             after = int(state.steps[event.step].step.params.get("round", 0)) + 1
             again = f"{state.steps[event.step].step.whole}/work.{after}"
-            looped = "loop" in event.outcome.evidence and again in state.steps
-            promise(not looped, "no rework follows a loop of rounds")
+            looped = "loop" in event.outcome.evidence or _is_as_before(state, event)
+            promise(not (looped and again in state.steps), "no rework follows a loop of rounds")
         elif isinstance(event, m.StepSettled):
             standing = state.steps[event.step].standing
             promise(standing not in DONE, "a settled step stays settled")
@@ -668,6 +668,21 @@ def _is_same(one: m.Question, other: m.Question) -> bool:
     words = [frozenset(question.message.lower().strip("?").split()) for question in (one, other)]
     said = words[0] == words[1] or all("colour" in told for told in words)
     return said or (one.topic != "" and one.topic == other.topic)
+
+
+def _is_as_before(state: State, event: m.AttemptEnded) -> bool:
+    """Whether a check found in the work of a round just what it had found in that of the round
+    before, at the same commit: the plainest loop. Where a gate had a task checked again between
+    the two, nothing is said.
+    """
+    step, found = state.steps[event.step].step, event.outcome.evidence
+    if not step.params.get("spent") or f"{step.whole}/check.11" in state.steps:
+        return False
+    number = int(step.params["round"]) - 1
+    last = state.known(f"{step.whole}/check" + (f".{number}" if number > 1 else ""))
+    told = [(one.get("commit"), one.get("deliverables")) for one in (found, last.evidence)]
+    red = [(sha, [(i["text"], i["why"]) for i in rows or () if not i["met"]]) for sha, rows in told]
+    return red[0] == red[1] and bool(red[0][1]) and last.settled
 
 
 def loops_are_left(

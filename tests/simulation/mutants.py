@@ -16,8 +16,7 @@ from textwrap import dedent
 from fleet import codec
 from fleet.core import decide, evolve, graph, ledger, patches, quarantine, state
 from fleet.core.decide import attempts, budgets, draft, pace, routing, talk
-from fleet.files.changes import likeness, waiting
-from simulation import people
+from fleet.files.changes import likeness, rounds, waiting
 from simulation.world import World
 
 
@@ -244,6 +243,6 @@ MUTANTS = [
     Mutant("a loop is left while it is asked about", likeness.Likeness.look, "((), still) if still else", "", first=108),
     Mutant("questions of one topic are not the same", likeness.Likeness.add, "if topic:", "if False:"),
     Mutant("a circle is asked about again and again", waiting.about_circle, "not tasks or _is_known(state, tasks)", "not tasks", first=200),
-    Mutant("rework goes on in a loop", people._red, "and loop is None", ""),
+    Mutant("rework goes on in a loop", rounds.loop_at, "loop_in(_comparable(rounds), after)", "None"),
     Mutant("a delivered note is sent again and again", evolve._progressed, "state.notes.pop(number, None)", "pass"),
 ]  # fmt: skip
