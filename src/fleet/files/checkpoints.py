@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 from fleet.core.plan import Need, Step
 from fleet.errors import Problem, did_you_mean
 from fleet.files.documents import Checkpoint, Estimate, TaskDocument
-from fleet.files.ladders import checkpoint_ladder, machine_ladder
+from fleet.files.ladders import checkpoint_ladder
 from fleet.files.normal import task_of
 from fleet.files.tasks import branch_of
+from fleet.files.trouble import machine_ladder
 from fleet.files.verifiers import VERDICTS
 
 if TYPE_CHECKING:
