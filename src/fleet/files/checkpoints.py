@@ -43,9 +43,9 @@ def with_checkpoints(fleet: Fleet, defaults: Mapping[str, Any], problems: list[P
         return fleet
     tasks, origins = dict(fleet.tasks), dict(fleet.origins)
     known: dict[str, Checkpoint] = {}
+    phases = [phase.id for phase in fleet.phases]
     for number, one in enumerate(told):
         path: At = ("fleet", "", ("checkpoints", number))
-        phases = [phase.id for phase in fleet.phases]
         taken = next((n for n in (*known, *tasks, *phases) if n.lower() == one.id.lower()), None)
         if taken is not None:
             what = "another" if taken in known else "a task" if taken in tasks else "a phase"
