@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -42,10 +43,14 @@ REQUIRED_IN_WHEEL = ("ARCHITECTURE.md", "adapters/pane.sh", "py.typed")
 
 
 def modules(package: Path = PACKAGE) -> dict[str, Path]:
-    """Returns path by dotted name, without the package's own: `core.plan`, `adapters.git.trial`."""
+    """Returns path by dotted name, without the package's own: `core.plan`, `adapters.git.trial`;
+    what the examples' fleets work on is none of it, though it lies in the package of an sdist.
+    """
     found = {}
     for path in sorted(package.rglob("*.py")):
         parts = path.relative_to(package).with_suffix("").parts
+        if parts[0] == "examples":
+            continue
         found[".".join(part for part in parts if part != "__init__") or "__init__"] = path
     return found
 
@@ -129,7 +134,7 @@ def test_the_core_stays_small() -> None:
 
 
 def test_every_folder_of_modules_is_a_package() -> None:
-    folders = {path.parent for path in PACKAGE.rglob("*.py")}
+    folders = {path.parent for path in modules().values()}
     bare = [str(each.relative_to(ROOT)) for each in folders if not (each / "__init__.py").is_file()]
     assert not bare, "import-linter and the wheel see packages only"
 
@@ -321,24 +326,43 @@ def test_a_contract_lets_through_what_is_allowed(said: str, report: dict[str, st
 # ------------------------------------------------------------------------------------------ wheel
 
 
-def test_the_wheel_holds_every_file_of_the_package(tmp_path: Path) -> None:
-    for name in ("pyproject.toml", "LICENSE", ".gitignore"):
-        shutil.copy(ROOT / name, tmp_path)
-    if (ROOT / "README.md").is_file():
-        shutil.copy(ROOT / "README.md", tmp_path)
-    unwanted = shutil.ignore_patterns("__pycache__", ".fleet")
-    # what demos tell of lies beside the package, which has a link to it
-    shutil.copytree(PACKAGE, tmp_path / "src" / "fleet", ignore=unwanted, symlinks=True)
-    shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=unwanted)
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        packed = {name.removeprefix("fleet/") for name in archive.namelist()}
-    wanted = {
-        str(path.relative_to(top))
-        for top, folder in ((PACKAGE, PACKAGE), (ROOT, ROOT / "examples"))
+def built(what: str, root: Path) -> Path:
+    """Builds the `wheel` or the `sdist` of a tree, and returns its path."""
+    command = [sys.executable, "-m", "hatchling", "build", "-t", what, "-d", str(root / what)]
+    subprocess.run(command, cwd=root, check=True, capture_output=True)
+    (archive,) = (root / what).iterdir()
+    return archive
+
+
+def in_package(root: Path) -> set[str]:
+    """Returns the files of a tree's package, those behind its link to the examples as well."""
+    package = root / "src" / "fleet"
+    return {
+        str(path.relative_to(package))
+        for folder in (package, package / "examples")
         for path in folder.rglob("*")
         if path.is_file() and not {"__pycache__", ".fleet"} & set(path.parts)
     }
-    assert sorted((wanted | set(REQUIRED_IN_WHEEL)) - packed) == []
+
+
+def test_wheels_of_the_tree_and_of_its_sdist_hold_every_file_of_the_package(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    unwanted = shutil.ignore_patterns("__pycache__", ".fleet")
+    shutil.copytree(ROOT / "src", tree / "src", ignore=unwanted, symlinks=True)
+    if (PACKAGE / "examples").is_symlink():  # not in an sdist
+        shutil.copytree(ROOT / "examples", tree / "examples", ignore=unwanted)
+    for name in ("pyproject.toml", "LICENSE", ".gitignore", "README.md"):
+        shutil.copy(ROOT / name, tree)
+    sdist = built("sdist", tree)
+    with tarfile.open(sdist) as archive:
+        names = archive.getnames()
+        assert len(names) == len(set(names)), "nothing is in it twice"
+        archive.extractall(tmp_path, filter="data")
+    unpacked = tmp_path / sdist.name.removesuffix(".tar.gz")
+    wanted = in_package(ROOT) | set(REQUIRED_IN_WHEEL)
+    for root in (tree, unpacked):
+        with zipfile.ZipFile(built("wheel", root)) as archive:
+            packed = {name.removeprefix("fleet/") for name in archive.namelist()}
+        assert sorted(wanted - packed) == []
+    with tarfile.open(built("sdist", unpacked)) as archive:
+        assert sorted(archive.getnames()) == sorted(names), "an sdist of the sdist is the same"

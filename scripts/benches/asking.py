@@ -98,12 +98,11 @@ def exactness(distinct: Sequence[str]) -> list[scenes.Figure]:
 
     triples = (CORPORA / "rephrased.txt").read_text().strip().split("\n\n")
     asked = [(number, line) for number, one in enumerate(triples) for line in one.splitlines()]
-    apart = [(-number - 1, line) for number, line in enumerate(distinct)]
     told = [(number, words_of(line)) for number, line in asked]
     pairs = [(one[0] == other[0], alike(one[1], other[1])) for one, other in combinations(told, 2)]
     # Many of the distinct ones are the first of a triple: they are compared with one another.
-    single = [(number, words_of(line)) for number, line in apart]
-    pairs += [(False, alike(one[1], other[1])) for one, other in combinations(single, 2)]
+    single = [words_of(line) for line in distinct]
+    pairs += [(False, alike(one, other)) for one, other in combinations(single, 2)]
     found, right = sum(same for _, same in pairs), sum(wanted for wanted, _ in pairs)
     both = sum(wanted and same for wanted, same in pairs)
     loops = sum(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from fleet.app.demo.story import names
 from fleet.cli import main
 from fleet.cli.door import FIRST, FLOW, INSIDE, LAND, PLAN, RUN, SERVE, TALK, WATCH, app, columns
 from support.git_repo import GitRepo
@@ -241,6 +242,12 @@ def test_the_version(run):
     code, out, _ = run("--version")
     assert code == 0
     assert out.startswith("fleet ")
+
+
+def test_the_help_of_the_demo_names_every_story():
+    (argument,) = (one for one in commands()["demo"].params if one.name == "name")
+    first, *rest = argument.help.removesuffix(".").replace(" or ", ", ").split(", ")
+    assert [first.removesuffix(" (the first)"), *sorted(rest)] == names()
 
 
 def test_bare_fleet_says_how_to_begin_where_there_is_none(tmp_path, monkeypatch, capsys):

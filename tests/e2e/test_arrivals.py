@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from support.scripted_fleet import ScriptedFleet, until
 
 HEAD = "---\\nagent: a\\nphase: q\\ndeliverables: [{0}.md]\\n---\\nMore.\\n"
 MORE = f'printf -- "{HEAD}" > tasks/{{0}}.md\n'
-
-
-def asked(fleet: ScriptedFleet, word: str) -> dict[str, Any]:
-    """Returns the open question that has a word in it, once there is one."""
-
-    def look() -> dict[str, Any] | None:
-        found = fleet.must("inbox", "--json").json()["questions"]
-        return next((one for one in found if word in one["message"]), None)
-
-    found: dict[str, Any] = until(look, f"a question with {word!r}")
-    return found
 
 
 def tasks(fleet: ScriptedFleet) -> set[str]:
@@ -37,7 +24,7 @@ def test_an_edit_that_lands_is_a_proposal_and_one_by_hand_counts_at_once(
     fleet.task("c", fleet.waits("c") + writes, phase="q", deliverables=["c.md"])
     fleet.write()
     fleet("launch", "a", "c", "--when-ready")
-    question = asked(fleet, "tasks/first.md")
+    question = fleet.asked("tasks/first.md")
     assert "What has landed changes the plan" in question["message"]
     assert "+ first/work" in question["message"]
     assert fleet.git("show", "main:tasks/first.md"), "it has landed"
@@ -53,7 +40,7 @@ def test_an_edit_that_lands_is_a_proposal_and_one_by_hand_counts_at_once(
 
     # rejected, it stays in the files and out of the plan; what a person writes then is another edit
     fleet("launch", "b", "--when-ready")
-    question = asked(fleet, "tasks/second.md")
+    question = fleet.asked("tasks/second.md")
     fleet.must("reject", question["id"], "--reason", "not now")
     fleet("launch", "c", "--when-ready")
     assert tasks(fleet) == {"a", "b", "c", "first"}

@@ -2,23 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from support.scripted_fleet import ScriptedFleet, until
+from support.scripted_fleet import ScriptedFleet
 
 WIDE = 80
-
-
-def asked(fleet: ScriptedFleet, task: str, *, other_than: str = "") -> dict[str, Any]:
-    """Returns the open question about a checkpoint once there is one."""
-
-    def look() -> dict[str, Any] | None:
-        found = fleet.must("inbox", "--json").json()["questions"]
-        mine = [one for one in found if one["task"] == task and one["id"] != other_than]
-        return mine[0] if mine else None
-
-    found: dict[str, Any] = until(look, f"a question about {task}")
-    return found
 
 
 def commit(fleet: ScriptedFleet, task: str, text: str) -> str:
@@ -72,7 +58,7 @@ def test_a_checkpoint_opens_for_the_commits_that_were_signed(fleet: ScriptedFlee
 
     # red: it stays closed, nobody is sent back, and a person is asked
     fleet.must("launch", "--all")
-    question = asked(fleet, "ready")
+    question = fleet.asked(task="ready")
     assert question["choices"] == ["retry", "skip", "fail"]
     assert "1 of 12 items are not met: the page is good" in question["message"]
     shown = fleet("gate", "ready", env={"COLUMNS": str(WIDE)})
@@ -92,7 +78,7 @@ def test_a_checkpoint_opens_for_the_commits_that_were_signed(fleet: ScriptedFlee
     # mended on the branch, it is judged again there, at a fresh assembly
     commit(fleet, "web", "good")
     fleet.must("answer", question["id"], "retry")
-    sign = asked(fleet, "ready", other_than=question["id"])
+    sign = fleet.asked(task="ready", other_than=question["id"])
     assert (sign["kind"], sign["whom"]) == ("approve", "grace")
     assert "Is the checkpoint Ready to deploy passed?" in sign["message"]
     assert "All 12 items are met." in sign["message"]
@@ -106,10 +92,10 @@ def test_a_checkpoint_opens_for_the_commits_that_were_signed(fleet: ScriptedFlee
 
     # neither a stranger's word nor one for other commits opens it
     fleet.must("approve", sign["id"], env={"USER": "mallory"})
-    sign = asked(fleet, "ready", other_than=sign["id"])
+    sign = fleet.asked(task="ready", other_than=sign["id"])
     now = commit(fleet, "api", "moved since")
     fleet.must("approve", sign["id"], env={"USER": "grace"})
-    sign = asked(fleet, "ready", other_than=sign["id"])
+    sign = fleet.asked(task="ready", other_than=sign["id"])
     assert f"api at {now[:12]}" in sign["message"]
     assert fleet.row("deploy")["state"] == "waiting"
     fleet.must("approve", sign["id"], env={"USER": "grace"})
@@ -121,7 +107,7 @@ def test_a_checkpoint_opens_for_the_commits_that_were_signed(fleet: ScriptedFlee
     # what moves after it was passed is judged and signed again before the phase lands
     commit(fleet, "web", "good, and later")
     fleet.go("deploy")
-    sign = asked(fleet, "ready", other_than=sign["id"])
+    sign = fleet.asked(task="ready", other_than=sign["id"])
     assert fleet.status()["phases"][0]["gate"] == "closed"
     assert f"web at {fleet.rev('fleet/web')[:12]}" in sign["message"]
     fleet.must("approve", sign["id"], env={"USER": "grace"})

@@ -48,17 +48,6 @@ def brief(fleet: ScriptedFleet, name: str) -> str:
     return (fleet.top / f"brief-{name}").read_text()
 
 
-def asked(fleet: ScriptedFleet, task: str, whom: str) -> dict[str, Any]:
-    """Returns the open question of a task once it is somebody's."""
-
-    def look() -> dict[str, Any] | None:
-        found = fleet.must("inbox", "--json").json()["questions"]
-        return next((one for one in found if (one["task"], one["whom"]) == (task, whom)), None)
-
-    found: dict[str, Any] = until(look, f"{whom} is asked by {task}")
-    return found
-
-
 def decided(fleet: ScriptedFleet) -> dict[str, dict[str, Any]]:
     """Returns what was decided, by task."""
     found = fleet.must("decisions", "--json").json()
@@ -126,7 +115,7 @@ def dying(fleet: ScriptedFleet, point: str) -> Iterator[None]:
 
 def _plays(fleet: ScriptedFleet) -> None:
     # while a role is at it nobody needs to look, and its session is to be found by the question
-    late = asked(fleet, "slow", "sleeper")
+    late = fleet.asked(task="slow", whom="sleeper")
     assert (late["answering"], late["climbs_at"] is not None) == ("sleeper", True)
     assert fleet.row("slow")["state"] == "working"
     until(lambda: "bob plan" in fleet.ran_path.read_text(), "a sleeper")
@@ -134,7 +123,7 @@ def _plays(fleet: ScriptedFleet) -> None:
     assert "sleeper works at the answer until" in fleet.must("status").stdout
 
     # its time is up: its session ends, and the next route's person is asked, who sends it on
-    late = asked(fleet, "slow", "@grace")
+    late = fleet.asked(task="slow", whom="@grace")
     assert late["answering"] is None
     assert "for grace" in fleet.must("inbox").stdout
     assert "person is asked now" in fleet.must("answer", late["id"], "--escalate").stdout
@@ -144,21 +133,21 @@ def _plays(fleet: ScriptedFleet) -> None:
     assert "answered already" in fleet("answer", late["id"], "today").stderr
 
     # what is no choice is asked for once more, with what was wrong, and then of a person
-    which = asked(fleet, "odd", "person")
+    which = fleet.asked(task="odd", whom="person")
     assert "'I would say maybe' is none of left, right" in brief(fleet, f"{which['id']}-2")
     assert (which["passed"], "is none of left, right" in which["why"]) == (["vague"], True)
     assert "    from vague: vera: what it said last is no answer" in fleet.must("inbox").stdout
     fleet.must("answer", which["id"], "left", "--note", "it is the law")
 
     # nobody answers what they asked themselves, through no door
-    mine = asked(fleet, "own", "person")
+    mine = fleet.asked(task="own", whom="person")
     refused = fleet("answer", mine["id"], "yes", env={"FLEET_AGENT": "ada"})
     assert refused.code == 1
     assert "ada asked this itself" in refused.stderr
     fleet.must("answer", mine["id"], "ours", env={"USER": "grace"})
 
     # who has said often enough how a task goes on is not asked once more
-    last = asked(fleet, "never", "person")
+    last = fleet.asked(task="never", whom="person")
     assert fleet.ran()["never 4"] == 1
     fleet.must("answer", last["id"], "skip")
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
-from support.scripted_fleet import ScriptedFleet, until
+from support.scripted_fleet import ScriptedFleet
 
 KEEP = 'cp "$FLEET_BRIEF" "{top}/brief-$FLEET_TASK-$FLEET_ATTEMPT"\n'
 SETTLES = """\
@@ -13,18 +12,6 @@ case "$FLEET_TASK" in settle-*)
   mkdir -p docs; echo ULID > "docs/$FLEET_TASK.md"; git add docs; git commit -q -m settled; exit;;
 esac
 """
-
-
-def question(fleet: ScriptedFleet, kind: str, *words: str) -> dict[str, Any]:
-    """Returns the open question of a kind with such words, once there is one."""
-
-    def look() -> dict[str, Any] | None:
-        asked = fleet.must("inbox", "--json").json()["questions"]
-        found = [one for one in asked if one["kind"] == kind]
-        return next((q for q in found if all(word in q["message"] for word in words)), None)
-
-    found: dict[str, Any] = until(look, f"a question of kind {kind} with {words}")
-    return found
 
 
 def once(script: str) -> str:
@@ -64,9 +51,9 @@ def test_questions_rework_and_waiting_that_go_in_circles_are_led_out_of(
     fleet.must("launch", "--all")
 
     # the same is asked for the third time, by two tasks: one is put before both of them
-    question(fleet, "text", "Which format has it?")
+    fleet.asked("Which format has it?", kind="text")
     fleet.go("frontend")
-    loop = question(fleet, "loop", "asked 3 times")
+    loop = fleet.asked("asked 3 times", kind="loop")
     for text in ("Which format has it?", "Who generates it?", "Who validates it?"):
         assert text in loop["message"]
     assert "+ task settle-tenant-id" in loop["message"]
@@ -81,19 +68,19 @@ def test_questions_rework_and_waiting_that_go_in_circles_are_led_out_of(
     assert not [one for one in left if one["topic"] == "tenant id"], "the change is their answer"
 
     # rework that brings nothing ends, whatever its attempts say
-    asked = question(fleet, "escalation", "stuck is not there yet", "a loop of")
+    asked = fleet.asked("stuck is not there yet", "a loop of", kind="escalation")
     assert "a loop of stuck/check and stuck/check.2: " in asked["message"]
     assert fleet.ran()["stuck 2"] == 1
     assert "stuck 3" not in fleet.ran()
     fleet.must("answer", asked["id"], "skip")
 
     # tasks wait for one another: a person may leave it as it is
-    question(fleet, "text", "Which columns do I get?")
+    fleet.asked("Which columns do I get?", kind="text")
     fleet.go("writer")
-    circle = question(fleet, "loop", "writer -> reader -> writer")
+    circle = fleet.asked("writer -> reader -> writer", kind="loop")
     assert "Which columns do I get?" in circle["message"]
     fleet.must("reject", circle["id"], "--reason", "they talk to each other")
-    own = question(fleet, "text", "Which columns do I get?")
+    own = fleet.asked("Which columns do I get?", kind="text")
     fleet.must("answer", own["id"], "id and name")
     fleet.go("columns")
     assert fleet.wait("reader", "writer").code == 0

@@ -16,17 +16,6 @@ COMMITTED = "git add .; git commit -qm measured\n"
 SHOWN = 'fleet done --evidence "the load was real=docs/load.md"\n'
 
 
-def asked(fleet: ScriptedFleet, step: str) -> dict[str, Any]:
-    """Returns the open question of a step once there is one."""
-
-    def look() -> dict[str, Any] | None:
-        found = fleet.must("inbox", "--json").json()["questions"]
-        return next((one for one in found if one["step"] == step), None)
-
-    found: dict[str, Any] = until(look, f"a question of {step}")
-    return found
-
-
 def rows(fleet: ScriptedFleet) -> dict[str, dict[str, Any]]:
     return {one["id"]: one["proof"] for one in fleet.status()["tasks"] if one["proof"]}
 
@@ -100,7 +89,7 @@ def test_what_is_disproved_changes_the_plan_or_is_asked_before_it_is_built_on(
         up.kill()
         up.wait()
     fleet.must("launch", "--all")
-    change = asked(fleet, "api-proof/adapt")
+    change = fleet.asked(step="api-proof/adapt")
     role = until(lambda: fleet.must("decisions", "--json").json()["decisions"], "an answer")[0]
     assert "tenants are apart" in role["question"]
     assert (role["answer"], role["by"]) == ("a schema for each tenant", "agent:ada")
@@ -175,7 +164,7 @@ def test_a_proof_that_shows_nothing_disproves_nothing(fleet: ScriptedFleet) -> N
     fleet.settings["patches"] = {"more": {"add": [{"id": "more", "agent": "looker", "phase": "p"}]}}
     fleet.write()
     fleet.must("launch", "--all")
-    mute, gone, missing = (asked(fleet, f"one-proof-{n}/check") for n in (2, 3, 4))
+    mute, gone, missing = (fleet.asked(step=f"one-proof-{n}/check") for n in (2, 3, 4))
     assert "it printed no number" in mute["message"]
     assert "it exited with 127" in gone["message"]
     assert "it exited with 127" in missing["message"]

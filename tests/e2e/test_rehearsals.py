@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pty
+import select
 import signal
 import subprocess
 import sys
@@ -114,6 +116,36 @@ def test_what_no_script_says_is_made_up(rehearse, tmp_path):
     assert "? How many?\n> 1 (scripted)" in done.stderr
     (root,) = rehearse.made
     assert FleetPlace(root).documents.agents["the-maker"].roles == ("the maker",)
+
+
+def test_a_question_left_open_at_the_terminal_says_how_the_throw_away_fleet_is_answered(
+    rehearse, fleet_cli, tmp_path
+):
+    path = tmp_path / "asks.yaml"
+    path.write_text('steps:\n  - {id: ask, type: prompt, input: number, message: "How many?"}\n')
+    mine, theirs = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "fleet", "run", str(path), "--demo"],
+        cwd=tmp_path,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdin=theirs,
+        stdout=subprocess.DEVNULL,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    said, typed = "", False
+    while not said.partition("left open:")[2].count("\n") > 1:
+        assert select.select([mine], [], [], 60)[0], said
+        said += os.read(mine, 4096).decode()
+        if said.endswith("> ") and not typed:
+            typed = bool(os.write(mine, b"\x04"))  # the end of the input
+    rehearse.made.extend(tmp_path.glob("fleet-rehearsal-*/fleet"))
+    how = said.partition("left open:")[2].split("\n")[1].strip()
+    program, *words = how.replace("NUMBER", "3").split()
+    assert program == "fleet"
+    assert fleet_cli(*words, cwd=tmp_path).code == 0, how
+    assert child.wait(60) == 0
+    os.close(mine)
 
 
 def test_a_workflow_that_does_not_hold_leaves_nothing_behind(rehearse, tmp_path):

@@ -47,17 +47,6 @@ def started(fleet: ScriptedFleet) -> list[str]:
     return [one["step"] for one in fleet.history() if one["event"] == "attempt-started"]
 
 
-def asked(fleet: ScriptedFleet, task: str) -> dict[str, Any]:
-    """Returns the open question about a task once there is one."""
-
-    def look() -> dict[str, Any] | None:
-        found = fleet.must("inbox", "--json").json()["questions"]
-        return next((one for one in found if one["task"] == task), None)
-
-    found: dict[str, Any] = until(look, f"a question about {task}")
-    return found
-
-
 def test_what_a_verifier_finds_is_mended_and_judged_again(fleet: ScriptedFleet) -> None:
     api = on_try(1, "word=bad", "word=good")
     api += 'echo "$word" > api.md; git add api.md; git commit -qm "api $FLEET_ATTEMPT"\n'
@@ -156,7 +145,7 @@ def test_what_a_verifier_finds_is_mended_and_judged_again(fleet: ScriptedFleet) 
         "smoke passes web",
     ]
     fleet("merge", "p")
-    question = asked(fleet, "p")
+    question = fleet.asked(task="p")
     assert fleet.ran()["qa 3"] == 1
     assert started(fleet)[len(order) :].count("smoke/check.3") == 1
     assert fleet.ran()["docs 2"] == fleet.ran()["web 2"] == fleet.ran()["qa 4"] == 0
@@ -242,7 +231,9 @@ def test_verifiers_that_lie_err_meddle_or_never_end_pass_nothing(
 
     through = ("after", "both", "form-qa", "gone-qa", "once-qa", "amended-qa")
     assert fleet.wait(*through, timeout_s=90).code == 0
-    questions = {name: asked(fleet, f"{name}-qa") for name in ("liar", "red", "always", "endless")}
+    questions = {
+        name: fleet.asked(task=f"{name}-qa") for name in ("liar", "red", "always", "endless")
+    }
     ran = fleet.ran()
     assert {name: n for name, n in ran.items() if name.endswith(" 3")} == {}
     assert {ran[f"{name}-qa 2"] for name in ("liar", "form", "gone", "red", "once", "endless")} == {
@@ -255,7 +246,7 @@ def test_verifiers_that_lie_err_meddle_or_never_end_pass_nothing(
     told = brief(fleet, "gone-qa-2")
     assert "deadbeefdead, which is not in the repository" in told
     assert fleet.rev("fleet/gone")[:12] in told
-    assert "the branch moved each of the 3 times" in asked(fleet, "stirred")["message"]
+    assert "the branch moved each of the 3 times" in fleet.asked(task="stirred")["message"]
     assert ran["own 2"] == 1
     told = brief(fleet, "own-2")
     assert "check `judged by critic`: high: not good" in told

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from fleet.core import messages as m
 from fleet.core.plan import Failure
-from fleet.files.adapting import REJECTED
 from fleet.files.changes.rework import course_of
 from fleet.files.proofs import DISPROVED, following
-from fleet.views.proofs import proof_in_words, proof_row
+from fleet.views.proofs import REJECTED, proof_in_words, proof_row
 from fleet.views.tasks import tasks_of
 from support.lowered_run import DAY_MS, LoweredRun, fleet, plan
 

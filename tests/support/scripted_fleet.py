@@ -139,6 +139,22 @@ class ScriptedFleet:
         """Returns a task's row of the status."""
         return next(row for row in self.status()["tasks"] if row["id"] == task)
 
+    def asked(self, *words: str, other_than: str = "", **keys: Any) -> dict[str, Any]:
+        """Returns the open question with these words in its message, of these keys and of another
+        id than `other_than`, once there is one.
+        """
+
+        def look() -> dict[str, Any] | None:
+            for one in self.must("inbox", "--json").json()["questions"]:
+                told = {key: one[key] for key in keys}
+                said = all(word in one["message"] for word in words)
+                if told == keys and said and one["id"] != other_than:
+                    return one
+            return None
+
+        found: dict[str, Any] = until(look, f"a question with {words} of {keys}")
+        return found
+
     def history(self) -> list[dict[str, Any]]:
         """Returns every journaled event."""
         lines = self.must("history", "--json").stdout.splitlines()

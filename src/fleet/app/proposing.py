@@ -12,13 +12,12 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from fleet.app.calendars import calendar_of
 from fleet.app.place import PLAN_RUN, FleetPlace, require_documents
 from fleet.app.reporting import raise_question
 from fleet.app.revising import (
-    RACES,
     approve_edit,
     bring_up_to_date,
     foreseen,
@@ -28,6 +27,7 @@ from fleet.app.telling import tell
 from fleet.core import messages as m
 from fleet.core.plan import basis_of
 from fleet.errors import FleetError, Rejected
+from fleet.views.decisions import PROPOSAL
 
 if TYPE_CHECKING:
     from fleet.core.plan import Patch
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from fleet.files.changes.changing import Prepared
     from fleet.files.changes.proposals import Change
     from fleet.files.changes.revise import Revision
-
-ABOUT: Final = "proposal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +140,7 @@ def _ask(place: FleetPlace, worked: _Worked, task: str) -> str:
         kind="approval",
         choices=("approve", "reject"),
         topic="plan",
-        about={ABOUT: dict(told), "against": list(worked.prepared.against)},
+        about={PROPOSAL: dict(told), "against": list(worked.prepared.against)},
     )
     return raise_question(place, question, PLAN_RUN, task)
 
@@ -192,7 +190,7 @@ def _change_of(state: State, asked: OpenQuestion) -> Mapping[str, Any] | None:
     """
     from fleet.files.changes.proposals import shows
 
-    change: Any = asked.question.about.get(ABOUT)
+    change: Any = asked.question.about.get(PROPOSAL)
     if not isinstance(change, Mapping):
         return None
     one = state.known(asked.step)
@@ -210,6 +208,8 @@ def _apply(
     by: str = "",
 ) -> _Worked:
     """Tells the run a change, worked out anew while others come before it."""
+    from fleet.files.changes.changing import RACES
+
     for left in reversed(range(RACES)):
         if worked.revision is None:
             break

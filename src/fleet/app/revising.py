@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from fleet.app import knowing
 from fleet.app.place import PLAN_RUN
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from fleet.app.place import FleetPlace
     from fleet.core.state import OpenQuestion, State
     from fleet.files.changes.revise import Revision
-
-RACES: Final = 6
-"""How often what somebody else has overtaken is worked out anew."""
 
 
 def lowered(place: FleetPlace) -> Plan:
@@ -67,6 +64,8 @@ def bring_up_to_date(place: FleetPlace, state: State) -> Revision | None:
     """
     if knowing.digest_of(place) == state.about.get("digest"):
         return None
+    from fleet.files.changes.changing import RACES
+
     for left in reversed(range(RACES)):
         revision = _pending(place, state)
         if revision is None:
@@ -76,16 +75,12 @@ def bring_up_to_date(place: FleetPlace, state: State) -> Revision | None:
             return revision
         except Rejected:
             later = place.run_state()
-            if not left or later is None or _basis(later) == _basis(state):
+            if not left or later is None or basis_of(later.about) == basis_of(state.about):
                 raise
             state = later  # somebody else has changed the plan meanwhile
             if knowing.digest_of(place) == state.about.get("digest"):
                 return revision
     return None
-
-
-def _basis(state: State) -> str:
-    return basis_of(state.about)
 
 
 def _pending(place: FleetPlace, state: State) -> Revision | None:

@@ -261,7 +261,7 @@ def _undo(place: FleetPlace, name: str, shown: Undoing) -> Undone:
 
 
 def _step(place: FleetPlace, state: State, undoing: Undoing, meant: Meant) -> Step:
-    from fleet.files.ladders import machine_ladder
+    from fleet.files.trouble import machine_ladder
 
     base, phase = str(state.about["base"]), undoing.phase
     phases = phases_of(state)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -114,7 +115,7 @@ def _rehearsed(ctx: typer.Context, file: str, asked: Asked, *, as_json: bool, dr
     tell(f"a throw-away fleet with scripted agents: {scene.place.root}")
     fleet = f"fleet -C {scene.place.root}"
     try:
-        asking = _asking() or answer
+        asking = _asking(fleet) or answer
         code = _waited(scene.place, names, asking, as_json=as_json, fleet=fleet)
     except BaseException:
         scene.end()
@@ -129,9 +130,11 @@ LOOK_S = 0.5
 """How often a terminal that waits for an answer looks whether somebody else has given one."""
 
 
-def _asking() -> Ask | None:
-    """Returns how questions are put to whoever is at the terminal, None when nobody is."""
-    return _ask if sys.stdin.isatty() else None
+def _asking(fleet: str = "fleet") -> Ask | None:
+    """Returns how questions of the fleet that is called so are put to whoever is at the terminal,
+    None when nobody is.
+    """
+    return partial(_ask, fleet=fleet) if sys.stdin.isatty() else None
 
 
 def _waited(
@@ -151,7 +154,7 @@ def _waited(
     return code
 
 
-def _ask(asked: OpenQuestion, wrong: str, is_open: Callable[[], bool]) -> str | None:
+def _ask(asked: OpenQuestion, wrong: str, is_open: Callable[[], bool], *, fleet: str) -> str | None:
     """Puts a question to whoever is at the terminal, and what is wrong with the last answer; None
     when the terminal is left, or when the question is answered elsewhere meanwhile.
     """
@@ -172,7 +175,8 @@ def _ask(asked: OpenQuestion, wrong: str, is_open: Callable[[], bool]) -> str | 
         from fleet.render.flows import how_to
 
         shown = {"id": asked.id, "kind": question.kind, "choices": question.choices}
-        tell("\n".join(["", "left open:", *(f"    {how}" for how in how_to(shown, columns(None)))]))
+        told = [f"    {how}" for how in how_to(shown, columns(None), fleet)]
+        tell("\n".join(["", "left open:", *told]))
         return None
     return _read(line.strip(), asked)
 

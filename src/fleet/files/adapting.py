@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 ALREADY: Final = "already"
 """The label of an adapt step whose change the run has taken up before."""
 
-REJECTED: Final = "rejected"
-"""The label of one whose change a person did not approve: the plan goes on as it was."""
-
 TRIES: Final = 4
 """How often a step tries again whose patch was refused: the run had moved on from it."""
 

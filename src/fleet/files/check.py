@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from fleet.files.names import is_git_folder, ref_problem, worktree_problem
 from fleet.files.ownership import owners_apart
 from fleet.files.roots import common_folder
 from fleet.files.servers import servers_hold
+from fleet.files.verdicts import verdicts_have_a_form
 
 Found = Iterator[Problem]
 At = Callable[..., Place]
@@ -58,20 +59,6 @@ def agents_known(fleet: Fleet) -> Found:
             if each.agent is not None:
                 path = ("phases", number, "checks", index, "agent")
                 yield from _agent(fleet, each.agent, partial(fleet.place, "fleet", ""), *path)
-
-
-def verdicts_have_a_form(fleet: Fleet) -> Found:
-    """What a document asks of a verdict besides is a JSON Schema."""
-    for task in fleet.tasks.values():
-        for number, each in enumerate(task.checks):
-            if isinstance(each.verdict, Mapping):
-                from jsonschema import Draft202012Validator, SchemaError  # type: ignore[import-untyped]
-
-                try:
-                    Draft202012Validator.check_schema(each.verdict)
-                except SchemaError as wrong:
-                    place = _at(fleet, task)("checks", number, "verdict")
-                    yield Problem(f"it is no JSON Schema: {wrong.message}", place)
 
 
 def tasks_known(fleet: Fleet) -> Found:
@@ -143,8 +130,9 @@ def no_circles(fleet: Fleet) -> Found:
 
 def _wait(fleet: Fleet, name: str, other: str) -> Place:
     """Returns where a task says that it waits for another one."""
-    key = "dependencies" if other in fleet.tasks[name].dependencies else "verifies"
-    return fleet.place("task", name, key)
+    task = fleet.tasks[name]
+    key = "dependencies" if other in task.dependencies else "verifies"
+    return fleet.place("task", *((other, "before") if other in task.behind else (name, key)))
 
 
 def phases_in_order(fleet: Fleet) -> Found:

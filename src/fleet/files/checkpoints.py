@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 from fleet.core.plan import Need, Step
 from fleet.errors import Problem, did_you_mean
 from fleet.files.documents import Checkpoint, Estimate, TaskDocument
-from fleet.files.ladders import checkpoint_ladder, machine_ladder
+from fleet.files.ladders import checkpoint_ladder
 from fleet.files.normal import task_of
 from fleet.files.tasks import branch_of
+from fleet.files.trouble import machine_ladder
 from fleet.files.verifiers import VERDICTS
 
 if TYPE_CHECKING:
@@ -42,9 +43,9 @@ def with_checkpoints(fleet: Fleet, defaults: Mapping[str, Any], problems: list[P
         return fleet
     tasks, origins = dict(fleet.tasks), dict(fleet.origins)
     known: dict[str, Checkpoint] = {}
+    phases = [phase.id for phase in fleet.phases]
     for number, one in enumerate(told):
         path: At = ("fleet", "", ("checkpoints", number))
-        phases = [phase.id for phase in fleet.phases]
         taken = next((n for n in (*known, *tasks, *phases) if n.lower() == one.id.lower()), None)
         if taken is not None:
             what = "another" if taken in known else "a task" if taken in tasks else "a phase"

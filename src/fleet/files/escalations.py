@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fleet.core.plan import PERSON, Need, Retry, Route, Step
 from fleet.errors import Problem, did_you_mean
-from fleet.files.ladders import TROUBLE
 from fleet.files.tasks import Texts, agent_params
+from fleet.files.trouble import TROUBLE
 from fleet.files.uses import agent_starts, agent_uses
 
 if TYPE_CHECKING:

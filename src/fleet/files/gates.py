@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from fleet.core.plan import Ask, Need, Step
 from fleet.files.checkpoints import before_gate
-from fleet.files.ladders import machine_ladder
 from fleet.files.tasks import branch_of, comes_in, judge, plain
+from fleet.files.trouble import machine_ladder
 
 if TYPE_CHECKING:
     from fleet.files.documents import Phase

@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fleet.core.plan import Ask, Failure, Patch, Retry, Revise, Rung, Swap
 from fleet.files.adapting import adapt_step
-from fleet.files.trouble import TROUBLE, machine_ladder, trouble
+from fleet.files.trouble import trouble
 
 if TYPE_CHECKING:
     from fleet.files.documents import TaskDocument
 
 NOT_THE_MACHINES: Final = frozenset({Failure.TASK, Failure.AGENT})
 """Failures that another agent may not have."""
-
-__all__ = ["TROUBLE", "check_ladder", "checkpoint_ladder", "machine_ladder", "work_ladder"]
 
 
 def work_ladder(

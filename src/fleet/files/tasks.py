@@ -13,9 +13,10 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from fleet.core.plan import JOIN, Need, Step
-from fleet.files.ladders import check_ladder, machine_ladder, work_ladder
+from fleet.files.ladders import check_ladder, work_ladder
 from fleet.files.loops import rework_of
 from fleet.files.proofs import proof_facts
+from fleet.files.trouble import machine_ladder
 from fleet.files.uses import agent_starts, agent_uses
 from fleet.files.verdicts import asked_of, schema
 

@@ -1,4 +1,4 @@
-"""What follows a failure of steps that the machine does alone: nobody's work has failed then."""
+"""What follows a failure that is nobody's work: the program did not start, the machine lost it."""
 
 from __future__ import annotations
 

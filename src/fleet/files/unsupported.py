@@ -1,7 +1,7 @@
 """What documents may say by form but this version does not carry out: refused, never ignored.
 
-Risks, `owns` and a metric without `measure` are there to be read, by people and in briefs, as
-decisions are, which are listed besides, so they are not among these; a phase's `rollback` is run when a person asks for it.
+Risks, decisions, `owns` and a metric without `measure` are there to be read, by people and in
+briefs, so they are not among these; a phase's `rollback` is run when a person asks for it.
 """
 
 from __future__ import annotations

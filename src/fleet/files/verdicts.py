@@ -9,13 +9,15 @@ high or critical. A finding without `task` is about all that was judged. Pure.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from fleet.errors import Problem
 from fleet.views.verdicts import GRAVE, SEVERITIES
 
 if TYPE_CHECKING:
     from fleet.files.documents import Check, TaskDocument
+    from fleet.files.fleet import Fleet
 
 FINDINGS: Final = 50
 """How many findings a verdict holds at most."""
@@ -77,3 +79,23 @@ def asked_of(task: TaskDocument, check: Check) -> str:
         f"Your verdict holds this JSON Schema besides:\n\n```json\n{form}\n```" if form else "",
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def verdicts_have_a_form(fleet: Fleet) -> Iterator[Problem]:
+    """Yields each place where what a document asks of a verdict besides is no JSON Schema."""
+    asked = [
+        (task.id, number, each.verdict)
+        for task in fleet.tasks.values()
+        for number, each in enumerate(task.checks)
+        if isinstance(each.verdict, Mapping)
+    ]
+    if not asked:
+        return
+    from jsonschema import Draft202012Validator, SchemaError  # type: ignore[import-untyped]
+
+    for task, number, form in asked:
+        try:
+            Draft202012Validator.check_schema(form)
+        except SchemaError as wrong:
+            place = fleet.place("task", task, "checks", number, "verdict")
+            yield Problem(f"it is no JSON Schema: {wrong.message}", place)

@@ -15,9 +15,11 @@ from fleet.core.messages import Ending, Outcome, Question, Then
 from fleet.core.plan import Failure
 from fleet.core.state import Answered
 from fleet.errors import FleetError
-from fleet.files.adapting import ALREADY, REJECTED
+from fleet.files.adapting import ALREADY
 from fleet.files.changes.proposals import PROPOSAL_CHARS, shows, text_of
 from fleet.kinds import Changed, Work
+from fleet.views.decisions import PROPOSAL
+from fleet.views.proofs import REJECTED
 
 TOPIC: Final = "plan"
 
@@ -62,7 +64,7 @@ def _asked(work: Work, found: Changed) -> Outcome:
         choices=("approve", "reject"),
         topic=TOPIC,
         then=Then.AGAIN,
-        about={"proposal": dict(found.change), "against": list(found.against)},
+        about={PROPOSAL: dict(found.change), "against": list(found.against)},
     )
     return Outcome(ending=Ending.ASKED, question=question)
 

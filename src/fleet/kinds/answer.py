@@ -17,6 +17,7 @@ from fleet.errors import FleetError
 from fleet.files.changes.proposals import shows
 from fleet.files.changes.rejudging import asked_rework
 from fleet.kinds import Work
+from fleet.views.decisions import PROPOSAL
 
 
 async def run(work: Work) -> Outcome:
@@ -47,7 +48,7 @@ async def _patch(work: Work, asked: OpenQuestion, answer: str, reason: str) -> P
     """Returns the change of the plan that an answer stands for; raises FleetError where it cannot
     be made, or the question does not show it.
     """
-    change: Any = asked.question.about.get("proposal")
+    change: Any = asked.question.about.get(PROPOSAL)
     if answer == "rework" and answer in asked.question.choices:
         by = f"{asked.question.whom}, who was asked,"
         return asked_rework(work.course, asked.step, reason, by=by)

@@ -17,6 +17,7 @@ from fleet.files.changes.proposals import PROPOSAL_CHARS, text_of
 from fleet.files.flows.scope import Scope
 from fleet.kinds import Work
 from fleet.kinds.flow import at_once, attempt, failed, otherwise
+from fleet.views.decisions import PROPOSAL
 from fleet.views.flows import as_text, before, number_of
 
 APPROVALS = ("approve", "adapt")
@@ -95,8 +96,8 @@ def _asked(work: Work, scope: Scope, first: str) -> Outcome:
     if kind == "adapt":
         told = step["patch"]
         named = isinstance(told, str)  # what the documents say is no template
-        about["proposal"] = scope.bundle["patches"][told] if named else scope.evaluate(told)
-        message = text_of(about["proposal"])
+        about[PROPOSAL] = scope.bundle["patches"][told] if named else scope.evaluate(told)
+        message = text_of(about[PROPOSAL])
         if len(message) > PROPOSAL_CHARS:
             return failed(f"a patch of {len(message)} characters is more than a person reads")
     else:

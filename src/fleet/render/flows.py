@@ -18,8 +18,8 @@ SHOWN: Final = 200
 
 def run_text(run: Mapping[str, Any], columns: int, fleet: str = "fleet") -> str:
     """Returns a run: its state, its steps as a tree with delays, tries and what they put out, its
-    open questions with how to answer them, its result, and how a failed one goes on by the command
-    `fleet`.
+    open questions with how to answer them, its result, and how a failed one goes on, both by the
+    command `fleet`.
     """
     thread = f", thread {run['thread']}" if run["thread"] else ""
     took = f" in {seconds(elapsed(run))}" if run["ended_at"] else ""
@@ -29,7 +29,7 @@ def run_text(run: Mapping[str, Any], columns: int, fleet: str = "fleet") -> str:
     for asked in run["questions"]:
         lines += ["", cut(line(f"? {asked['id']}  {asked['step']}  {asked['kind']}"), columns)]
         lines += wrapped(str(asked["message"]), columns, "    ")
-        lines += [f"    {how}" for how in how_to(asked, columns - 4)]
+        lines += [f"    {how}" for how in how_to(asked, columns - 4, fleet)]
     if run["result"] is not None and run["ended_at"]:
         lines += ["", *wrapped(f"result: {_whole(run['result'])}", columns)]
     if run["state"] == "failed":
@@ -90,17 +90,19 @@ def runs_text(rows: Sequence[Mapping[str, Any]], columns: int) -> str:
     return "\n".join(table(cells, heads, columns, len(heads) - 1))
 
 
-def how_to(asked: Mapping[str, Any], columns: int) -> list[str]:
-    """Returns the commands that answer a question, on as many lines as they take."""
+def how_to(asked: Mapping[str, Any], columns: int, fleet: str = "fleet") -> list[str]:
+    """Returns the commands that answer a question, on as many lines as they take; `fleet` is how
+    the fleet that asks is called.
+    """
     choices, name = asked["choices"], asked["id"]
     if {"approve", "allow"} & {*choices}:
         always = " [--always]" if "always" in choices else ""
-        told = [f"fleet approve {name}{always}", f"fleet reject {name} --reason ..."]
+        told = [f"{fleet} approve {name}{always}", f"{fleet} reject {name} --reason ..."]
         together = "   ".join(told)
         return [together] if width(together) <= columns else told
     said = "|".join(shlex.quote(line(one)) for one in choices)
-    climbs = [f"fleet answer {name} --escalate"] if asked.get("answering") else []
-    return [f"fleet answer {name} {said or _meant(asked)}", *climbs]
+    climbs = [f"{fleet} answer {name} --escalate"] if asked.get("answering") else []
+    return [f"{fleet} answer {name} {said or _meant(asked)}", *climbs]
 
 
 def _meant(asked: Mapping[str, Any]) -> str:

@@ -1,8 +1,9 @@
 """What a coordinator makes of the documents while the fleet's plan runs: edits are taken up, or
 asked about where they have landed, and changes of the plan are worked out.
 
-Reading and lowering happen in a thread; the run is asked in the coordinator's own. Each patch names
-what it was worked out against, so one that was overtaken is refused, and worked out anew.
+Reading happens in a thread, and so does working a change out; an edit is lowered, and the run is
+asked, in the coordinator's own. Each patch names what it was worked out against, so one that was
+overtaken is refused, and worked out anew.
 """
 
 from __future__ import annotations

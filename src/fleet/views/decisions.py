@@ -15,6 +15,9 @@ from fleet.core.state import Answered, OpenQuestion, State
 from fleet.views.flows import Look
 from fleet.views.tasks import tasks_of
 
+PROPOSAL = "proposal"
+"""What a question is about, by the change of the plan that its approval stands for."""
+
 NOBODY = frozenset({"timeout", "files"})
 """Who answers without deciding: a question's time was up, or the documents have gone on."""
 
@@ -89,7 +92,7 @@ def _written(state: State, task: str, told: Mapping[str, Any]) -> dict[str, Any]
 
 def _change(one: Answered) -> str | None:
     """Returns why the plan was to be changed, where that was asked; None of another question."""
-    told: Any = one.question.about.get("proposal")
+    told: Any = one.question.about.get(PROPOSAL)
     return str(told.get("reason") or "no reason was given") if told else None
 
 

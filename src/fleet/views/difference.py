@@ -38,8 +38,8 @@ def schedule_words(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple
 def _graph(before: Plan, after: Plan) -> dict[str, Any]:
     old, new = _tasks(before), _tasks(after)
     needs = []
-    for name in new.keys() & old.keys():
-        had, has = old[name]["dependencies"], new[name]["dependencies"]
+    for name, now in new.items():
+        had, has = old.get(name, now)["dependencies"], now["dependencies"]
         told = {
             "task": name,
             "added": [one for one in has if one not in had],
@@ -49,7 +49,7 @@ def _graph(before: Plan, after: Plan) -> dict[str, Any]:
             needs.append(told)
     return {
         "added": [_added(told) for name, told in new.items() if name not in old],
-        "needs": sorted(needs, key=lambda one: list(new).index(one["task"])),
+        "needs": needs,
         "dropped": [name for name in old if name not in new],
     }
 

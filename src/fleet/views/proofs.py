@@ -11,7 +11,7 @@ from fleet.core.state import Standing
 from fleet.views.tasks import TaskSteps
 
 REJECTED = "rejected"
-"""The label of a change of the plan that a person has rejected."""
+"""The label of a step whose change of the plan a person did not approve: it goes on as it was."""
 
 
 def proof_row(task: TaskSteps) -> dict[str, Any] | None:

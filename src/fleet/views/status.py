@@ -111,7 +111,9 @@ def status_of(fleet: str, state: State, observed: Observed, clock: Clock) -> dic
         "spend": _spend(state, tasks),
         "tasks": rows,
         "phases": [
-            _phase_row(state, name, phases[name], names) for name, names in order if name in phases
+            _phase_row(state, name, phases[name], {task: tasks[task] for task in names})
+            for name, names in order
+            if name in phases
         ],
         "questions": questions_of(state, outlook, clock),
         "conflicts": [
@@ -281,16 +283,18 @@ def _spend(state: State, tasks: Mapping[str, TaskSteps]) -> dict[str, Any]:
     }
 
 
-def _phase_row(state: State, name: str, phase: PhaseSteps, tasks: list[str]) -> dict[str, Any]:
+def _phase_row(
+    state: State, name: str, phase: PhaseSteps, tasks: Mapping[str, TaskSteps]
+) -> dict[str, Any]:
     gate = phase.gates[-1] if phase.gates else None
     landed = phase.landed
     missing = []
     if landed is None:
         missing += [f"{before} is not landed" for before in phases_before(state, phase)]
         missing += [
-            f"{task} is not {'passed' if _is_checkpoint(state, task) else 'verified'}"
-            for task in tasks
-            if state.steps[task].standing not in (Standing.SUCCEEDED, Standing.SKIPPED)
+            f"{task} is not {'passed' if steps.is_checkpoint else 'verified'}"
+            for task, steps in tasks.items()
+            if steps.join.standing not in (Standing.SUCCEEDED, Standing.SKIPPED)
         ]
         if gate is not None and gate.standing is Standing.ASKING:
             missing.append("approval")
@@ -315,11 +319,6 @@ def _phase_row(state: State, name: str, phase: PhaseSteps, tasks: list[str]) -> 
         "merged_as": landed.get("commit") if landed else None,
         **({"undone": phase.undone.get("text")} if phase.undone else {}),
     }
-
-
-def _is_checkpoint(state: State, task: str) -> bool:
-    facts: Any = state.steps[task].step.params["task"]
-    return bool(facts.get("kind") == "checkpoint")
 
 
 def questions_of(state: State, outlook: Forecast, clock: Clock) -> list[dict[str, Any]]:

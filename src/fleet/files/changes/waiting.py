@@ -15,14 +15,14 @@ from itertools import count
 from typing import Any, Final
 
 from fleet.core import messages as m
-from fleet.core.plan import JOIN, Ask, circle
+from fleet.core.plan import JOIN, PERSON, Ask, circle
 from fleet.core.state import CLOSED, OpenQuestion, State, StepState
 from fleet.files.changes.proposals import text_of
+from fleet.views.decisions import PROPOSAL
 
 WAITS_FOR: Final = "waits_for"
 """What a question is about that waits for a task: the task's id."""
 
-PERSON: Final = "person"
 CIRCLE: Final = "circle"
 """What a question about a circle is about: the tasks in it."""
 
@@ -192,7 +192,7 @@ def _offer(change: dict[str, Any], about: dict[str, Any]) -> m.Question:
         choices=CHOICES,
         refusals=CHOICES[1:],
         topic="plan",
-        about={**about, "proposal": change},
+        about={**about, PROPOSAL: change},
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from fleet.core.messages import Ending, Outcome
 from fleet.core.plan import SETTLED, Ask, Need, NeedsChange, Patch, Retry, Step
 from fleet.core.state import Standing, StepState
-from fleet.files.ladders import TROUBLE
+from fleet.files.trouble import TROUBLE
 from fleet.files.verdicts import schema
 from fleet.harnesses import brief as briefs
 from fleet.kinds import Work
